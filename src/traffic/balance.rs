@@ -1,9 +1,10 @@
-//! Load balancing: round robin per core, and consistent hashing for upgrades.
+//! Load balancing: round robin per core, by weights where they differ, and consistent hashing for upgrades.
 //!
 //! A [`Cursors`] belongs to one core, so that a pick takes no lock and no shared write. A pool's cursor
 //! stands behind the endpoint chosen last. An endpoint that is not available is skipped, and its share is
 //! spread over all others: the next in order does not get twice as many requests. Cores start at different
-//! endpoints, which balances their sum.
+//! endpoints, which balances their sum. Endpoints of unlike weights come in the order of a
+//! [`Sequence`](crate::weights::Sequence), and one of weight 0 gets nothing.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use ringway_model::{CoreId, Health, OnAllUnhealthy, Tick, limits};
 
 use crate::breaker::{Admission, Candidate, PROBE_WAIT};
 use crate::snapshot::{Endpoint, EndpointId, Fallback, Pool, PoolId, Snapshot};
+use crate::weights::Shares;
 
 /// Selected endpoint, and its admission for one request.
 #[derive(Clone, Copy, Debug)]
@@ -70,18 +72,44 @@ impl Cursors {
         now: Tick,
     ) -> Result<Picked<'p>, Unavailable> {
         let count = pool.endpoints.len();
-        if count == 0 {
+        if count == 0 || pool.shares == Shares::None {
             return Err(Unavailable::NoEndpoints);
         }
-        let position = self.positions.entry(pool.id).or_insert(usize::from(self.core.0));
-        let start = *position % count;
-        let mut pick = |filter| {
-            (start..count).chain(0..start).find_map(|index| {
-                let endpoint = &pool.endpoints[index];
-                let admission = admit(endpoint, tried, candidate, filter, (pool, now))?;
-                *position = index + 1;
-                Some(Picked { endpoint, admission })
-            })
+        let core = self.core.0;
+        let position = self.positions.entry(pool.id).or_insert_with(|| match &pool.shares {
+            Shares::Equal | Shares::None => core.into(),
+            Shares::Weighted(sequence) => sequence.start_of(core),
+        });
+        let admit = |index: usize, filter| {
+            let endpoint = &pool.endpoints[index];
+            let admission = admit(endpoint, tried, candidate, filter, (pool, now))?;
+            Some(Picked { endpoint, admission })
+        };
+        let mut pick = |filter| match &pool.shares {
+            Shares::Equal | Shares::None => {
+                let start = *position % count;
+                (start..count).chain(0..start).find_map(|index| {
+                    let picked = admit(index, filter)?;
+                    *position = index + 1;
+                    Some(picked)
+                })
+            }
+            Shares::Weighted(sequence) => {
+                let start = *position % sequence.len();
+                let steps = (2 * count + STEPS_SPARE).min(sequence.len());
+                let found = (start..start + steps).find_map(|at| {
+                    let picked = admit(sequence.at(at), filter)?;
+                    *position = at + 1;
+                    Some(picked)
+                });
+                found.or_else(|| {
+                    *position = start + 1;
+                    let is_candidate = |endpoint: &Endpoint| {
+                        !tried.contains(endpoint.id) && is_available(endpoint, filter, now)
+                    };
+                    admit(weighted_choice(pool, start, is_candidate)?, filter)
+                })
+            }
         };
         if let Some(picked) = pick(HealthFilter::Rotation) {
             return Ok(picked);
@@ -112,6 +140,27 @@ impl Cursors {
     }
 }
 
+/// Steps along the sequence, beyond two for each endpoint, after which an endpoint is chosen by its weight
+/// alone: where a heavy one is not available, the sequence may have thousands of its entries in a row.
+const STEPS_SPARE: usize = 16;
+
+/// Chooses among the candidates with a probability of their weights; the same `draw` chooses the same one.
+#[cold]
+fn weighted_choice(pool: &Pool, draw: usize, is_candidate: impl Fn(&Endpoint) -> bool) -> Option<usize> {
+    let candidates = || {
+        let endpoints = pool.endpoints.iter().enumerate();
+        endpoints.filter(|(_, endpoint)| endpoint.weight > 0 && is_candidate(endpoint))
+    };
+    let sum: u64 = candidates().map(|(_, endpoint)| u64::from(endpoint.weight)).sum();
+    let mut left = spread(draw as u64).checked_rem(sum)?;
+    let chosen = candidates().find(|(_, endpoint)| {
+        let is_chosen = left < endpoint.weight.into();
+        left = left.saturating_sub(endpoint.weight.into());
+        is_chosen
+    });
+    chosen.map(|(index, _)| index)
+}
+
 /// Stale cursors that are not worth a scan.
 const CURSORS_SPARE: usize = 64;
 
@@ -130,17 +179,23 @@ pub fn sticky<'p>(
     tried: &TriedSet,
     now: Tick,
 ) -> Result<Picked<'p>, Unavailable> {
-    if pool.endpoints.is_empty() {
+    if pool.endpoints.is_empty() || pool.shares == Shares::None {
         return Err(Unavailable::NoEndpoints);
     }
     let pick = |filter| {
         // An endpoint can refuse after it was found available, when another core takes the probe: repeat.
         for _ in 0..pool.endpoints.len() {
-            let candidates = pool
-                .endpoints
-                .iter()
-                .filter(|endpoint| !tried.contains(endpoint.id) && is_available(endpoint, filter, now));
-            let endpoint = candidates.max_by_key(|endpoint| spread(client ^ endpoint.affinity))?;
+            let candidates = pool.endpoints.iter().filter(|endpoint| {
+                endpoint.weight > 0 && !tried.contains(endpoint.id) && is_available(endpoint, filter, now)
+            });
+            let hash = |endpoint: &&Endpoint| spread(client ^ endpoint.affinity);
+            let endpoint = match pool.shares {
+                Shares::Equal | Shares::None => candidates.max_by_key(hash)?,
+                Shares::Weighted(_) => candidates.max_by(|a, b| {
+                    let (a, b) = (weighted_score(hash(a), a.weight), weighted_score(hash(b), b.weight));
+                    a.total_cmp(&b)
+                })?,
+            };
             // Only upgrades are sticky, and they have no body.
             if let Some(admission) = admit(endpoint, tried, Candidate::Ready, filter, (pool, now)) {
                 return Some(Picked { endpoint, admission });
@@ -153,6 +208,14 @@ pub fn sticky<'p>(
     }
     let picked = if falls_back(pool, now) { pick(HealthFilter::Any) } else { None };
     picked.ok_or_else(|| unavailable_reason(pool, tried, now))
+}
+
+/// Score of an endpoint for a client: the highest one wins with a probability of the endpoint's weight
+/// (weighted rendezvous hashing).
+fn weighted_score(hash: u64, weight: u16) -> f64 {
+    // Between 0 and 1, without both.
+    let uniform = ((hash >> 12) as f64 + 0.5) / (1_u64 << 52) as f64;
+    -f64::from(weight) / uniform.ln()
 }
 
 /// Endpoints already tried for one request, as many as a request has attempts.

@@ -22,9 +22,9 @@ fn endpoint(number: usize) -> Endpoint {
         generation: Generation(1),
         target: Target::parse("http://127.0.0.1:3000").unwrap(),
         addresses: [([127, 0, 0, 1], 3000).into()].into(),
+        weight: 1,
         state: Arc::new(EndpointState::default()),
         in_flight: Arc::default(),
-        weight: 1,
         metric: MetricSlot::SHARED,
     }
 }
@@ -39,6 +39,7 @@ fn pool(id: u64, count: usize) -> Pool {
         id: PoolId(id),
         app: AppId::parse("app").unwrap(),
         endpoints: (0..count).map(endpoint).collect(),
+        shares: Shares::Equal,
         draining: [].into(),
         metric: MetricSlot::SHARED,
         policy: None,

@@ -26,7 +26,9 @@ use ringway_model::{
 use self::draft::Draft;
 use self::ids::{Branch, Ids};
 use crate::breaker::EndpointState;
+use crate::pattern::Patterns;
 use crate::policy::Defaults;
+use crate::rule_table::Rejected;
 use crate::snapshot::{CertificateVersion, Map, MetricSlot, Snapshot, map};
 use crate::virtual_host::{TlsSettings, VirtualHost};
 
@@ -55,6 +57,8 @@ impl fmt::Debug for CompilerSettings {
 #[derive(Clone, Debug)]
 pub struct Compiler {
     settings: CompilerSettings,
+    /// Compiled patterns.
+    patterns: Patterns,
     state: State,
 }
 
@@ -82,6 +86,8 @@ pub struct Published {
     pub names_added: Vec<Hostname>,
     /// Names that no endpoint uses, whose resolution ends.
     pub names_removed: Vec<Hostname>,
+    /// Routes that could not be compiled, and serve nothing.
+    pub rejected: Vec<Rejected>,
     /// Size of the compilation.
     pub work: Work,
 }
@@ -205,6 +211,7 @@ struct Effects {
     /// Names that may be new or unused.
     names_touched: BTreeSet<Hostname>,
     renewed: Vec<Arc<EndpointState>>,
+    rejected: Vec<Rejected>,
     work: Work,
 }
 
@@ -213,7 +220,7 @@ impl Compiler {
     pub fn new(settings: CompilerSettings) -> Self {
         let base = Tables { snapshot: Arc::new(Snapshot::default()), names: map() };
         let state = State { ids: Ids::default(), base, trial: None, certificates: map() };
-        Self { settings, state }
+        Self { settings, patterns: Patterns::default(), state }
     }
 
     /// The snapshot in use.
@@ -447,7 +454,7 @@ impl Compiler {
             return Err(Outdated);
         }
         let before = std::mem::replace(&mut self.state, compiled.state);
-        let Effects { slots, names_touched, renewed, work, .. } = compiled.effects;
+        let Effects { slots, names_touched, renewed, rejected, work, .. } = compiled.effects;
         for endpoint in renewed {
             endpoint.renew();
         }
@@ -460,7 +467,7 @@ impl Compiler {
             }
         }
         let (snapshot, on_trial) = (self.snapshot().clone(), self.snapshot_on_trial().cloned());
-        Ok(Published { snapshot, on_trial, slots, names_added, names_removed, work })
+        Ok(Published { snapshot, on_trial, slots, names_added, names_removed, rejected, work })
     }
 
     /// Compiles the next snapshot of the configuration in force, then that of the one on trial.
@@ -470,19 +477,20 @@ impl Compiler {
         let from = ids.serial;
         ids.serial = from.next();
         let other = trial.as_ref().map(|trial| &trial.tables);
-        let mut draft = Draft::new(&self.settings, certificates, ids, (Branch::Base, base), other);
+        let mut draft = Draft::new(self, ids, (Branch::Base, base), other);
         edit(&mut draft);
         let (mut ids, base, mut effects) = draft.finish();
         let mut work_on_trial = Work::default();
         let trial = trial.as_ref().map(|trial| {
             let tables = (Branch::Trial, &trial.tables);
-            let mut draft = Draft::new(&self.settings, certificates, ids.clone(), tables, Some(&base));
+            let mut draft = Draft::new(self, ids.clone(), tables, Some(&base));
             edit(&mut draft);
             let (next_ids, tables, of_trial) = draft.finish();
             ids = next_ids;
             work_on_trial = of_trial.work;
             effects.slots.extend(of_trial.slots);
             effects.names_touched.extend(of_trial.names_touched);
+            effects.rejected.extend(of_trial.rejected);
             let mut next = Trial { tables, ..trial.clone() };
             next.renewed.extend(of_trial.renewed);
             for (slot, name) in of_trial.renamed {

@@ -22,13 +22,17 @@
 pub mod balance;
 pub mod breaker;
 pub mod compile;
+mod host_patterns;
 pub mod in_flight;
 mod limits;
 pub mod pattern;
 pub mod policy;
 pub mod report;
 pub mod retry;
+pub mod rewrite;
+pub mod route_path;
 pub mod rule_table;
 pub mod samples;
 pub mod snapshot;
 pub mod virtual_host;
+pub mod weights;

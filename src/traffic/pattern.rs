@@ -6,14 +6,16 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use regex_automata::dfa::{Automaton, StartKind, dense};
 use regex_automata::nfa::thompson;
 use regex_automata::util::{start, syntax};
 use regex_automata::{Anchored, MatchKind};
 
-use crate::limits::{PATTERN_BYTES_MAX, PATTERN_NESTING_MAX, PATTERN_TABLE_BYTES_MAX};
+use ringway_model::limits::PATTERN_BYTES_MAX;
+
+use crate::limits::{PATTERN_NESTING_MAX, PATTERN_TABLE_BYTES_MAX};
 
 /// Compiled regular expression that matches whole texts.
 #[derive(Clone)]
@@ -26,9 +28,9 @@ pub struct Pattern {
 /// Reason why a regular expression was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PatternError {
-    /// Longer than [`PATTERN_BYTES_MAX`].
+    /// Longer than the limit.
     TooLong,
-    /// Its table would be larger than [`PATTERN_TABLE_BYTES_MAX`].
+    /// Its table would be larger than the limit.
     TooLarge,
     /// Not a regular expression of the supported syntax, for this reason.
     Syntax(Box<str>),
@@ -123,10 +125,13 @@ impl fmt::Debug for Pattern {
     }
 }
 
-/// Patterns in use by their text: hosts and rules with the same text share one table.
+/// Patterns in use by their text: hosts and rules with the same text share one table. A clone shares them.
 #[derive(Clone, Debug, Default)]
-pub struct Patterns {
-    known: HashMap<Arc<str>, Weak<Pattern>, ahash::RandomState>,
+pub struct Patterns(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    by_text: HashMap<Arc<str>, Weak<Pattern>, ahash::RandomState>,
     /// Number of texts at which those out of use are removed.
     purge_at: usize,
 }
@@ -136,16 +141,17 @@ impl Patterns {
     ///
     /// # Errors
     /// [`PatternError`]
-    pub fn compile(&mut self, text: &Arc<str>) -> Result<Arc<Pattern>, PatternError> {
-        if let Some(known) = self.known.get(text).and_then(Weak::upgrade) {
-            return Ok(known);
+    pub fn compile(&self, text: &Arc<str>) -> Result<Arc<Pattern>, PatternError> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pattern) = known.by_text.get(text).and_then(Weak::upgrade) {
+            return Ok(pattern);
         }
-        if self.known.len() >= self.purge_at {
-            self.known.retain(|_, pattern| pattern.strong_count() > 0);
-            self.purge_at = 2 * self.known.len() + PURGE_SPARE;
+        if known.by_text.len() >= known.purge_at {
+            known.by_text.retain(|_, pattern| pattern.strong_count() > 0);
+            known.purge_at = 2 * known.by_text.len() + PURGE_SPARE;
         }
         let pattern = Arc::new(Pattern::new(text)?);
-        self.known.insert(text.clone(), Arc::downgrade(&pattern));
+        known.by_text.insert(text.clone(), Arc::downgrade(&pattern));
         Ok(pattern)
     }
 }

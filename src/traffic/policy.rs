@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ringway_middleware::Chain;
 use ringway_model::{Balancer, PolicySettings, limits};
+use ringway_wire::path::Slashes;
 
 use crate::breaker::BreakerSettings;
 use crate::limits::TRICKLE_INTERVAL;
@@ -29,7 +30,11 @@ pub struct Policy {
     pub body_bytes_max: Option<u64>,
     /// Maximum attempts of one request, the first included; capped at [`limits::ATTEMPTS_MAX`].
     pub attempts_max: NonZeroU8,
-    /// Timeout of one attempt to its response head, when it is shorter than the response's.
+    /// Timeout from the match of the request's rule to the whole head of its final response, over all
+    /// attempts, in place of `response_head_timeout`. Begins again at the last byte of a request that came
+    /// later than its head.
+    pub timeout: Option<Duration>,
+    /// Timeout of one attempt to its response head, after which another one may follow.
     pub per_try_timeout: Option<Duration>,
     /// Timeout of the whole exchange, bodies included.
     pub total_timeout: Option<Duration>,
@@ -46,7 +51,7 @@ impl Policy {
     pub fn with(&self, settings: &PolicySettings) -> Self {
         let lower = |limit: u64| self.body_bytes_max.map_or(limit, |of_process| limit.min(of_process));
         Self {
-            response_head_timeout: settings.timeout.unwrap_or(self.response_head_timeout),
+            timeout: settings.timeout.or(self.timeout),
             body_bytes_max: settings.body_size_limit.map(lower).or(self.body_bytes_max),
             per_try_timeout: settings.per_try_timeout.or(self.per_try_timeout),
             total_timeout: settings.total_timeout.or(self.total_timeout),
@@ -55,6 +60,11 @@ impl Policy {
             admits_websocket: settings.websocket.unwrap_or(self.admits_websocket),
             ..self.clone()
         }
+    }
+
+    /// Longest wait for the whole head of a response, from the last byte of its request on.
+    pub fn head_timeout(&self) -> Duration {
+        self.timeout.unwrap_or(self.response_head_timeout)
     }
 }
 
@@ -70,6 +80,7 @@ impl Default for Policy {
             body_rate_min: limits::BODY_RATE_MIN,
             body_bytes_max: None,
             attempts_max: ATTEMPTS_MAX,
+            timeout: None,
             per_try_timeout: None,
             total_timeout: None,
             requires_tls: false,
@@ -113,4 +124,6 @@ pub struct Defaults {
     pub pool: Arc<PoolSettings>,
     /// Middleware of rules; without any, requests have no cost for it.
     pub stages: Option<Arc<Chain>>,
+    /// Handling of empty segments in paths of hosts with rules by path.
+    pub slashes: Slashes,
 }

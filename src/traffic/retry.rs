@@ -11,6 +11,7 @@
 //! | the endpoint refused it as not processed      | the same endpoint                               |
 //! | a pooled connection, before a response byte   | the same endpoint over a new one, if idempotent |
 //! | a new connection, before a response byte      | none                                            |
+//! | the response head: later than one attempt may take | the next endpoint, if idempotent           |
 //! | the response head: late or malformed          | none                                            |
 //! | the response, after a part reached the client | none                                            |
 //! | the client                                    | none                                            |
@@ -49,6 +50,8 @@ pub enum Failed {
     PooledEnded,
     /// A new connection ended before any byte of the response.
     NewEnded,
+    /// The attempt took longer than one may, and the exchange has time left.
+    TryTimeout,
     /// The response head timed out.
     HeadTimeout,
     /// The response could not be forwarded.
@@ -115,7 +118,10 @@ pub fn decide(attempt: &FailedAttempt, policy: &Policy, budget: &Budget) -> Retr
         (Failed::PooledUnsent | Failed::Refused, Method::Idempotent | Method::Other) => Retry::SameEndpoint,
         (Failed::Connect, Method::Idempotent | Method::Other) if budget.withdraw() => Retry::NextEndpoint,
         (Failed::PooledEnded, Method::Idempotent) if budget.withdraw() => Retry::SameEndpoint,
-        (Failed::Connect | Failed::PooledEnded, Method::Idempotent | Method::Other) => Retry::No,
+        (Failed::TryTimeout, Method::Idempotent) if budget.withdraw() => Retry::NextEndpoint,
+        (Failed::Connect | Failed::PooledEnded | Failed::TryTimeout, Method::Idempotent | Method::Other) => {
+            Retry::No
+        }
         (
             Failed::NewEnded | Failed::HeadTimeout | Failed::BadResponse | Failed::Answered | Failed::Client,
             Method::Idempotent | Method::Other,

@@ -2,12 +2,13 @@ use std::num::NonZeroU8;
 
 use super::*;
 
-const FAILED: [Failed; 9] = [
+const FAILED: [Failed; 10] = [
     Failed::Connect,
     Failed::PooledUnsent,
     Failed::Refused,
     Failed::PooledEnded,
     Failed::NewEnded,
+    Failed::TryTimeout,
     Failed::HeadTimeout,
     Failed::BadResponse,
     Failed::Answered,
@@ -45,6 +46,7 @@ fn every_combination_is_decided_by_the_table() {
         (Failed::Refused, Method::Idempotent, Retry::SameEndpoint),
         (Failed::Refused, Method::Other, Retry::SameEndpoint),
         (Failed::PooledEnded, Method::Idempotent, Retry::SameEndpoint),
+        (Failed::TryTimeout, Method::Idempotent, Retry::NextEndpoint),
     ];
     for failure in all() {
         let in_bounds = failure.attempts < ringway_model::limits::ATTEMPTS_MAX as u32;

@@ -12,10 +12,12 @@ use ringway_model::{
 use rpds::HashTrieMapSync;
 
 use crate::breaker::{EndpointState, Trickle};
+use crate::host_patterns::HostPatterns;
 use crate::in_flight::InFlight;
 use crate::policy::PoolSettings;
 use crate::retry::Budget;
 use crate::virtual_host::{Rule, VirtualHost};
+use crate::weights::Shares;
 
 /// Persistent map with a randomly keyed hash: clients cannot choose names that collide.
 pub(crate) type Map<K, V> = HashTrieMapSync<K, V, ahash::RandomState>;
@@ -68,6 +70,8 @@ pub struct Pool {
     pub retry_budget: Budget,
     /// One endpoint per instance, sorted by instance id: the same order in every snapshot.
     pub endpoints: Box<[Endpoint]>,
+    /// Shares of the endpoints by their weights.
+    pub shares: Shares,
     /// Endpoints that finish their requests and get no new ones, sorted likewise.
     pub draining: Box<[Endpoint]>,
     /// Its metric slot.
@@ -134,12 +138,12 @@ pub struct Endpoint {
     pub target: Target,
     /// Socket addresses in the order of connection attempts; empty while the target's name is not resolved.
     pub addresses: Box<[SocketAddr]>,
+    /// Its share of the requests, among the weights of all endpoints; 0 takes nothing new.
+    pub weight: u16,
     /// Health and breaker, shared with all snapshots that have this endpoint.
     pub state: Arc<EndpointState>,
     /// Its requests in flight, shared likewise.
     pub in_flight: Arc<InFlight>,
-    /// Share of the requests, relative to the pool's other endpoints.
-    pub weight: u16,
     /// Its metric slot.
     pub metric: MetricSlot,
     /// Hash of the instance id, the same in every process: see [`balance::sticky`](crate::balance::sticky).
@@ -178,8 +182,8 @@ pub struct Snapshot {
     pub default_certificate: Option<CertificateVersion>,
     pub(crate) challenges: Map<Arc<str>, Arc<str>>,
     pub(crate) hosts: Map<Hostname, Arc<VirtualHost>>,
-    /// Hosts of all patterns but exact names.
-    pub(crate) patterns: Map<HostPattern, Arc<VirtualHost>>,
+    /// Virtual hosts with a pattern, where there are any.
+    pub(crate) host_patterns: Option<Arc<HostPatterns>>,
     pub(crate) pools: Map<PoolId, Arc<Pool>>,
     pub(crate) pool_ids: Map<AppId, PoolId>,
     pub(crate) endpoints: Map<EndpointId, PoolId>,
@@ -196,7 +200,7 @@ impl Default for Snapshot {
             default_certificate: None,
             challenges: map(),
             hosts: map(),
-            patterns: map(),
+            host_patterns: None,
             pools: map(),
             pool_ids: map(),
             endpoints: map(),
@@ -205,26 +209,21 @@ impl Default for Snapshot {
 }
 
 impl Snapshot {
-    /// Finds a host by its normalised name: exact names before patterns. One hash lookup for an exact name;
-    /// no allocation.
+    /// Finds the virtual host of a normalised host: by its name, or else by the patterns. One hash lookup for
+    /// a name, no allocation.
     pub fn virtual_host(&self, host: &str) -> Option<&Arc<VirtualHost>> {
         match self.hosts.get(host) {
-            None if !self.patterns.is_empty() => self.host_by_pattern(host),
-            exact => exact,
+            Some(found) => Some(found),
+            None => self.host_patterns.as_ref()?.find(host),
         }
     }
 
-    /// The virtual host of a pattern, as it was configured. One hash lookup.
-    pub fn virtual_host_of(&self, pattern: &HostPattern) -> Option<&Arc<VirtualHost>> {
-        match pattern {
+    /// The virtual host that was configured with this name or pattern.
+    pub fn virtual_host_of(&self, host: &HostPattern) -> Option<&Arc<VirtualHost>> {
+        match host {
             HostPattern::Exact(name) => self.hosts.get(name),
-            _ => self.patterns.get(pattern),
+            pattern => self.host_patterns.as_ref()?.get(pattern),
         }
-    }
-
-    #[cold]
-    fn host_by_pattern(&self, _host: &str) -> Option<&Arc<VirtualHost>> {
-        self.patterns.get(&HostPattern::Any)
     }
 
     /// Key authorization for `GET /.well-known/acme-challenge/<token>` (RFC 8555 §8.3); `None` when the token
@@ -238,12 +237,13 @@ impl Snapshot {
         self.pools.get(&id).map(|pool| &**pool)
     }
 
-    /// The pool of a rule of this snapshot; `None` for a rule that forwards nothing. One hash lookup.
+    /// The pool of a rule of this snapshot, where its requests go to one. One hash lookup.
     ///
     /// # Panics
     /// The rule is from another snapshot, whose pools may be missing in this one.
     pub fn pool_of(&self, rule: &Rule) -> Option<&Pool> {
-        rule.pool().map(|pool| self.pool(pool).expect("a snapshot has the pool of each of its rules"))
+        let pool = rule.pool()?;
+        Some(self.pool(pool).expect("a snapshot has the pool of each of its rules"))
     }
 
     /// The pool of an app. Two hash lookups.
@@ -274,7 +274,7 @@ impl Snapshot {
 
     /// Number of virtual hosts.
     pub fn host_count(&self) -> usize {
-        self.hosts.size() + self.patterns.size()
+        self.hosts.size() + self.host_patterns.as_ref().map_or(0, |patterns| patterns.len())
     }
 
     /// Number of pools.
@@ -289,7 +289,7 @@ impl Snapshot {
 
     /// All virtual hosts, in no particular order.
     pub fn virtual_hosts(&self) -> impl Iterator<Item = &Arc<VirtualHost>> {
-        self.hosts.values().chain(self.patterns.values())
+        self.hosts.values().chain(self.host_patterns.iter().flat_map(|patterns| patterns.iter()))
     }
 
     /// All pools, in no particular order.

@@ -4,17 +4,19 @@
 //! SNI ──────► Snapshot::virtual_host ─► VirtualHost ── tls ─────────► certificate, client authentication
 //! request ──► Snapshot::virtual_host ─► VirtualHost ── rules.find ──► Rule ─► policy, stages, action
 //! ```
-//! A registered domain is a virtual host with one rule, whose action is the pool of its app.
+//! A registered domain is a virtual host with one rule, whose action is the pool of its app. A virtual host
+//! of an operator has a table of rules, and its name may be a pattern.
 
 use std::sync::Arc;
 
 use ringway_middleware::Chain;
 use ringway_model::{
-    AppId, ClientAuth, FixedResponse, HostPattern, Owner, Redirect, Rewrite, TenantHash, TenantId,
+    AppId, ClientAuth, FixedResponse, HostPattern, Hostname, Owner, Redirect, TenantHash, TenantId,
 };
 use ringway_wire::h1::RequestHead;
 
 use crate::policy::Policy;
+use crate::rewrite::Rewrite;
 use crate::rule_table::RuleTable;
 use crate::snapshot::{CertificateVersion, MetricSlot, PoolId};
 
@@ -23,7 +25,7 @@ use crate::snapshot::{CertificateVersion, MetricSlot, PoolId};
 pub struct VirtualHost {
     /// Source of its configuration.
     pub owner: Owner,
-    /// Its name or pattern.
+    /// Its name, or pattern of names. The host of a request is the request's own.
     pub host: HostPattern,
     /// Tenant that it belongs to.
     pub tenant: Option<Tenant>,
@@ -34,9 +36,20 @@ pub struct VirtualHost {
 }
 
 impl VirtualHost {
-    /// Returns `X-Tenant-ID: <tenant>\r\n`, or nothing without a tenant.
-    pub fn tenant_line(&self) -> &[u8] {
-        self.tenant.as_ref().map_or(b"", |tenant| &tenant.line)
+    /// Its name; `None` for a pattern.
+    pub fn name(&self) -> Option<&Hostname> {
+        match &self.host {
+            HostPattern::Exact(name) => Some(name),
+            HostPattern::OneLabel(_) | HostPattern::Suffix(_) | HostPattern::Regex(_) | HostPattern::Any => {
+                None
+            }
+        }
+    }
+
+    /// Tenant of the requests of one of its rules: the rule's own, or else the host's.
+    #[inline]
+    pub fn tenant_of<'h>(&'h self, rule: &'h Rule) -> Option<&'h Tenant> {
+        rule.tenant.as_deref().or(self.tenant.as_ref())
     }
 }
 
@@ -65,13 +78,12 @@ pub struct TlsSettings {
 pub enum Rules {
     /// One rule for all requests.
     One(Arc<Rule>),
-    /// Rules with conditions.
+    /// Rules with conditions. Paths are normalised before they are matched.
     Table(Arc<RuleTable>),
 }
 
 impl Rules {
-    /// Finds the rule of a request whose head is in `buf`; `None` when none matches. No cost with a single
-    /// rule.
+    /// Finds the rule of a request whose head is in `buf`. No cost with a single rule.
     #[inline]
     pub fn find(&self, request: &RequestHead, buf: &[u8]) -> Option<&Arc<Rule>> {
         match self {
@@ -84,9 +96,9 @@ impl Rules {
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Rule>> {
         let (one, table) = match self {
             Self::One(rule) => (Some(rule), None),
-            Self::Table(table) => (None, Some(table.rules())),
+            Self::Table(table) => (None, Some(table)),
         };
-        one.into_iter().chain(table.into_iter().flatten())
+        one.into_iter().chain(table.into_iter().flat_map(|table| table.rules()))
     }
 }
 
@@ -101,18 +113,18 @@ pub struct Rule {
     pub id: RuleId,
     /// Source of its configuration.
     pub owner: Owner,
-    /// Its name: the route's id, or the host of a registered domain.
+    /// Name in logs and metrics: the id of its route, or the domain.
     pub name: Arc<str>,
-    /// The app or pool that serves it, if it forwards requests.
+    /// The app or pool that serves it, if one does.
     pub app: Option<AppId>,
-    /// Tenant of its requests; the host's where absent.
-    pub tenant: Option<Arc<Tenant>>,
-    /// Whether a request needs a client certificate.
-    pub requires_client_cert: bool,
     /// Action for a request.
     pub action: Action,
     /// Timeouts and limits of a request.
     pub policy: Arc<Policy>,
+    /// Its tenant, where that is not its host's.
+    pub tenant: Option<Arc<Tenant>>,
+    /// Whether its requests need a client certificate that the handshake verified.
+    pub requires_client_cert: bool,
     /// Middleware around its requests.
     pub stages: Option<Arc<Chain>>,
     /// Its metric slot.
@@ -120,7 +132,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// The pool that its requests go to, if it forwards them.
+    /// The pool that its requests go to, if they go to one.
     #[inline]
     pub fn pool(&self) -> Option<PoolId> {
         match self.action {
@@ -139,10 +151,10 @@ pub enum Action {
         /// pool and no rule.
         pool: PoolId,
         /// Change of the path.
-        rewrite: Rewrite,
+        rewrite: Option<Arc<Rewrite>>,
     },
     /// Redirects the client.
-    Redirect(Redirect),
-    /// Answers with a fixed response.
-    Respond(FixedResponse),
+    Redirect(Arc<Redirect>),
+    /// Sends the same response to each request.
+    Respond(Arc<FixedResponse>),
 }

@@ -143,7 +143,7 @@ fn push_unescaped(out: &mut String, segment: &str) -> Result<(), PathError> {
 }
 
 /// Value of a hexadecimal digit.
-pub(crate) fn hex(digit: u8) -> Option<u8> {
+pub fn hex(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),

@@ -227,6 +227,8 @@ pub(crate) struct ConnBuffers {
     pub(crate) out: Vec<u8>,
     /// Field lines added to the forwarded request head.
     pub(crate) added_headers: Vec<u8>,
+    /// Target of the forwarded request, where it is rewritten; empty otherwise.
+    pub(crate) target: String,
     pub(crate) request: RequestHead,
     pub(crate) response: ResponseHead,
 }

@@ -1,7 +1,7 @@
 //! One request and its response: the phases of an exchange, in their order.
 //!
 //! ```text
-//! decode ─► admit ─► match ─► choose pool ─► request stages
+//! decode ─► admit ─► match ─► choose pool ─► request stages ─► (redirect, fixed response)
 //!   ─► [ select ─► connect ─► send ─► response head ], again while it is safe
 //!   ─► response stages ─► deliver ─► finish
 //! Each phase may end with an interrupt instead ─► response stages ─► local reply ─► finish
@@ -18,6 +18,7 @@
 //! | connect to head | [`Attempt`](crate::upstream::Attempt)                              |
 //! | response stages | [`stages`]                                                         |
 //! | deliver         | [`deliver`]; [`tunnel`] after an upgrade                           |
+//! | local action    | [`local_action`]: redirects and fixed responses of rules           |
 //! | local reply     | [`local_reply`]; [`failure`] has the table of failures             |
 //! | finish          | [`Exchange::finish`], [`stream_info`]                              |
 //!
@@ -33,12 +34,14 @@ mod body_framing;
 pub(crate) mod body_pipe;
 pub(crate) mod cause;
 pub(crate) mod date_line;
+pub(crate) mod deadlines;
 mod deliver;
 pub(crate) mod disposition;
 pub(crate) mod failure;
 pub(crate) mod forwarded;
 pub(crate) mod grpc;
 pub(crate) mod https_redirect;
+mod local_action;
 pub(crate) mod local_reply;
 pub(crate) mod match_rule;
 pub(crate) mod on_demand_hosts;
@@ -199,7 +202,8 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         self.admit()?;
         let matched = self.match_rule()?;
         let target = self.choose_pool(matched)?;
-        self.request_stages(&target).await?;
+        self.request_stages(matched).await?;
+        let Some(target) = target else { return Err(self.local_action(matched.rule)) };
         let response = self.fetch(&target).await?;
         let edits = self.response_stages(&target);
         self.deliver(&target, response, edits).await.map_err(Interrupt::Failure)
@@ -241,12 +245,18 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         }
         let reply = match interrupt {
             Interrupt::Reply(reply) => reply,
-            Interrupt::Failure(failure) => match failure.reply(self.core.settings.unavailable_status) {
+            Interrupt::Failure(failure) => match failure.reply(self.unavailable_status()) {
                 Some(reply) => Box::new(reply),
                 None => return failure.disposition(),
             },
         };
         self.send_local_reply(&reply).await
+    }
+
+    /// Status of the reply when no endpoint is available.
+    fn unavailable_status(&self) -> u16 {
+        let of_policy = self.info.matched.and_then(|matched| matched.rule.policy.unavailable_status);
+        of_policy.unwrap_or(self.core.settings.unavailable_status)
     }
 
     /// Sends a local reply.

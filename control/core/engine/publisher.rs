@@ -7,6 +7,7 @@ use ringway_model::{CoreId, Serial, Tick};
 use ringway_telemetry::Registry;
 use ringway_traffic::compile::{Compiler, Published, SlotChange};
 use ringway_traffic::report::Order;
+use ringway_traffic::rule_table::Rejected;
 use ringway_traffic::snapshot::Snapshot;
 
 use crate::discovery::dns_refresh::DnsRefresh;
@@ -83,6 +84,9 @@ impl Publisher {
         let serial = published.snapshot.serial;
         for change in published.slots {
             apply_slot(&mut self.registry, change);
+        }
+        for Rejected { rule, error } in &published.rejected {
+            tracing::error!(route = %rule.name, %error, "route cannot be compiled; it serves nothing");
         }
         for name in &published.names_removed {
             dns.handle_removed(name);

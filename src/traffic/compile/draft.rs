@@ -5,32 +5,37 @@
 //! During a trial, an item that the other configuration has already is adopted from it: the same instance is
 //! one endpoint on all cores.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ringway_model::{
     AppId, Balancer, ClientAuth, ClientAuthNeed, Desired, Domain, Health, HostPattern, Hostname, Instance,
-    OnAllUnhealthy, Owner, PolicyRef, PolicySettings, Rewrite, Route, RouteAction, RouteMatch, Scheme,
-    Target, TargetHost, TenantHash, TenantId,
+    OnAllUnhealthy, Owner, PolicyRef, PolicySettings, Route, RouteAction, RouteMatch, Scheme, Target,
+    TargetHost, TenantHash, TenantId,
 };
 
 use super::ids::{Branch, Ids};
 use super::{CompilerSettings, Effects, Name, SlotChange, Tables};
 use crate::balance::affinity;
 use crate::breaker::{EndpointState, Trickle};
+use crate::host_patterns::HostPatterns;
 use crate::in_flight::InFlight;
+use crate::pattern::Patterns;
 use crate::policy::{Policy, PoolSettings};
 use crate::retry::Budget;
-use crate::rule_table::{RuleEntry, RuleTable};
+use crate::rewrite::Rewrite;
+use crate::rule_table::{Rejected, RuleEntry, RuleTable, TableError};
 use crate::snapshot::{
     CertificateVersion, Endpoint, EndpointId, Fallback, Map, MetricSlot, Pool, PoolId, Snapshot, map,
 };
 use crate::virtual_host::{Action, Rule, RuleId, Rules, Tenant, TlsSettings, VirtualHost};
+use crate::weights::Shares;
 
 /// Mutable draft of the next snapshot of one configuration.
 pub(super) struct Draft<'a> {
     settings: &'a CompilerSettings,
+    patterns: &'a Patterns,
     certificates: &'a Map<Hostname, CertificateVersion>,
     /// The configuration that it is a draft of.
     pub(super) branch: Branch,
@@ -70,15 +75,15 @@ enum Known<'a> {
 impl<'a> Draft<'a> {
     /// Returns a draft without changes.
     pub(super) fn new(
-        settings: &'a CompilerSettings,
-        certificates: &'a Map<Hostname, CertificateVersion>,
+        compiler: &'a Compiler,
         ids: Ids,
         (branch, tables): (Branch, &Tables),
         other: Option<&'a Tables>,
     ) -> Self {
         Self {
-            settings,
-            certificates,
+            settings: &compiler.settings,
+            patterns: &compiler.patterns,
+            certificates: &compiler.state.certificates,
             branch,
             other,
             ids,
@@ -144,11 +149,24 @@ impl<'a> Draft<'a> {
                 rule,
             });
         }
-        for gone in old_rules.values() {
-            if !entries.iter().any(|entry| entry.rule.id == gone.id) {
-                self.drop_rule(gone);
-            }
+        let kept: HashSet<RuleId> = entries.iter().map(|entry| entry.rule.id).collect();
+        for gone in old_rules.values().filter(|old| !kept.contains(&old.id)) {
+            self.drop_rule(gone);
         }
+        let regex = match host {
+            HostPattern::Regex(text) => match self.patterns.compile(text) {
+                Ok(pattern) => Some((pattern, routes.first().map_or(0, |route| route.spec.order))),
+                Err(error) => {
+                    for entry in entries {
+                        self.reject(Rejected { rule: entry.rule, error: TableError::Host(error.clone()) });
+                    }
+                    return self.forget_host(host);
+                }
+            },
+            HostPattern::Exact(_) | HostPattern::OneLabel(_) | HostPattern::Suffix(_) | HostPattern::Any => {
+                None
+            }
+        };
         let owner = match domain {
             Some(domain) => domain.owner.clone(),
             None => routes.first().map(|route| route.owner.clone()).unwrap_or_default(),
@@ -159,16 +177,47 @@ impl<'a> Draft<'a> {
             host: host.clone(),
             tenant: domain.and_then(|domain| domain.tenant.clone()).map(|id| self.tenant(id)),
             tls: TlsSettings { certificate, client_auth: client_auth(domain, routes) },
-            rules: rules(entries, old.as_ref().map(|old| &old.rules)),
+            rules: self.rules(entries, old.as_ref().map(|old| &old.rules)),
         };
-        if old.as_deref() == Some(&new) {
+        // The order among regular expressions is no part of a host.
+        if old.as_deref() == Some(&new) && regex.is_none() {
             return;
         }
         match host {
             HostPattern::Exact(name) => self.snapshot.hosts.insert_mut(name.clone(), Arc::new(new)),
-            pattern => self.snapshot.patterns.insert_mut(pattern.clone(), Arc::new(new)),
+            _ => self.host_patterns().put(Arc::new(new), regex),
         }
         self.effects.work.hosts += 1;
+    }
+
+    /// Compiles the rules of a host: one without conditions, or a table. A path that is rewritten is to be
+    /// normal, as in a table.
+    fn rules(&mut self, entries: Vec<RuleEntry>, old: Option<&Rules>) -> Rules {
+        if let [only] = &entries[..]
+            && only.matcher == RouteMatch::default()
+            && !matches!(only.rule.action, Action::Proxy { rewrite: Some(_), .. })
+        {
+            return Rules::One(only.rule.clone());
+        }
+        let slashes = self.settings.defaults.slashes;
+        let (table, rejected) = RuleTable::new(entries, slashes, self.patterns);
+        for rejected in rejected {
+            self.reject(rejected);
+        }
+        match old {
+            Some(Rules::Table(known)) if **known == table => Rules::Table(known.clone()),
+            _ => Rules::Table(Arc::new(table)),
+        }
+    }
+
+    /// Leaves a rule out of the snapshot.
+    fn reject(&mut self, rejected: Rejected) {
+        self.drop_rule(&rejected.rule);
+        self.effects.rejected.push(rejected);
+    }
+
+    fn host_patterns(&mut self) -> &mut HostPatterns {
+        Arc::make_mut(self.snapshot.host_patterns.get_or_insert_default())
     }
 
     /// The rule of a domain: all requests go to its app.
@@ -185,7 +234,7 @@ impl<'a> Draft<'a> {
             app: Some(domain.app.clone()),
             tenant: None,
             requires_client_cert,
-            action: Action::Proxy { pool, rewrite: Rewrite::Keep },
+            action: Action::Proxy { pool, rewrite: None },
             policy,
             stages: self.settings.defaults.stages.clone(),
             metric,
@@ -198,10 +247,13 @@ impl<'a> Draft<'a> {
         let spec = &route.spec;
         let action = match &spec.action {
             RouteAction::Proxy { pool, rewrite } => {
-                Action::Proxy { pool: self.pool_of_app(desired, pool.id()), rewrite: rewrite.clone() }
+                let slashes = self.settings.defaults.slashes;
+                // A rule with an invalid path is rejected by its table.
+                let rewrite = Rewrite::new(rewrite, &spec.matcher.path, slashes).ok().flatten();
+                Action::Proxy { pool: self.pool_of_app(desired, pool.id()), rewrite: rewrite.map(Arc::new) }
             }
-            RouteAction::Redirect(redirect) => Action::Redirect(redirect.clone()),
-            RouteAction::Respond(response) => Action::Respond(response.clone()),
+            RouteAction::Redirect(redirect) => Action::Redirect(Arc::new(redirect.clone())),
+            RouteAction::Respond(response) => Action::Respond(Arc::new(response.clone())),
         };
         let fallback = Some(OPERATOR_UNAVAILABLE_STATUS);
         let policy = self.policy(desired, &spec.policies, spec.pool(), fallback);
@@ -272,10 +324,17 @@ impl<'a> Draft<'a> {
         for rule in old.rules.iter() {
             self.drop_rule(rule);
         }
+        self.forget_host(host);
+    }
+
+    fn forget_host(&mut self, host: &HostPattern) {
         match host {
-            HostPattern::Exact(name) => self.snapshot.hosts.remove_mut(name),
-            pattern => self.snapshot.patterns.remove_mut(pattern),
-        };
+            HostPattern::Exact(name) => _ = self.snapshot.hosts.remove_mut(name),
+            pattern => {
+                self.host_patterns().remove(pattern);
+                self.snapshot.host_patterns.take_if(|patterns| patterns.len() == 0);
+            }
+        }
         self.effects.work.hosts += 1;
     }
 
@@ -369,7 +428,8 @@ impl<'a> Draft<'a> {
         let failures = known.map(|app| app.failures).unwrap_or_default();
         let on_all_unhealthy = known.map(|app| app.on_all_unhealthy).unwrap_or_default();
         let policy = known.and_then(|app| settings_of(desired, app.policy.as_ref()?));
-        let settings = self.pool_settings(known.map(|app| app.balancer).unwrap_or_default());
+        let balancer = known.map(|app| app.balancer).unwrap_or_default();
+        let settings = self.pool_settings(balancer);
         let mut same = old.as_ref().is_some_and(|old| {
             old.all_endpoints().count() == instances.len()
                 && old.tls == tls
@@ -434,6 +494,7 @@ impl<'a> Draft<'a> {
             fallback,
             settings,
             retry_budget: known.map_or(Budget::default(), |known| known.retry_budget.clone()),
+            shares: shares(&endpoints, balancer, known),
             endpoints: endpoints.into(),
             draining: draining.into(),
             metric,
@@ -609,17 +670,21 @@ fn settings_of(desired: &Desired, policy: &PolicyRef) -> Option<Arc<PolicySettin
     }
 }
 
-/// The rules of a host: one without conditions, or a table.
-fn rules(entries: Vec<RuleEntry>, old: Option<&Rules>) -> Rules {
-    if let [only] = &entries[..]
-        && only.matcher == RouteMatch::default()
-    {
-        return Rules::One(only.rule.clone());
-    }
-    let table = RuleTable::new(entries);
-    match old {
-        Some(Rules::Table(known)) if **known == table => Rules::Table(known.clone()),
-        _ => Rules::Table(Arc::new(table)),
+/// Shares of the endpoints of a pool: by their weights, or equal ones of all with a weight.
+fn shares(endpoints: &[Endpoint], balancer: Balancer, known: Option<&Pool>) -> Shares {
+    let weight = |endpoint: &Endpoint| match balancer {
+        Balancer::WeightedRoundRobin => endpoint.weight,
+        Balancer::RoundRobin => endpoint.weight.min(1),
+    };
+    let weights: Vec<u16> = endpoints.iter().map(weight).collect();
+    match known {
+        Some(known)
+            if known.settings.balancer == balancer
+                && known.endpoints.iter().map(weight).eq(weights.iter().copied()) =>
+        {
+            known.shares.clone()
+        }
+        _ => Shares::new(&weights),
     }
 }
 

@@ -9,6 +9,7 @@ use ringway_model::{
 };
 
 use ringway_wire::h1::{Limits, Parse, RequestHead};
+use ringway_wire::path::Slashes;
 
 use super::*;
 use crate::breaker::Candidate;
@@ -66,6 +67,10 @@ fn domain_spec(name: &str, app_id: &str, tenant: Option<&str>) -> DomainSpec {
 
 fn register(app_id: &str) -> Change {
     Change::Register { app: AppSpec::new(app(app_id)), instance: None, domain: None }
+}
+
+fn tenant_line(host: &VirtualHost) -> &[u8] {
+    host.tenant.as_ref().map_or(b"", |tenant| &tenant.line)
 }
 
 /// Minimal control plane: applies, compiles, commits.
@@ -169,7 +174,7 @@ fn a_host_has_a_rule_with_a_pool() {
     let plane = plane();
     let snapshot = plane.snapshot();
     let shop = snapshot.virtual_host("shop.example").unwrap();
-    assert_eq!((&shop.owner, shop.tenant_line()), (&Owner::Api, &b"X-Tenant-ID: acme\r\n"[..]));
+    assert_eq!((&shop.owner, tenant_line(shop)), (&Owner::Api, &b"X-Tenant-ID: acme\r\n"[..]));
     let (head, text) = request("GET /a HTTP/1.1\r\nHost: shop.example\r\n\r\n");
     let rule = shop.rules.find(&head, &text).unwrap();
     assert_eq!((rule.app.as_ref().unwrap().as_str(), &rule.owner), ("shop", &Owner::Api));
@@ -183,13 +188,14 @@ fn a_host_has_a_rule_with_a_pool() {
     assert_eq!((snapshot.host_count(), snapshot.pool_count(), snapshot.endpoint_count()), (2, 2, 2));
 
     let blog = snapshot.virtual_host("blog.example").unwrap();
-    assert!(blog.tenant_line().is_empty() && blog.tenant.is_none());
+    assert!(tenant_line(blog).is_empty() && blog.tenant.is_none());
     assert!(snapshot.pool_of(rule_of(snapshot, "blog.example")).unwrap().endpoints.is_empty());
 }
 
 #[test]
 fn all_rules_and_pools_share_the_operators_defaults() {
     let defaults = Defaults {
+        slashes: Slashes::Keep,
         policy: Arc::new(Policy { body_bytes_max: Some(7), ..Policy::default() }),
         pool: Arc::default(),
         stages: Some(Arc::default()),

@@ -10,7 +10,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use ringway_model::{ClientAuth, ClientAuthNeed, FilePath, Hostname, Tick, limits};
+use ringway_model::{ClientAuth, ClientAuthNeed, FilePath, Tick, limits};
 use ringway_net::tls::Alert;
 use ringway_tls::{Alpn, ClientVerifier, Identity, IdentityName, Secret, SecretKey, ServerTls};
 use ringway_traffic::snapshot::{CertificateVersion, Snapshot};
@@ -123,8 +123,7 @@ impl CertSelector {
             (Some(_), Some(_)) => NoCertificate::Unavailable,
         };
         if let Some(host) = host
-            && let Some(CertificateVersion(version)) = host.tls.certificate
-            && let Some(name) = host.host.exact()
+            && let (Some(name), Some(CertificateVersion(version))) = (host.name(), host.tls.certificate)
         {
             let of = IdentityName::Domain(name.clone());
             if let Ok(cached) = secrets.get(&SecretKey::Identity(of.clone()), version, now, deadline).await {

@@ -6,7 +6,7 @@ use ringway_model::ClientAuth;
 use ringway_net::tls::TlsStream;
 use ringway_tls::ClientCertificate;
 use ringway_traffic::snapshot::Snapshot;
-use ringway_traffic::virtual_host::VirtualHost;
+use ringway_traffic::virtual_host::{Rule, VirtualHost};
 
 use crate::exchange::local_reply::LocalReply;
 use crate::exchange::match_rule::Match;
@@ -19,6 +19,8 @@ pub(crate) struct TlsInfo {
     server_name: Option<Box<str>>,
     /// Client authentication that the handshake demanded.
     client_auth: Option<ClientAuth>,
+    /// The client has presented a certificate that the handshake verified.
+    has_client_certificate: bool,
     /// Header lines for apps that demand client certificates.
     client_headers: Box<[u8]>,
     /// `TLSv1.3` or `TLSv1.2`.
@@ -36,12 +38,19 @@ impl TlsInfo {
             None => None,
         };
         let client_headers = client_headers(certificate.as_ref());
-        Self { server_name, client_auth, client_headers, version: stream.protocol() }
+        Self {
+            server_name,
+            client_auth,
+            has_client_certificate: certificate.is_some(),
+            client_headers,
+            version: stream.protocol(),
+        }
     }
 
-    /// Checks that a request may be served on this connection: for the host of its SNI, or for hosts of the
-    /// same tenant with a rule for the same app, since clients reuse connections (RFC 9113 §9.1.1); never for
-    /// a host whose client authentication the handshake did not demand.
+    /// Checks that a request for `host_name` may be served on this connection: for the host of its SNI, or for
+    /// hosts of the same tenant with a rule for the same app, since clients reuse connections (RFC 9113
+    /// §9.1.1); never for a host whose client authentication the handshake did not demand. A rule may need a
+    /// client certificate where its host only asks for one.
     pub(crate) fn check(
         &self,
         snapshot: &Snapshot,
@@ -52,14 +61,19 @@ impl TlsInfo {
         if host.tls.client_auth.is_some() && host.tls.client_auth != self.client_auth {
             return Err(LocalReply::misdirected());
         }
+        if rule.requires_client_cert && !self.has_client_certificate {
+            return Err(LocalReply::client_certificate_required());
+        }
         let Some(name) = self.server_name.as_deref() else { return Ok(()) };
         if name == host_name {
             return Ok(());
         }
-        let is_same_app =
-            |other: &VirtualHost| rule.app.is_some() && other.rules.iter().any(|of| of.app == rule.app);
+        let serves_the_same = |named: &VirtualHost| {
+            let is_same = |of: &Rule| of.app == rule.app && named.tenant_of(of) == host.tenant_of(rule);
+            std::ptr::eq(named, host) || rule.app.is_some() && named.rules.iter().any(|of| is_same(of))
+        };
         match snapshot.virtual_host(name) {
-            Some(named) if is_same_app(named) && named.tenant == host.tenant => Ok(()),
+            Some(named) if serves_the_same(named) => Ok(()),
             _ => Err(LocalReply::misdirected()),
         }
     }

@@ -18,6 +18,7 @@ use ringway_traffic::policy::Policy;
 use ringway_wire::h1::ResponseHead;
 use ringway_wire::headers::FieldKind;
 
+use crate::exchange::deadlines::Deadlines;
 use crate::exchange::grpc;
 
 /// Time of the last progress of an exchange, and its idle timeouts.
@@ -33,6 +34,8 @@ pub(crate) struct Activity {
     head_timeout: Cell<Duration>,
     /// Longest wait of a read before the limits are checked again: they may have changed meanwhile.
     look: Cell<Duration>,
+    /// Deadlines whatever moves.
+    pub(crate) deadlines: Deadlines,
 }
 
 /// Kinds of exchanges by how long they may be silent.
@@ -71,12 +74,15 @@ impl Kind {
     }
 
     /// Longest time from the request to the head of its response. Servers of gRPC send the head with the
-    /// first message, which may be an event of tomorrow.
+    /// first message, which may be an event of tomorrow; a timeout of the rule's own counts all the same.
     fn head_timeout(self, policy: &Policy) -> Duration {
-        match self {
-            Self::Transfer | Self::Stream => policy.response_head_timeout,
-            Self::Call => policy.response_head_timeout.max(policy.stream_idle_timeout),
-        }
+        let timeout = match self {
+            Self::Call if policy.timeout.is_none() => {
+                policy.response_head_timeout.max(policy.stream_idle_timeout)
+            }
+            Self::Transfer | Self::Stream | Self::Call => policy.head_timeout(),
+        };
+        policy.per_try_timeout.map_or(timeout, |per_try| timeout.min(per_try))
     }
 
     /// Longest time in which a client takes nothing of its response.
@@ -141,7 +147,8 @@ impl Activity {
 
     /// Deadline of a read, after which the limits are checked again.
     pub(crate) fn look_again(&self, now: Tick) -> Tick {
-        self.last.get().after(self.idle_max.get()).min(now.after(self.look.get()))
+        let look = self.last.get().after(self.idle_max.get()).min(now.after(self.look.get()));
+        look.min(self.deadlines.end())
     }
 
     /// Whether neither direction has moved for too long.

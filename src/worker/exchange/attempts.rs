@@ -11,6 +11,7 @@ use ringway_traffic::balance::{self, Picked, TriedSet, Unavailable};
 use ringway_traffic::breaker::Candidate;
 use ringway_traffic::retry::{self, Retry};
 use ringway_traffic::snapshot::{Endpoint, Pool};
+use ringway_traffic::virtual_host::Action;
 
 use crate::core::ConnBuffers;
 use crate::exchange::cause::Cause;
@@ -29,6 +30,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
     ) -> Result<UpstreamResponse<'a, R>, Interrupt<'a>> {
         self.begin_body(target.matched.rule.policy.body_bytes_max)?;
         self.write_added_headers(target);
+        self.rewrite_target(target);
         let (core, pool, policy) = (self.core, target.pool, &*target.matched.rule.policy);
         let body_is_complete = self.body.as_ref().is_none_or(RequestBody::is_complete);
         let candidate = if body_is_complete { Candidate::Ready } else { Candidate::Streaming };
@@ -83,7 +85,10 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             };
             let failure = failed.fault.failure;
             let failed_attempt = failed.failed_attempt(self.buffers.request.method(), self.info.attempts);
-            let decision = retry::decide(&failed_attempt, policy, &pool.retry_budget);
+            let decision = match self.transfer.activity.deadlines.are_over(policy, core.runtime.now()) {
+                true => Retry::No,
+                false => retry::decide(&failed_attempt, policy, &pool.retry_budget),
+            };
             if decision != Retry::SameEndpoint {
                 self.note_cause(target, endpoint, failure);
             }
@@ -117,6 +122,15 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         Ok(())
     }
 
+    /// Rewrites the target for the endpoint, where the rule says so.
+    fn rewrite_target(&mut self, target: &Target<'a>) {
+        let ConnBuffers { target: rewritten, request, client_in, .. } = &mut *self.buffers;
+        rewritten.clear();
+        if let Action::Proxy { rewrite: Some(rewrite), .. } = &target.matched.rule.action {
+            rewrite.apply(rewritten, request.path_and_query(client_in));
+        }
+    }
+
     /// Writes the fields about the client and its request, in place of any that the client sent.
     fn write_added_headers(&mut self, target: &Target<'a>) {
         let (client, settings) = (self.client, &self.core.settings);
@@ -133,7 +147,9 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         if let Some(via) = &settings.via {
             added_headers.extend_from_slice(via.line(request.version(), client.is_http2));
         }
-        added_headers.extend_from_slice(target.matched.host.tenant_line());
+        if let Some(tenant) = target.matched.tenant() {
+            added_headers.extend_from_slice(&tenant.line);
+        }
         added_headers.extend_from_slice(client.client_cert_headers(target.matched.host));
         added_headers.extend_from_slice(b"X-Request-ID: ");
         added_headers.extend_from_slice(self.info.request_id(client_in));

@@ -121,6 +121,11 @@ impl Cause {
     }
 }
 
+/// Longest wait for a response head by a policy.
+fn head_timeout(policy: &Policy) -> Duration {
+    policy.per_try_timeout.map_or(policy.head_timeout(), |per_try| per_try.min(policy.head_timeout()))
+}
+
 /// Cause of a failure that names no more than itself.
 fn of_failure(
     failure: Failure,
@@ -142,7 +147,7 @@ fn of_failure(
         Failure::PortsExhausted => fixed("no local port is free for another connection to this address"),
         Failure::UpstreamRefused => fixed("request refused, nothing done with it (RFC 9113 §8.7)"),
         Failure::UpstreamClosed => fixed("connection closed before a response"),
-        Failure::ResponseTimedOut => Some(within("no whole response head", policy.response_head_timeout)),
+        Failure::ResponseTimedOut => Some(within("no whole response head", head_timeout(policy))),
         Failure::ResponseHeadCut => Some(Cause::new(
             None,
             format_args!(
@@ -165,6 +170,8 @@ fn of_failure(
         Failure::ResponseStalled => fixed("no byte of the response body in time"),
 
         Failure::BadRequest(_)
+        | Failure::BadPath(_)
+        | Failure::TotalTimedOut
         | Failure::HeadTimedOut
         | Failure::BadUpgrade(_)
         | Failure::BodyTooLarge

@@ -200,8 +200,11 @@ impl<R: Runtime> ResponseRelay<'_, '_, R> {
             let buf = &mut *reader.upstream_in;
             let taken = body_framing.take(&mut buf[start..]).map_err(Failure::ResponseBodyMalformed)?;
             let mut part = start..start + taken.kept;
+            // A splice ends with its bytes, however long they take.
+            let may_splice = !reader.transfer.activity.deadlines.has_end();
             let spliced_left =
-                spliced_left(reader.core, reader.upstream, &writer.client.stream, body_framing);
+                spliced_left(reader.core, reader.upstream, &writer.client.stream, body_framing)
+                    .filter(|_| may_splice);
             if spliced_left.is_some() {
                 part = writer.send_held(buf, part);
             }

@@ -33,6 +33,7 @@ use ringway_middleware as middleware;
 use ringway_model::OnAllUnhealthy;
 use ringway_traffic::balance::Unavailable;
 use ringway_wire::h1::{BodyError, HeadFault, RequestError, ResponseError};
+use ringway_wire::path::PathError;
 use ringway_wire::websocket::HandshakeError;
 
 use crate::exchange::disposition::Disposition;
@@ -47,6 +48,8 @@ pub(crate) enum Failure {
     BadRequest(RequestError),
     /// The head did not arrive in time.
     HeadTimedOut,
+    /// The path of a request to a host with rules by path is ambiguous.
+    BadPath(PathError),
     /// An attempt to upgrade to WebSocket that breaks RFC 6455 §4.2.1.
     BadUpgrade(HandshakeError),
     /// The body is longer than the limit.
@@ -81,6 +84,9 @@ pub(crate) enum Failure {
     /// The endpoint did not process the request and says so: its stream limit is reached, or it is shutting
     /// down.
     UpstreamRefused,
+
+    /// The exchange took longer than its rule allows, bodies included.
+    TotalTimedOut,
 
     /// A middleware did not pass a body on.
     TransformFailed(middleware::BodyError),
@@ -194,6 +200,7 @@ impl Failure {
         match self {
             Self::BadRequest(error) => error.to_string().into(),
             Self::BadUpgrade(error) => error.to_string().into(),
+            Self::BadPath(error) => error.to_string().into(),
             _ => self.row().message.into(),
         }
     }
@@ -201,8 +208,10 @@ impl Failure {
     /// Status of gRPC where it does not follow from the HTTP status: our own timeouts. The call may have been
     /// executed, and must not look as if it could be repeated.
     fn grpc_status(self) -> Option<grpc::Status> {
-        let is_timeout =
-            matches!(self, Self::ResponseTimedOut | Self::RequestBodyTimedOut | Self::HeadTimedOut);
+        let is_timeout = matches!(
+            self,
+            Self::ResponseTimedOut | Self::RequestBodyTimedOut | Self::HeadTimedOut | Self::TotalTimedOut
+        );
         is_timeout.then_some(grpc::Status::DeadlineExceeded)
     }
 
@@ -231,6 +240,7 @@ impl Failure {
             Self::HeadTimedOut => {
                 row(408, "request_timeout", "the request head did not arrive in time", Close)
             }
+            Self::BadPath(_) => row(400, "bad_path", "", Keep),
             Self::BadUpgrade(error) => row(error.status(), error.code(), "", Close),
             Self::BodyTooLarge => {
                 row(413, "body_too_large", "the request body is larger than allowed", Close)
@@ -273,6 +283,9 @@ impl Failure {
                 Blame::Nothing,
             ),
 
+            Self::TotalTimedOut => {
+                row(504, "total_timeout", "the request took longer than this path allows", Close)
+            }
             Self::TransformFailed(_) => {
                 row(500, "middleware_failed", "a middleware did not pass the body on", Close)
             }
@@ -481,6 +494,7 @@ mod tests {
             (Failure::BadRequest(RequestError::BadMethod), Some(400), Close, Nothing),
             (Failure::HeadTimedOut, Some(408), Close, Nothing),
             (Failure::BadUpgrade(HandshakeError::Key), Some(400), Close, Nothing),
+            (Failure::BadPath(PathError::AboveRoot), Some(400), Keep, Nothing),
             (Failure::BodyTooLarge, Some(413), Close, Nothing),
             (Failure::ClientClosed, None, Close, Nothing),
             (Failure::RequestBodyMalformed(BodyError::BadSizeLine), Some(400), Close, Nothing),
@@ -498,6 +512,7 @@ mod tests {
             (Failure::UpstreamTlsUnloadable, Some(502), Keep, Nothing),
             (Failure::PortsExhausted, Some(503), Keep, Nothing),
             (Failure::UpstreamRefused, Some(502), Keep, Nothing),
+            (Failure::TotalTimedOut, Some(504), Close, Nothing),
             (Failure::TransformFailed(middleware::BodyError { reason: "x" }), Some(500), Close, Nothing),
             (Failure::ConnectFailed, Some(502), Keep, Endpoint),
             (Failure::ConnectTimedOut, Some(504), Keep, Endpoint),

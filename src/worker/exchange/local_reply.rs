@@ -7,8 +7,9 @@
 use std::borrow::Cow;
 
 use ringway_middleware::{self as middleware, BodyTransforms, Edits, ReplyBody, ResponseHeadView};
-use ringway_model::Timestamp;
+use ringway_model::{FixedResponse, Timestamp};
 use ringway_wire::h1::RequestHead;
+use ringway_wire::headers::is_field_value;
 use ringway_wire::message::{Method, Version};
 
 use crate::exchange::disposition::Disposition;
@@ -33,8 +34,8 @@ enum Content<'a> {
     Error { code: &'static str, message: Cow<'a, str>, grpc: grpc::Status },
     /// Exactly these bytes.
     Text { media_type: &'static str, text: Cow<'a, str> },
-    /// Exactly these bytes of a stage, which says in a field of its own what they are.
-    Bytes(Cow<'static, [u8]>),
+    /// Exactly these bytes of a stage or a rule, which says in a field of its own what they are.
+    Bytes(Cow<'a, [u8]>),
 }
 
 /// Properties of the request that decide the form of a local reply.
@@ -73,9 +74,19 @@ impl<'a> LocalReply<'a> {
         Self::error(404, "unknown_host", "no app is registered for this domain")
     }
 
-    /// No route of the host has conditions that the request meets.
+    /// No rule of the host matches the request.
     pub(crate) fn no_route() -> Self {
-        Self::error(404, "no_route", "no route of this host serves this request")
+        Self::error(404, "no_route", "no route of this domain matches the request")
+    }
+
+    /// The rule needs a client certificate, and the client has presented none.
+    pub(crate) fn client_certificate_required() -> Self {
+        Self::error(403, "client_certificate_required", "this path needs a client certificate")
+    }
+
+    /// The rule admits no WebSockets.
+    pub(crate) fn websocket_forbidden() -> Self {
+        Self::error(403, "websocket_forbidden", "WebSockets are not served at this path")
     }
 
     /// The domain is not served on this connection: it was made for another, or lacks the client certificate.
@@ -120,6 +131,15 @@ impl<'a> LocalReply<'a> {
     /// Key authorization of a challenge (RFC 8555 §8.3).
     pub(crate) fn challenge(authorization: &'a str) -> Self {
         Self::new(200, Content::Text { media_type: "application/octet-stream", text: authorization.into() })
+    }
+
+    /// The response of a rule.
+    pub(crate) fn fixed(response: &'a FixedResponse) -> Self {
+        let reply = Self::new(response.status, Content::Bytes(response.body.as_bytes().into()));
+        match is_field_value(response.content_type.as_bytes()) && !response.content_type.is_empty() {
+            true => reply.with_field("Content-Type", response.content_type.as_bytes()),
+            false => reply,
+        }
     }
 
     /// A redirect to `location`.
@@ -251,7 +271,12 @@ impl<'a> LocalReply<'a> {
         if !media_type.is_empty() {
             push_field(out, "Content-Type", media_type);
         }
-        push_field(out, "Content-Length", body.len().to_string().as_bytes());
+        // RFC 9110 §8.6 and §15.4.5: neither has content, and a 204 has no length either.
+        if matches!(status, 204 | 304) {
+            body.clear();
+        } else {
+            push_field(out, "Content-Length", body.len().to_string().as_bytes());
+        }
         if !matches!(self.content, Content::Bytes(_)) {
             push_field(out, "Cache-Control", b"no-store");
         }

@@ -1,12 +1,17 @@
 //! Match phase: from the request's host to its virtual host, rule and pool.
 //!
 //! ```text
-//! challenge ─► reply     https_only ─► 421     no host ─► 404     plain http ─► redirect     loop ─► 508
+//! challenge ─► reply     https_only ─► 421     no host ─► 404     bad path ─► 400     plain http ─► redirect
+//! no rule ─► 404     policy of the rule: https, client certificate, WebSocket ─► 308, 421, 403     loop ─► 508
 //! ```
+//! The path of a host with a table of rules is normalised before: what is matched is what is forwarded, shown
+//! to stages, and logged.
 
 use ringway_model::Owner;
 use ringway_traffic::snapshot::{Pool, Snapshot};
-use ringway_traffic::virtual_host::{Rule, VirtualHost};
+use ringway_traffic::virtual_host::{Rule, Rules, Tenant, VirtualHost};
+use ringway_wire::h1::RequestHead;
+use ringway_wire::message::Method;
 
 use crate::accept::cert_selector;
 use crate::accept::listener::Handler;
@@ -25,6 +30,13 @@ pub(crate) struct Match<'a> {
     pub(crate) rule: &'a Rule,
 }
 
+impl<'a> Match<'a> {
+    /// Tenant of the request.
+    pub(crate) fn tenant(self) -> Option<&'a Tenant> {
+        self.host.tenant_of(self.rule)
+    }
+}
+
 /// The same with the pool that serves it.
 #[derive(Clone, Copy)]
 pub(crate) struct Target<'a> {
@@ -36,7 +48,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
     /// Finds the rule of the request, or the reply that configuration gives without an endpoint.
     pub(super) fn match_rule(&mut self) -> Result<Match<'a>, Interrupt<'a>> {
         let Self { core, client, snapshot, .. } = *self;
-        let ConnBuffers { request, client_in, .. } = &*self.buffers;
+        let ConnBuffers { request, client_in, .. } = &mut *self.buffers;
         let challenge = acme_challenge::token(request, client_in);
         if let Some(authorization) = challenge.and_then(|token| snapshot.challenge(token)) {
             return Err(LocalReply::challenge(authorization).into());
@@ -48,20 +60,32 @@ impl<'a, R: Runtime> Exchange<'a, R> {
                 None => LocalReply::https_only().into(),
             });
         }
+        let is_challenge = challenge.is_some();
         let Some(host) = snapshot.virtual_host(request.host()) else { return Err(self.absent.into()) };
-        let Some(rule) = host.rules.find(request, client_in) else {
-            return Err(LocalReply::no_route().into());
-        };
-        let matched = Match { host, rule };
-        self.info.matched = Some(matched);
+        if let Rules::Table(table) = &host.rules {
+            request.normalize_path(client_in, table.slashes()).map_err(Failure::BadPath)?;
+        }
+        let ConnBuffers { request, client_in, .. } = &*self.buffers;
+        let rule = host.rules.find(request, client_in);
+        self.info.matched = rule.map(|rule| Match { host, rule });
         if handler == (Handler::Gateway { redirects_to_https: true })
-            && challenge.is_none()
+            && !is_challenge
             && let Some(port) = redirect_port(core, client, self.buffers, snapshot, host)
         {
             let location = https_redirect::location(request, client_in, port);
             return Err(LocalReply::redirect(https_redirect::status(request.method()), &location).into());
         }
+        let Some(matched) = self.info.matched else { return Err(LocalReply::no_route().into()) };
+        if matched.rule.policy.requires_tls && !is_challenge && !is_secure(client, request, client_in) {
+            return Err(self.require_tls(host));
+        }
         client.check(snapshot, matched, request.host())?;
+        if matched.rule.policy.timeout.is_some() || matched.rule.policy.total_timeout.is_some() {
+            self.transfer.activity.deadlines.begin(&matched.rule.policy, core.runtime.now());
+        }
+        if self.upgrade && !matched.rule.policy.admits_websocket {
+            return Err(LocalReply::websocket_forbidden().into());
+        }
         if core.settings.via.as_ref().is_some_and(|via| via.is_loop(request, client_in)) {
             return Err(LocalReply::loop_detected().into());
         }
@@ -71,17 +95,35 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         Ok(matched)
     }
 
-    /// Chooses the pool that serves a rule's requests.
-    pub(super) fn choose_pool(&mut self, matched: Match<'a>) -> Result<Target<'a>, Interrupt<'a>> {
-        let Some(pool) = self.snapshot.pool_of(matched.rule) else {
-            return Err(LocalReply::no_route().into());
-        };
+    /// Chooses the pool that serves a rule's requests; `None` for a rule with a reply of its own.
+    pub(super) fn choose_pool(&mut self, matched: Match<'a>) -> Result<Option<Target<'a>>, Failure> {
+        let Some(pool) = self.snapshot.pool_of(matched.rule) else { return Ok(None) };
         self.info.pool = Some(pool);
         if pool.endpoints.is_empty() && matched.rule.owner == Owner::Resolver {
-            return Err(Failure::NotRunning.into());
+            return Err(Failure::NotRunning);
         }
-        Ok(Target { matched, pool })
+        Ok(Some(Target { matched, pool }))
     }
+
+    /// Returns the reply to a request without TLS whose rule requires it: a redirect where https is served
+    /// and the request can be repeated.
+    #[cold]
+    fn require_tls(&self, host: &VirtualHost) -> Interrupt<'a> {
+        let ConnBuffers { request, client_in, .. } = &*self.buffers;
+        let port = redirect_port(self.core, self.client, self.buffers, self.snapshot, host);
+        match (request.method(), port) {
+            (Method::Get | Method::Head, Some(port)) => {
+                LocalReply::redirect(308, &https_redirect::location(request, client_in, port)).into()
+            }
+            _ => LocalReply::https_only().into(),
+        }
+    }
+}
+
+/// Whether the client uses https, as far as is known: a trusted proxy says it.
+pub(super) fn is_secure<S>(client: &DownstreamConn<S>, request: &RequestHead, client_in: &[u8]) -> bool {
+    let claimed = client.trusted.then(|| forwarded::claims_https(request, client_in)).flatten();
+    claimed.unwrap_or(client.tls_version().is_some())
 }
 
 /// Port of the redirect for a request that came without TLS; `None` when it is served here: its host cannot

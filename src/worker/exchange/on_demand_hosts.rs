@@ -103,18 +103,18 @@ impl Hosts {
 
     /// Requests a refresh of a route of a resolver that is old enough.
     fn refresh(&self, host: &VirtualHost, now: Tick, reports: &MailboxSender<Report>) {
-        // The resolver's hosts are names.
-        let Some(host) = host.host.exact() else { return };
+        // A resolver knows names only.
+        let Some(name) = host.name() else { return };
         let mut known = self.known.borrow_mut();
-        let entry = match known.get(host) {
+        let entry = match known.get(name) {
             Some(entry) if now < entry.fresh_until => return,
             Some(entry) => *entry,
             None => Known::default(),
         };
         let fresh_until = now.after(ringway_model::limits::RESOLVED_FRESH);
-        known.insert(host.clone(), Known { fresh_until, ..entry });
+        known.insert(name.clone(), Known { fresh_until, ..entry });
         // Full: the next request tries again.
-        let _ = reports.send(Report::HostWanted { core: self.core, host: host.clone() });
+        let _ = reports.send(Report::HostWanted { core: self.core, host: name.clone() });
     }
 
     /// Returns the negative result for a host that is not settled, and begins a lookup where none is under

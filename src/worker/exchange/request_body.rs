@@ -182,6 +182,8 @@ impl RequestBody {
             if let Rest::Length(left) = self.rest
                 && left >= limits::SPLICE_BYTES_MIN
                 && runtime.can_splice(client, upstream)
+                // A splice ends with its bytes, however long they take.
+                && !activity.deadlines.has_end()
             {
                 let sender =
                     SenderLimits { stall: activity.idle_max().min(stall), rate: activity.least_rate() };
@@ -201,7 +203,8 @@ impl RequestBody {
             window.read(runtime, client, buf, activity).await.map_err(PumpError::Client)?;
             let Taken { kept, consumed, .. } = self.take(buf).map_err(PumpError::Client)?;
             if kept > 0 {
-                let rate = WriteRate::stall(stall.max(activity.idle_max()));
+                let rate =
+                    WriteRate::stall(stall.max(activity.idle_max())).and_until(activity.deadlines.end());
                 let (written, back) = upstream.write_all_range(std::mem::take(buf), 0..kept, rate).await;
                 *buf = back;
                 activity.note(runtime.now());
@@ -360,6 +363,9 @@ impl RateWindow {
                 Ok(0) => return Err(Failure::ClientClosed),
                 Ok(count) => break count,
                 Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                    if activity.deadlines.has_ended(runtime.now()) {
+                        return Err(Failure::TotalTimedOut);
+                    }
                     if activity.is_idle(runtime.now()) {
                         return Err(Failure::RequestBodyTimedOut);
                     }
@@ -369,6 +375,9 @@ impl RateWindow {
         };
         let now = runtime.now();
         activity.note(now);
+        if activity.deadlines.has_ended(now) {
+            return Err(Failure::TotalTimedOut);
+        }
         match activity.least_rate() {
             Some(rate) if !self.is_fast_enough(count, rate, now) => Err(Failure::RequestBodyTimedOut),
             _ => Ok(()),

@@ -72,7 +72,7 @@ impl<R: Runtime> ResponseWriter<'_, R> {
             self.send_out().await?;
         }
         if !part.is_empty() {
-            let rate = WriteRate::stall(self.transfer.activity.client_stall());
+            let rate = self.rate();
             let begun = self.core.runtime.now();
             let (sent, back) = self.client.stream.write_all_range(std::mem::take(buf), part, rate).await;
             *buf = back;
@@ -95,7 +95,7 @@ impl<R: Runtime> ResponseWriter<'_, R> {
 
     /// Sends `out`.
     pub(crate) async fn send_out(&mut self) -> Result<(), Failure> {
-        let rate = WriteRate::stall(self.transfer.activity.client_stall());
+        let rate = self.rate();
         let begun = self.core.runtime.now();
         let (sent, back) = self.client.stream.write_all(std::mem::take(self.out), rate).await;
         *self.out = back;
@@ -121,6 +121,12 @@ impl<R: Runtime> ResponseWriter<'_, R> {
             self.out.clear();
         }
         part
+    }
+
+    /// Least progress of a write to the client.
+    fn rate(&self) -> WriteRate {
+        let activity = &self.transfer.activity;
+        WriteRate::stall(activity.client_stall()).and_until(activity.deadlines.end())
     }
 
     /// Notes that the client was slow to take what was sent since `begun`.

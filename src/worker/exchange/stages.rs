@@ -15,19 +15,19 @@ use crate::runtime::Runtime;
 
 impl<'a, R: Runtime> Exchange<'a, R> {
     /// Runs the request stages, before an endpoint is chosen. A stage may edit the request, or reply to it.
-    pub(super) async fn request_stages(&mut self, target: &Target<'a>) -> Result<(), Interrupt<'a>> {
-        let Match { host, rule } = target.matched;
+    pub(super) async fn request_stages(&mut self, matched: Match<'a>) -> Result<(), Interrupt<'a>> {
+        let Match { rule, .. } = matched;
         let Some(stages) = &rule.stages else { return Ok(()) };
         let ConnBuffers { request, client_in, .. } = &*self.buffers;
-        let (app, tenant) = (target.pool.app.as_str(), host.tenant.as_ref());
-        let tenant = tenant.map(|tenant| tenant.id.as_str());
+        let app = rule.app.as_ref().map_or("", |app| app.as_str());
+        let tenant = matched.tenant().map(|tenant| tenant.id.as_str());
         let view = RequestView::new(request, client_in, self.info.client, app, tenant);
         let reply = match stages.on_request(&mut RequestCtx::new(view, &mut self.stages)) {
             Flow::Continue => return Ok(()),
             Flow::Reply(reply) => reply,
             Flow::Wait => {
                 self.has_paused = true;
-                let timeout = self.core.runtime.sleep(rule.policy.response_head_timeout);
+                let timeout = self.core.runtime.sleep(rule.policy.head_timeout());
                 let mut request = RequestCtx::new(view, &mut self.stages);
                 // Boxed: it must not make every exchange larger.
                 match Box::pin(first(stages.resume(&mut request), timeout)).await {

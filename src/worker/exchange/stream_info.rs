@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
+use ringway_model::AppId;
 use ringway_telemetry::{AttemptFailed, Exchange, Protocol, RequestId, Upgrade};
 use ringway_traffic::policy::Policy;
 use ringway_traffic::snapshot::{Endpoint, Pool};
@@ -168,7 +169,7 @@ impl<'a> StreamInfo<'a> {
         let cause = self.cause.as_deref().filter(|_| self.failure.is_some());
         let upstream_error = cause.filter(|_| self.attempts > 0).zip(self.code);
         let request_error = self.failure.and_then(cause::request_error);
-        let tenant = self.matched.and_then(|matched| matched.host.tenant.as_ref());
+        let tenant = self.matched.and_then(Match::tenant);
         let wants_referer = complete && core.telemetry.wants_referer();
         core.telemetry.emit(&Exchange {
             time: core.runtime.timestamp(),
@@ -191,7 +192,7 @@ impl<'a> StreamInfo<'a> {
             route: self.matched.map_or(0, |matched| matched.rule.metric.0),
             pool: self.pool.map_or(0, |pool| pool.metric.0),
             endpoint: self.endpoint.map_or(0, |endpoint| endpoint.metric.0),
-            app: self.matched.and_then(|matched| matched.rule.app.as_ref()).map(|app| app.as_str()),
+            app: self.matched.and_then(|matched| matched.rule.app.as_ref()).map(AppId::as_str),
             tenant: tenant.map(|tenant| tenant.hash),
             instance: self.endpoint.map(|endpoint| endpoint.instance.as_str()),
             attempts: self.attempts,

@@ -14,10 +14,11 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use ahash::{AHashMap, AHashSet};
 use ringway_model::{HostPattern, Owner, Tick};
 use ringway_traffic::in_flight::InFlight;
 use ringway_traffic::snapshot::{Endpoint, EndpointId, PoolId, Snapshot};
-use ringway_traffic::virtual_host::{RuleId, VirtualHost};
+use ringway_traffic::virtual_host::RuleId;
 use slab::Slab;
 
 use crate::exchange::match_rule::Match;
@@ -74,7 +75,7 @@ impl Tunnels {
             waker: Cell::new(None),
         });
         let key = self.open.borrow_mut().insert(entry.clone());
-        if entry.is_stranded(snapshot) {
+        if entry.is_stranded(snapshot, &mut Routed::default()) {
             self.leave(&entry, now, drain);
         }
         Open { tunnels: self, key, entry }
@@ -86,8 +87,9 @@ impl Tunnels {
         if self.seen.replace(removed) == removed {
             return;
         }
+        let mut routed = Routed::default();
         for (_, entry) in self.open.borrow().iter() {
-            if entry.until.get().is_none() && entry.is_stranded(snapshot) {
+            if entry.until.get().is_none() && entry.is_stranded(snapshot, &mut routed) {
                 self.leave(entry, now, drain);
             }
         }
@@ -120,15 +122,28 @@ impl Tunnels {
     }
 }
 
+/// Rules of the hosts of tunnels with the pools that they lead to, gathered once for all tunnels of a host:
+/// both may be thousands.
+#[derive(Default)]
+struct Routed(AHashMap<HostPattern, AHashSet<(RuleId, Option<PoolId>)>>);
+
+impl Routed {
+    fn of(&mut self, snapshot: &Snapshot, host: &HostPattern) -> &AHashSet<(RuleId, Option<PoolId>)> {
+        self.0.entry(host.clone()).or_insert_with(|| {
+            let rules = snapshot.virtual_host_of(host).into_iter().flat_map(|host| host.rules.iter());
+            rules.map(|rule| (rule.id, rule.pool())).collect()
+        })
+    }
+}
+
 impl Entry {
     /// Whether its endpoint or domain was removed, or the domain leads to another app.
-    fn is_stranded(&self, snapshot: &Snapshot) -> bool {
-        let is_routed = |host: &Arc<VirtualHost>| {
-            host.rules.iter().any(|rule| (rule.id, rule.pool()) == (self.rule, self.pool))
+    fn is_stranded(&self, snapshot: &Snapshot, routed: &mut Routed) -> bool {
+        let mut leads_there = || {
+            snapshot.has_endpoint(self.endpoint)
+                && routed.of(snapshot, &self.host).contains(&(self.rule, self.pool))
         };
-        let host = snapshot.virtual_host_of(&self.host);
-        let leads_there = snapshot.has_endpoint(self.endpoint) && host.is_some_and(is_routed);
-        !self.is_resolved && !leads_there
+        !self.is_resolved && !leads_there()
     }
 
     fn wake(&self) {
@@ -213,7 +228,7 @@ mod tests {
 
     fn matched(snapshot: &Snapshot) -> Match<'_> {
         let host = snapshot.virtual_host("x.example").unwrap();
-        let Rules::One(rule) = &host.rules else { panic!("one rule") };
+        let Rules::One(rule) = &host.rules else { panic!("a domain has one rule") };
         Match { host, rule }
     }
 

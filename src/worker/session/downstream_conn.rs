@@ -118,7 +118,7 @@ impl<S> DownstreamConn<S> {
         match &self.tls {
             Some(tls) => tls.check(snapshot, matched, host_name),
             // A client certificate cannot be presented without TLS.
-            None if needs_certificate(matched.host) => Err(LocalReply::https_only()),
+            None if needs_certificate(matched) => Err(LocalReply::https_only()),
             None => Ok(()),
         }
     }
@@ -143,8 +143,9 @@ impl<S: Stream> DownstreamConn<S> {
     }
 }
 
-fn needs_certificate(host: &VirtualHost) -> bool {
-    host.tls.client_auth.as_ref().is_some_and(|auth| auth.need == ClientAuthNeed::Required)
+fn needs_certificate(Match { host, rule }: Match<'_>) -> bool {
+    rule.requires_client_cert
+        || host.tls.client_auth.as_ref().is_some_and(|auth| auth.need == ClientAuthNeed::Required)
 }
 
 /// Header lines about the origin of a request.

@@ -136,6 +136,8 @@ pub(crate) struct Failed {
     stage: Stage,
     origin: Origin,
     body: Body,
+    /// Its own timeout was shorter than the time that was left for the exchange.
+    may_try_again: bool,
 }
 
 impl Failed {
@@ -151,6 +153,7 @@ impl Failed {
             (_, Stage::Answered, _) => retry::Failed::Answered,
             (Failure::UpstreamClosed, Stage::Waiting, Origin::Pooled) => retry::Failed::PooledEnded,
             (Failure::UpstreamClosed, Stage::Waiting, Origin::New) => retry::Failed::NewEnded,
+            (Failure::ResponseTimedOut, Stage::Waiting, _) if self.may_try_again => retry::Failed::TryTimeout,
             (Failure::ResponseTimedOut, Stage::Waiting, _) => retry::Failed::HeadTimeout,
             (failure, Stage::Waiting, _) if failure.is_clients() => retry::Failed::Client,
             (_, Stage::Waiting, _) => retry::Failed::BadResponse,
@@ -167,11 +170,13 @@ impl<'a, R: Runtime> Attempt<'_, 'a, R> {
         let fail = |failure, stage| Failed {
             fault: Fault { failure, is_excused: false },
             stage,
+            may_try_again: false,
             origin: Origin::New,
             body: Body::Whole,
         };
         transfer.cause.take();
         let begun = core.runtime.now();
+        transfer.activity.deadlines.begin_attempt(self.policy, begun);
         let (conn, origin) = self.connect().await.map_err(|failure| fail(failure, Stage::Connect))?;
         if core.runtime.now().since(begun) >= limits::CLIENT_WATCH_DELAY
             && has_left(client, self.buffers, self.body.as_ref()).await
@@ -184,6 +189,7 @@ impl<'a, R: Runtime> Attempt<'_, 'a, R> {
         self.send_first(&conn.stream).await.map_err(|(failure, stage)| Failed {
             fault: Fault { failure, is_excused: core.runtime.is_excused(&conn.stream) },
             stage,
+            may_try_again: transfer.activity.deadlines.is_of_attempt(),
             origin,
             body: Body::Whole,
         })?;
@@ -210,15 +216,17 @@ impl<'a, R: Runtime> Attempt<'_, 'a, R> {
         let fault = response.fault(core, transfer, failure);
         let is_held = self.body.as_ref().is_none_or(|body| body.rest_read.is_none() && !body.as_data);
         let body = if is_held { Body::Whole } else { Body::Consumed };
-        Err(Failed { fault, stage, origin, body })
+        let may_try_again = transfer.activity.deadlines.is_of_attempt();
+        Err(Failed { fault, stage, origin, body, may_try_again })
     }
 
     /// Puts the outgoing head into `out`.
     fn write_head(&mut self) {
-        let ConnBuffers { request, client_in, out, added_headers, .. } = &mut *self.buffers;
+        let ConnBuffers { request, client_in, out, added_headers, target, .. } = &mut *self.buffers;
         out.clear();
         let as_data = self.body.as_ref().is_some_and(|body| body.as_data);
         let rewrite = RequestRewrite {
+            target: (!target.is_empty()).then_some(target),
             framing: if as_data { OutFraming::Chunked } else { OutFraming::AsReceived },
             expect: ExpectLine::Keep,
             te: TeLine::Keep,
@@ -262,7 +270,8 @@ impl<'a, R: Runtime> Attempt<'_, 'a, R> {
         let Self { core, transfer, .. } = *self;
         let ConnBuffers { client_in, out, .. } = &mut *self.buffers;
         let refuse = || transfer.upload.refuse(core.runtime.now());
-        let rate = WriteRate::stall(self.policy.body_progress_timeout);
+        let deadline = transfer.activity.deadlines.head();
+        let rate = WriteRate::stall(self.policy.body_progress_timeout).and_until(deadline);
         let first = self.body.as_ref().filter(|body| !body.as_data).map_or(0..0, |body| body.first.clone());
         let mut rest = first.start + first.len().min(JOINED_BYTES_MAX)..first.end;
         let held = if rest.is_empty() { 0 } else { upstream.write_held(out) };
@@ -307,6 +316,7 @@ impl<'a, R: Runtime> Attempt<'_, 'a, R> {
         let Self { core, client, transfer, .. } = *self;
         if let Some(body) = self.body.take_if(|body| body.as_data || !body.is_complete()) {
             let transforms = std::mem::take(self.stages.request_body());
+            transfer.activity.deadlines.begin_upload();
             let (buf, upstream) = (body.upload_buffer(&self.buffers.client_in), conn.clone());
             let policy = self.policy;
             let task = UploadTask { core, client, upstream, transfer, policy, body, buf, transforms };
@@ -387,6 +397,7 @@ impl<'a, R: Runtime> Attempt<'_, 'a, R> {
                         Ok(()) => {}
                         Err(ReadError::ClientGone) => return Err(waiting(Failure::ClientClosed)),
                         Err(ReadError::TimedOut) => return Err(waiting(Failure::ResponseTimedOut)),
+                        Err(ReadError::TotalTimedOut) => return Err(waiting(Failure::TotalTimedOut)),
                         Err(ReadError::GaveUp) => return Err(waiting(Failure::ResponseHeadCut)),
                         Err(_) if began || interim > 0 => return Err(waiting(Failure::ResponseHeadCut)),
                         Err(ReadError::TookNothing) => {

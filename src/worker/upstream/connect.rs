@@ -32,6 +32,7 @@ impl<R: Runtime> Attempt<'_, '_, R> {
     pub(super) async fn connect(&self) -> Result<Connected<R::Stream>, Failure> {
         let (core, endpoint) = (self.core, self.picked.endpoint);
         let deadline = core.runtime.now().after(self.policy.connect_timeout);
+        let deadline = deadline.min(self.transfer.activity.deadlines.head());
         // A WebSocket has a connection for itself: servers that take it over HTTP/1.1 take it everywhere.
         let may_share = !self.upgrade && endpoint.target.scheme() != Scheme::Http;
         let mut permit = None;

@@ -40,6 +40,8 @@ pub(crate) enum ReadError {
     GaveUp,
     /// Nothing came by the deadline.
     TimedOut,
+    /// The exchange is past its end.
+    TotalTimedOut,
     /// The client left.
     ClientGone,
 }
@@ -50,16 +52,20 @@ impl<R: Runtime> ResponseReader<'_, R> {
     /// nor an interim response restarts it.
     pub(super) async fn read_head_bytes(&mut self, begun: Tick) -> Result<(), ReadError> {
         let Transfer { upload, activity, .. } = self.transfer;
-        let timeout = activity.head_timeout();
+        let (timeout, deadline) = (activity.head_timeout(), activity.deadlines.head());
         loop {
             let give_up = match upload.finished_at() {
                 Some(finished) => finished.max(begun).after(timeout),
                 // Checked again by then.
                 None => self.core.runtime.now().after(timeout),
             };
-            match self.read(give_up).await {
+            match self.read(give_up.min(deadline)).await {
+                Err(ReadError::TimedOut) if activity.deadlines.has_ended(self.core.runtime.now()) => {
+                    return Err(ReadError::TotalTimedOut);
+                }
                 Err(ReadError::TimedOut)
-                    if upload.finished_at().is_none_or(|at| at.after(timeout) > give_up) => {}
+                    if give_up < deadline
+                        && upload.finished_at().is_none_or(|at| at.after(timeout) > give_up) => {}
                 result => return result,
             }
         }
@@ -71,6 +77,9 @@ impl<R: Runtime> ResponseReader<'_, R> {
         activity.note(runtime.now());
         loop {
             match self.read(activity.look_again(runtime.now())).await {
+                Ok(()) | Err(ReadError::TimedOut) if activity.deadlines.has_ended(runtime.now()) => {
+                    return Err(ReadError::TotalTimedOut);
+                }
                 Err(ReadError::TimedOut) if !activity.is_idle(runtime.now()) => {}
                 read => {
                     activity.note(runtime.now());

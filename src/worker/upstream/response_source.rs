@@ -105,6 +105,7 @@ pub(crate) fn body_failure(error: ReadError, upload: &UploadState) -> Failure {
             Failure::ResponseCut
         }
         ReadError::TimedOut => stalled(upload),
+        ReadError::TotalTimedOut => Failure::TotalTimedOut,
         ReadError::ClientGone => Failure::ClientClosed,
     }
 }

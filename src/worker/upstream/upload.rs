@@ -185,7 +185,8 @@ impl<R: Runtime> UpstreamBody<'_, R> {
         if self.out.is_empty() {
             return Ok(());
         }
-        let rate = WriteRate::stall(self.stall.max(self.activity.idle_max()));
+        let stall = self.stall.max(self.activity.idle_max());
+        let rate = WriteRate::stall(stall).and_until(self.activity.deadlines.end());
         let (sent, back) = self.upstream.write_all(std::mem::take(&mut self.out), rate).await;
         self.out = back;
         self.out.clear();

@@ -1,0 +1,166 @@
+//! Conditions of one rule, and their test against a request.
+
+use std::sync::Arc;
+
+use ringway_model::{FieldMatch, ValueMatch};
+use ringway_wire::h1::RequestHead;
+use ringway_wire::path::hex;
+
+use crate::pattern::Pattern;
+
+/// Conditions of a rule: all have to be met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Conditions {
+    pub(super) path: PathTest,
+    /// One of these methods; any when empty. GET does not imply HEAD.
+    pub(super) methods: Box<[Arc<str>]>,
+    /// Values of a field in several lines are joined with `, ` (RFC 9110 §5.3).
+    pub(super) headers: Box<[FieldMatch]>,
+    /// The first parameter of a name counts, decoded.
+    pub(super) query: Box<[FieldMatch]>,
+}
+
+/// Condition on the path, in its normal form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum PathTest {
+    Any,
+    Exact(Arc<str>),
+    /// A path that begins with these segments. With a slash at the end, only paths below.
+    Prefix(Arc<str>),
+    Pattern(Arc<Pattern>),
+}
+
+/// First condition that a request does not meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mismatch<'t> {
+    /// The path.
+    Path,
+    /// The method.
+    Method,
+    /// The header of this name.
+    Header(&'t str),
+    /// The parameter of this name in the query.
+    Query(&'t str),
+}
+
+/// Parts of a request that rules have conditions on.
+pub(super) struct Request<'r> {
+    head: &'r RequestHead,
+    buf: &'r [u8],
+    pub(super) path: &'r str,
+}
+
+impl<'r> Request<'r> {
+    pub(super) fn new(head: &'r RequestHead, buf: &'r [u8]) -> Self {
+        Self { head, buf, path: head.path(buf) }
+    }
+}
+
+impl PathTest {
+    /// Bytes of a path that are compared as they are.
+    pub(super) fn literal_bytes(&self) -> usize {
+        match self {
+            Self::Any => 0,
+            Self::Exact(text) | Self::Prefix(text) => text.len(),
+            Self::Pattern(pattern) => pattern.literal().len(),
+        }
+    }
+
+    fn is_met(&self, path: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(text) => **text == *path,
+            Self::Prefix(prefix) => path
+                .strip_prefix(&**prefix)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/')),
+            Self::Pattern(pattern) => pattern.is_match(path.as_bytes()),
+        }
+    }
+}
+
+impl Conditions {
+    /// Returns the first condition that a request does not meet.
+    pub(super) fn mismatch(&self, request: &Request<'_>) -> Option<Mismatch<'_>> {
+        if !self.path.is_met(request.path) {
+            return Some(Mismatch::Path);
+        }
+        self.field_mismatch(request)
+    }
+
+    /// The same for a request whose path matches.
+    pub(super) fn field_mismatch(&self, request: &Request<'_>) -> Option<Mismatch<'_>> {
+        let Request { head, buf, .. } = request;
+        if !self.methods.is_empty() {
+            let method = head.method_str(buf);
+            if !self.methods.iter().any(|allowed| **allowed == *method) {
+                return Some(Mismatch::Method);
+            }
+        }
+        for FieldMatch { name, value } in &self.headers {
+            let mut lines = head.field(buf, name);
+            let is_met = match value {
+                ValueMatch::Present => lines.next().is_some(),
+                ValueMatch::Exact(value) => is_joined(lines, value.as_bytes()),
+            };
+            if !is_met {
+                return Some(Mismatch::Header(name));
+            }
+        }
+        for FieldMatch { name, value } in &self.query {
+            let found = head.query(buf).and_then(|query| parameter(query, name));
+            let is_met = match (value, found) {
+                (_, None) => false,
+                (ValueMatch::Present, Some(_)) => true,
+                (ValueMatch::Exact(value), Some(found)) => is_decoded(found, value),
+            };
+            if !is_met {
+                return Some(Mismatch::Query(name));
+            }
+        }
+        None
+    }
+}
+
+/// Whether lines joined with `, ` are `value`. Without any line there is no value.
+fn is_joined<'v>(lines: impl Iterator<Item = &'v [u8]>, value: &[u8]) -> bool {
+    let mut rest = Some(value);
+    let mut has_line = false;
+    for line in lines {
+        rest = match (rest, has_line) {
+            (Some(left), false) => left.strip_prefix(line),
+            (Some(left), true) => left.strip_prefix(b", ").and_then(|left| left.strip_prefix(line)),
+            (None, _) => return false,
+        };
+        has_line = true;
+    }
+    has_line && rest == Some(b"")
+}
+
+/// Returns the value of the first parameter of a name, as received; empty for one without `=`.
+fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
+    query.split('&').find_map(|part| {
+        let (found, value) = part.split_once('=').unwrap_or((part, ""));
+        (!part.is_empty() && is_decoded(found, name)).then_some(value)
+    })
+}
+
+/// Whether a part of a query is `text` once it is decoded: `+` is a space, and `%` without two hexadecimal
+/// digits stands for itself (WHATWG URL §5.1).
+fn is_decoded(part: &str, text: &str) -> bool {
+    let (mut part, mut text) = (part.as_bytes(), text.as_bytes());
+    loop {
+        let (byte, taken) = match part {
+            [] => return text.is_empty(),
+            [b'%', high, low, ..] if let (Some(high), Some(low)) = (hex(*high), hex(*low)) => {
+                (high << 4 | low, 3)
+            }
+            [b'+', ..] => (b' ', 1),
+            [byte, ..] => (*byte, 1),
+        };
+        match text {
+            [first, rest @ ..] if *first == byte => text = rest,
+            _ => return false,
+        }
+        part = &part[taken..];
+    }
+}

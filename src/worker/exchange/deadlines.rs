@@ -1,0 +1,146 @@
+//! Deadlines of an exchange, where the policy of its rule sets timeouts over more than one wait.
+//!
+//! ```text
+//! match ── attempt ── attempt ── response head ── body ── end
+//!   ├────────────── timeout ──────────┤                     again from the last byte of a long request
+//!               ├── per_try_timeout ──┤
+//!   ├────────────────── total_timeout ────────────────────┤
+//! ```
+//! They are kept to a tenth of a second, as all deadlines.
+
+use std::cell::Cell;
+
+use ringway_model::Tick;
+use ringway_traffic::policy::Policy;
+
+/// Deadlines of one exchange. There are none until [`Deadlines::begin`].
+#[derive(Debug, Default)]
+pub(crate) struct Deadlines {
+    began: Cell<Tick>,
+    /// Of the whole exchange.
+    end: Cell<Option<Tick>>,
+    /// Of the response head of the attempt under way.
+    head: Cell<Option<Tick>>,
+    /// `head` is the attempt's own: the exchange has time for another one.
+    is_of_attempt: Cell<bool>,
+}
+
+impl Deadlines {
+    /// Begins an exchange.
+    pub(crate) fn begin(&self, policy: &Policy, now: Tick) {
+        self.began.set(now);
+        self.end.set(policy.total_timeout.map(|timeout| now.after(timeout)));
+    }
+
+    /// Begins an attempt.
+    pub(crate) fn begin_attempt(&self, policy: &Policy, now: Tick) {
+        let own = policy.per_try_timeout.map(|timeout| now.after(timeout));
+        let all = self.all_attempts(policy);
+        self.is_of_attempt.set(own.is_some_and(|own| all.is_none_or(|all| own < all)));
+        self.head.set(earliest(own, all));
+    }
+
+    /// Notes that the request is still to be read: the time for the head begins with its last byte.
+    pub(crate) fn begin_upload(&self) {
+        self.is_of_attempt.set(false);
+        self.head.set(self.end.get());
+    }
+
+    /// Deadline of the response head of this attempt.
+    pub(crate) fn head(&self) -> Tick {
+        self.head.get().unwrap_or(Tick::NEVER)
+    }
+
+    /// Deadline of the whole exchange.
+    pub(crate) fn end(&self) -> Tick {
+        self.end.get().unwrap_or(Tick::NEVER)
+    }
+
+    /// Whether the exchange has an end.
+    pub(crate) fn has_end(&self) -> bool {
+        self.end.get().is_some()
+    }
+
+    /// Whether the exchange is past its end.
+    pub(crate) fn has_ended(&self, now: Tick) -> bool {
+        self.end.get().is_some_and(|end| end <= now)
+    }
+
+    /// Whether another attempt may follow one that has taken too long.
+    pub(crate) fn is_of_attempt(&self) -> bool {
+        self.is_of_attempt.get()
+    }
+
+    /// Whether there is no time left for another attempt.
+    pub(crate) fn are_over(&self, policy: &Policy, now: Tick) -> bool {
+        self.all_attempts(policy).is_some_and(|deadline| deadline <= now)
+    }
+
+    fn all_attempts(&self, policy: &Policy) -> Option<Tick> {
+        earliest(policy.timeout.map(|timeout| self.began.get().after(timeout)), self.end.get())
+    }
+}
+
+fn earliest(a: Option<Tick>, b: Option<Tick>) -> Option<Tick> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn policy(timeout: Option<u64>, per_try: Option<u64>, total: Option<u64>) -> Policy {
+        let millis = |value: Option<u64>| value.map(Duration::from_millis);
+        Policy {
+            timeout: millis(timeout),
+            per_try_timeout: millis(per_try),
+            total_timeout: millis(total),
+            ..Policy::default()
+        }
+    }
+
+    #[test]
+    fn a_policy_without_timeouts_sets_no_deadline() {
+        let (deadlines, policy) = (Deadlines::default(), Policy::default());
+        deadlines.begin(&policy, Tick(100));
+        deadlines.begin_attempt(&policy, Tick(200));
+        assert_eq!((deadlines.head(), deadlines.end()), (Tick::NEVER, Tick::NEVER));
+        assert!(!deadlines.are_over(&policy, Tick(u64::MAX)) && !deadlines.is_of_attempt());
+    }
+
+    #[test]
+    fn the_earliest_deadline_ends_an_attempt_and_only_its_own_admits_another() {
+        let (deadlines, policy) = (Deadlines::default(), policy(Some(1_000), Some(400), None));
+        deadlines.begin(&policy, Tick(0));
+        for (attempt, head, is_of_attempt) in [(0, 400, true), (400, 800, true), (800, 1_000, false)] {
+            assert!(!deadlines.are_over(&policy, Tick(attempt)));
+            deadlines.begin_attempt(&policy, Tick(attempt));
+            assert_eq!((deadlines.head(), deadlines.is_of_attempt()), (Tick(head), is_of_attempt));
+        }
+        assert!(deadlines.are_over(&policy, Tick(1_000)));
+    }
+
+    #[test]
+    fn the_end_of_the_exchange_bounds_every_attempt_and_what_follows() {
+        let (deadlines, policy) = (Deadlines::default(), policy(Some(1_000), None, Some(600)));
+        deadlines.begin(&policy, Tick(0));
+        deadlines.begin_attempt(&policy, Tick(10));
+        assert_eq!((deadlines.head(), deadlines.end()), (Tick(600), Tick(600)));
+        assert!(!deadlines.has_ended(Tick(599)) && deadlines.has_ended(Tick(600)));
+    }
+
+    #[test]
+    fn a_request_that_is_still_to_be_read_is_bounded_by_the_end_only() {
+        let (deadlines, policy) = (Deadlines::default(), policy(Some(1_000), Some(400), None));
+        deadlines.begin(&policy, Tick(0));
+        deadlines.begin_attempt(&policy, Tick(0));
+        deadlines.begin_upload();
+        assert_eq!(deadlines.head(), Tick::NEVER);
+        assert!(!deadlines.is_of_attempt());
+    }
+}
