@@ -281,7 +281,7 @@ impl Compiler {
         state.ids.fork();
         let tables = state.base.clone();
         state.trial = Some(Trial { tables, renamed: BTreeMap::new(), renewed: Vec::new() });
-        let forked = Self { settings: self.settings.clone(), state };
+        let forked = Self { settings: self.settings.clone(), patterns: self.patterns.clone(), state };
         let mut compiled = forked.edit(|draft| {
             if draft.branch == Branch::Trial {
                 draft.new_health = Health::Joining;

@@ -21,7 +21,7 @@ fn equal_weights_need_no_sequence() {
 #[test]
 fn a_heavy_endpoint_gets_no_bursts() {
     assert_eq!(cycle(&[5, 1, 1]), [0, 0, 0, 1, 0, 0, 2]);
-    assert_eq!(cycle(&[200, 100]), [0, 1, 0]);
+    assert_eq!(cycle(&[200, 100]), [0, 0, 1]);
     assert_eq!(cycle(&[1, 0, 1]), [0, 2]);
     // Half of all, among many light ones: every other pick.
     let mut weights = vec![1; 50];

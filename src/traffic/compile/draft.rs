@@ -16,7 +16,7 @@ use ringway_model::{
 };
 
 use super::ids::{Branch, Ids};
-use super::{CompilerSettings, Effects, Name, SlotChange, Tables};
+use super::{Compiler, CompilerSettings, Effects, Name, SlotChange, Tables};
 use crate::balance::affinity;
 use crate::breaker::{EndpointState, Trickle};
 use crate::host_patterns::HostPatterns;
