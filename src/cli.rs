@@ -8,6 +8,7 @@
 //! ```
 
 mod access;
+mod audit;
 mod capacity;
 mod catalogue;
 mod check;
@@ -122,6 +123,9 @@ enum Command {
     },
     #[command(flatten)]
     Client(client::ClientCommand),
+    /// Check the audit log of the admin API
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Create tokens of the admin API
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -145,6 +149,7 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Import { file, db_path }) => transfer::run(transfer::Direction::In, &file, db_path),
         Some(Command::Version { json }) => version::run(check::Format::of(json)),
         Some(Command::Client(command)) => command.run(),
+        Some(Command::Audit(command)) => command.run(),
         Some(Command::Token(command)) => command.run(),
         Some(Command::Demo(args)) => args.run(),
     }

@@ -252,6 +252,7 @@ impl Builder {
             listeners::bind_all(&self.all_listeners(), &self.data, count)?;
         let https_port =
             https_addresses.first().map(|address| self.https_public_port.unwrap_or(address.port()));
+        let audit = self.admin.as_ref().and_then(|admin| admin.settings.audit.clone());
         let admin = self.admin.take().map(api_service).transpose()?.unwrap_or_default();
 
         let mut registry = Registry::new();
@@ -310,6 +311,7 @@ impl Builder {
             https_addresses,
             admin_addresses: admin.addresses,
             metrics_addresses: admin.metrics,
+            audit,
             driver,
             client: control.client.clone(),
             liveness: control.liveness.clone(),

@@ -38,7 +38,7 @@ pub use ringway_certs as certs;
 pub use ringway_tls::ServerSettings as TlsSettings;
 
 pub use ringway_api::{
-    AccessSettings, AdminTls, Settings as AdminSettings, Token, TokensFile, UnixSocket, bind_unix,
+    AccessSettings, AdminTls, AuditLog, Settings as AdminSettings, Token, TokensFile, UnixSocket, bind_unix,
 };
 pub use ringway_control::{Client, ControlSettings, Receipt, Refusal, Status, Submission};
 pub use ringway_control::{Resolved, ResolvedTarget, ResolverError, TargetResolver};

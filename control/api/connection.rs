@@ -200,7 +200,7 @@ impl<S: Stream, P: Plane, H: Host> Connection<S, P, H> {
             Ok(Some(body)) => body,
             Ok(None) => return Next::Close,
             Err(problem) => {
-                let response = Response::problem(&problem, id);
+                let response = self.service.refuse(admitted, problem, &self.peer, id);
                 return self.write(response, wire, After::Linger, id).await;
             }
         };

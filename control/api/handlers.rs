@@ -18,7 +18,7 @@ use self::queries::{
     list_apps, list_certificates, list_domains, list_instances, list_webhooks, show_app, show_app_status,
     show_domain,
 };
-use crate::audit::Audit;
+use crate::audit::{AuditLog, Trail};
 use crate::openapi;
 use crate::operation::Operation;
 use crate::plane::Plane;
@@ -26,7 +26,9 @@ use crate::problem::Problem;
 use crate::request::conditions::Conditions;
 use crate::request::shapes as shape;
 use crate::response::{ApiResult, Body, Response};
-use crate::views::{AppOverview, CertificatesView, LivenessView, ReadinessView, StatusView, WebhookView};
+use crate::views::{
+    AppOverview, AuditView, CertificatesView, LivenessView, ReadinessView, StatusView, WebhookView,
+};
 use crate::waits::Waiter;
 use ringway_config::{Input, Reader, read_request};
 
@@ -37,47 +39,48 @@ pub(crate) struct Call<'a> {
     pub(crate) conditions: Conditions,
     /// Problems of the API itself, one sentence each.
     pub(crate) warnings: Vec<String>,
+    pub(crate) audit: Option<&'a AuditLog>,
 }
 
 /// Executes an operation.
 pub(crate) async fn handle<P: Plane>(
     plane: &Rc<P>,
     call: Call<'_>,
-    audit: &mut Audit,
+    trail: &mut Trail,
     waiter: &mut Waiter<'_>,
 ) -> ApiResult {
-    let Call { operation, input, conditions, warnings } = call;
+    let Call { operation, input, conditions, warnings, audit } = call;
     match operation {
         Operation::RegisterApp => {
             let change = take(input, shape::register_app)?;
-            submit(&**plane, change, conditions, audit).await
+            submit(&**plane, change, conditions, trail).await
         }
         Operation::AddInstance => {
             let change = take(input, shape::add_instance)?;
-            submit(&**plane, change, conditions, audit).await
+            submit(&**plane, change, conditions, trail).await
         }
         Operation::RemoveInstance => {
             let removal = take(input, shape::removal)?;
-            remove_instance(&**plane, removal, conditions, audit, waiter).await
+            remove_instance(&**plane, removal, conditions, trail, waiter).await
         }
         Operation::RemoveApp => {
             let id = take(input, shape::app_key)?;
-            submit(&**plane, Change::RemoveApp { id }, conditions, audit).await
+            submit(&**plane, Change::RemoveApp { id }, conditions, trail).await
         }
         Operation::PutWebhook => {
             let change = take(input, shape::put_webhook)?;
-            submit(&**plane, change, conditions, audit).await
+            submit(&**plane, change, conditions, trail).await
         }
         Operation::UpdateWebhook => {
             let update = take(input, shape::update_webhook)?;
             let desired = plane.desired();
             let app = app_of(&desired, &update.app)?;
             let known = app.webhook.as_ref().ok_or(Rejection::UnknownWebhook(update.app.clone()))?;
-            submit(&**plane, update.change(known), conditions, audit).await
+            submit(&**plane, update.change(known), conditions, trail).await
         }
         Operation::RemoveWebhook => {
             let app = take(input, shape::app_key)?;
-            submit(&**plane, Change::RemoveWebhook { app }, conditions, audit).await
+            submit(&**plane, Change::RemoveWebhook { app }, conditions, trail).await
         }
         Operation::ShowWebhook => {
             let id = take(input, shape::app_key)?;
@@ -89,33 +92,33 @@ pub(crate) async fn handle<P: Plane>(
         Operation::ListWebhooks => list_webhooks(&**plane, take(input, shape::app_page)?).await,
         Operation::AddDomain => {
             let change = take(input, shape::add_domain)?;
-            submit(&**plane, change, conditions, audit).await
+            submit(&**plane, change, conditions, trail).await
         }
         Operation::AddCustomDomain => {
             let change = take(input, shape::add_custom_domain)?;
-            submit(&**plane, change, conditions, audit).await
+            submit(&**plane, change, conditions, trail).await
         }
         Operation::AddRoute => {
             let change = take(input, shape::add_route)?;
-            submit(&**plane, change, conditions, audit).await
+            submit(&**plane, change, conditions, trail).await
         }
         Operation::UpdateDomain => {
             let change = take(input, shape::update_domain)?;
-            submit(&**plane, change, conditions, audit).await
+            submit(&**plane, change, conditions, trail).await
         }
         Operation::RemoveDomain => {
             let name = take(input, shape::domain_key)?;
-            submit(&**plane, Change::RemoveDomain { name }, conditions, audit).await
+            submit(&**plane, Change::RemoveDomain { name }, conditions, trail).await
         }
         Operation::Register => {
             let registration = take(input, shape::register)?;
             let desired = plane.desired();
             let known = desired.domain(registration.domain().as_str()).cloned();
-            submit(&**plane, registration.change(known.as_deref()), conditions, audit).await
+            submit(&**plane, registration.change(known.as_deref()), conditions, trail).await
         }
         Operation::Deregister => {
             let request = take(input, shape::deregister)?;
-            deregister(&**plane, request, conditions, audit, waiter).await
+            deregister(&**plane, request, conditions, trail, waiter).await
         }
         Operation::Heartbeat => {
             let key = take(input, shape::instance_key)?;
@@ -138,10 +141,10 @@ pub(crate) async fn handle<P: Plane>(
         Operation::ListCertificates => list_certificates(plane, take(input, shape::certificate_page)?).await,
         Operation::VerifyDomain => verify_domain(&**plane, &take(input, shape::domain_key)?).await,
         Operation::UploadCertificate => {
-            upload_certificate(&**plane, take(input, shape::upload)?, conditions, audit).await
+            upload_certificate(&**plane, take(input, shape::upload)?, conditions, trail).await
         }
         Operation::RemoveCertificate => {
-            remove_certificate(&**plane, take(input, shape::domain_key)?, conditions, audit).await
+            remove_certificate(&**plane, take(input, shape::domain_key)?, conditions, trail).await
         }
         Operation::ShowApp => show_app(&**plane, take(input, shape::app_key)?).await,
         Operation::AppStatus => show_app_status(&**plane, take(input, shape::app_key)?).await,
@@ -151,7 +154,8 @@ pub(crate) async fn handle<P: Plane>(
             let desired = plane.desired();
             let certificates = plane.certificates().as_ref().map(CertificatesView::new);
             let apps = plane.app_statuses(most).into_iter().map(AppOverview::from).collect();
-            let view = StatusView::new(plane.status(), warnings, apps, certificates, &desired);
+            let audit = audit.map(AuditView::new);
+            let view = StatusView::new(plane.status(), warnings, audit, apps, certificates, &desired);
             Ok(Response::json(200, &view).at(desired.revision()))
         }
         Operation::Liveness => {

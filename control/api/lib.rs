@@ -38,6 +38,7 @@ pub use access::{
     AccessSettings, AdminTls, AdminTlsError, BindError, NamedToken, Scope, Scopes, Token, TokenDigest,
     TokenError, TokenSet, TokensFile, TokensFileError, TokensLineError,
 };
+pub use audit::{AuditFault, AuditLog, Verified, audit_files, verify_audit};
 pub use plane::Plane;
 pub use server::{Listeners, Settings, UnixSocket, bind_unix, serve, service};
 

@@ -43,3 +43,23 @@ pub(crate) const METRICS_CONNECTIONS_MAX: usize = 64;
 pub(crate) const API_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Apps in a status by default: as many as fit on a screen.
 pub(crate) const STATUS_APPS: usize = 20;
+
+// --- Audit log ---------------------------------------------------------------------------------------------
+
+/// Lines of the audit log that wait for its file: some seconds of changes, half a megabyte.
+pub(crate) const AUDIT_QUEUE_MAX: usize = 1_024;
+/// Bytes of a file of the audit log before it is rotated: some 60,000 lines.
+pub(crate) const AUDIT_FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Rotated files of the audit log that are kept; with the present one 352 MiB.
+pub(crate) const AUDIT_FILES_MAX: usize = 10;
+/// Bytes of a line of the audit log: several times the longest, which has a client's reason and some ids.
+pub(crate) const AUDIT_LINE_BYTES_MAX: usize = 64 * 1024;
+/// Pause before a file of the audit log that could not be written is tried again.
+pub(crate) const AUDIT_RETRY: Duration = Duration::from_secs(1);
+/// Time for the last lines of the audit log at the end of the process.
+pub(crate) const AUDIT_FINISH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Refused requests of unidentified clients with a line in the audit log, within [`AUDIT_REFUSALS_WINDOW`]:
+/// enough to see an attack, too few to rotate the lines of others away.
+pub(crate) const AUDIT_REFUSALS_MAX: usize = 60;
+/// Window of [`AUDIT_REFUSALS_MAX`].
+pub(crate) const AUDIT_REFUSALS_WINDOW: Duration = Duration::from_secs(60);

@@ -16,6 +16,7 @@ use ringway_net::{clock, spawn};
 
 use self::acceptor::{Acceptor, MetricsListener, Server, TlsListener};
 use crate::access::{AccessControl, AccessSettings};
+use crate::audit::AuditLog;
 use crate::limits;
 use crate::plane::Plane;
 use crate::service::Service;
@@ -69,6 +70,8 @@ impl From<UnixListener> for UnixSocket {
 pub struct Settings {
     /// Tokens and certificates.
     pub access: AccessSettings,
+    /// Audit log; `None` for none.
+    pub audit: Option<AuditLog>,
     /// Connection limit. For a further connection the longest idle one is closed; when none is idle, it is
     /// answered with 503.
     pub connections_max: usize,
@@ -87,6 +90,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             access: AccessSettings::default(),
+            audit: None,
             connections_max: limits::API_CONNECTIONS_MAX,
             waits_max: limits::API_WAITS_MAX,
             request_timeout: limits::API_REQUEST_TIMEOUT,
@@ -163,7 +167,8 @@ pub async fn serve<P: Plane>(
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let access = Rc::new(AccessControl::new(&settings.access));
-    let service = Rc::new(Service::new(plane, Rc::clone(&access), Waits::new(settings.waits_max)));
+    let waits = Waits::new(settings.waits_max);
+    let service = Rc::new(Service::new(plane, Rc::clone(&access), waits, settings.audit.clone()));
     let server = |connections_max| Rc::new(Server::new(Rc::clone(&service), connections_max, &settings));
     // A server of their own: clients of the metrics take no connection of the API.
     let of_metrics = server(settings.connections_max.min(limits::METRICS_CONNECTIONS_MAX));

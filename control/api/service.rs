@@ -10,20 +10,20 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use ringway_control::Idempotency;
-use ringway_model::Revision;
+use ringway_model::{Owner, Revision};
 use ringway_net::clock;
 use ringway_telemetry::{RequestId, RequestIds};
 use ringway_wire::message::Method;
 
-use crate::access::{Access, AccessControl, Caller, Credentials, Denied, Listener, Peer};
-use crate::audit::Audit;
+use crate::access::{Access, AccessControl, Caller, Credentials, Denied, Identity, Listener, Peer};
+use crate::audit::{AuditLog, ConfigurationTrail, Entry, Object, Refusals, Trail};
 use crate::handlers::{self, Call};
 use crate::operation::Operation;
 use crate::plane::Plane;
 use crate::problem::{Kind, Problem};
 use crate::request::conditions::{Conditions, idempotency_key, if_match, wants_representation};
 use crate::request::target::{Plus, decode, read_query};
-use crate::response::Response;
+use crate::response::{ApiResult, Response};
 use crate::route::{self, Found};
 use crate::waits::{Waiter, Waits};
 use ringway_config::{Input, json};
@@ -70,12 +70,20 @@ pub(crate) struct Service<P> {
     plane: Rc<P>,
     access: Rc<AccessControl>,
     waits: Waits,
+    audit: Option<AuditLog>,
+    refusals: Refusals,
     ids: RefCell<RequestIds>,
 }
 
 impl<P: Plane> Service<P> {
-    pub(crate) fn new(plane: Rc<P>, access: Rc<AccessControl>, waits: Waits) -> Self {
-        Self { plane, access, waits, ids: RefCell::new(RequestIds::new()) }
+    pub(crate) fn new(
+        plane: Rc<P>,
+        access: Rc<AccessControl>,
+        waits: Waits,
+        audit: Option<AuditLog>,
+    ) -> Self {
+        let (refusals, ids) = (Refusals::default(), RefCell::new(RequestIds::new()));
+        Self { plane, access, waits, audit, refusals, ids }
     }
 
     /// Draws an id for the next request.
@@ -93,7 +101,8 @@ impl<P: Plane> Service<P> {
     ) -> Admission<'a> {
         match self.check(listener, peer, head) {
             Ok(admission) => admission,
-            Err(Refused { denied, methods }) => {
+            Err(Refused { denied, operation, methods }) => {
+                self.record_refusal(&denied, operation, peer, id);
                 let mut response = Response::problem(&denied.problem, id);
                 if !methods.is_empty() {
                     response = response.with("Allow", route::allow(&methods));
@@ -119,7 +128,7 @@ impl<P: Plane> Service<P> {
             Found::OtherMethods(methods) => {
                 let allowed = route::allow(&methods);
                 let problem = Problem::new(Kind::WrongMethod, format!("{} takes {allowed}", head.path));
-                return Err(Refused { denied: problem.into(), methods });
+                return Err(Refused { methods, ..problem.into() });
             }
             Found::Nothing if known(head.method) => return Err(no_such_path(head.path).into()),
             Found::Nothing => {
@@ -127,17 +136,24 @@ impl<P: Plane> Service<P> {
             }
         };
         let access = if is_metrics { Access::Open } else { operation.access() };
-        let caller = self.access.guard().authorize(listener, peer, access, &head.from, clock::timestamp())?;
+        let refused = |denied: Denied| Refused { operation: Some(operation), ..denied.into() };
+        let caller = self
+            .access
+            .guard()
+            .authorize(listener, peer, access, &head.from, clock::timestamp())
+            .map_err(refused)?;
+        let identity = caller.identity.clone();
+        let refused = |problem| refused(Denied { problem, identity: identity.clone() });
         if head.has_body && !is_json(&head.content_type) {
-            return Err(Problem::new(
-                Kind::NotJson,
-                "send the body as application/json in UTF-8, or leave Content-Type out",
-            )
-            .into());
+            let detail = "send the body as application/json in UTF-8, or leave Content-Type out";
+            return Err(refused(Problem::new(Kind::NotJson, detail)));
         }
-        let key = key.map(|key| decode(key, Plus::Literal)).transpose()?;
+        let key = key.map(|key| decode(key, Plus::Literal)).transpose().map_err(refused)?;
         let (if_match, idempotency_key) = match operation.is_mutation() {
-            true => (if_match(&head.if_match)?, idempotency_key(&head.idempotency_key)?),
+            true => (
+                if_match(&head.if_match).map_err(refused)?,
+                idempotency_key(&head.idempotency_key).map_err(refused)?,
+            ),
             false => (None, None),
         };
         Ok(Admission::Admitted(Admitted {
@@ -179,25 +195,27 @@ impl<P: Plane> Service<P> {
             request_hash: request_hash(operation, path, query, body),
         });
         let conditions = Conditions { if_match, idempotency, wants_representation };
-        let mut audit = Audit::default();
+        let before = self.plane.desired().revision();
+        let mut trail = Trail::default();
         let result = match read_input(key, query, body) {
             Ok(input) => {
-                let call = Call { operation, input: &input, conditions, warnings: self.access.warnings() };
+                let (warnings, audit) = (self.warnings(), self.audit.as_ref());
+                let call = Call { operation, input: &input, conditions, warnings, audit };
                 let mut waiter = Waiter::new(&self.waits, is_wanted);
-                handlers::handle(&self.plane, call, &mut audit, &mut waiter).await
+                handlers::handle(&self.plane, call, &mut trail, &mut waiter).await
             }
             Err(problem) => Err(problem),
         };
-        let (outcome, revision) = match &result {
-            Ok(_) => (audit.outcome.unwrap_or(""), audit.revision),
-            Err(problem) => (problem.kind.code(), problem.revision),
-        };
         if operation.is_mutation() {
+            let (outcome, revision) = match &result {
+                Ok(_) => (trail.outcome.unwrap_or(""), trail.revision),
+                Err(problem) => (problem.kind.code(), problem.revision),
+            };
             tracing::info!(
                 target: "ringway::audit",
                 method = %method,
                 path,
-                subject = audit.subject.as_deref().unwrap_or(""),
+                subject = trail.subject(),
                 outcome,
                 revision = revision.map(|revision| revision.0),
                 request_id = %id,
@@ -205,21 +223,116 @@ impl<P: Plane> Service<P> {
                 remote = %peer,
                 "change"
             );
+            self.record(operation, &caller.identity, peer, id, (before, trail), &result);
         }
         result.unwrap_or_else(|problem| Response::problem(&problem, id))
+    }
+
+    /// Answers a request whose body cannot be read.
+    pub(crate) fn refuse(
+        &self,
+        admitted: Admitted<'_>,
+        problem: Problem,
+        peer: &Peer,
+        id: &RequestId,
+    ) -> Response {
+        let response = Response::problem(&problem, id);
+        let denied = Denied { problem, identity: admitted.caller.identity };
+        self.record_refusal(&denied, Some(admitted.operation), peer, id);
+        response
+    }
+
+    /// Problems of the API itself, one sentence each.
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.access.warnings();
+        if let Some(audit) = &self.audit {
+            warnings.extend(audit.reading().warnings());
+        }
+        warnings
+    }
+
+    /// Adds a change to the audit log.
+    fn record(
+        &self,
+        operation: Operation,
+        identity: &Identity,
+        peer: &Peer,
+        id: &RequestId,
+        (before, trail): (Revision, Trail),
+        result: &ApiResult,
+    ) {
+        let Some(audit) = &self.audit else { return };
+        let Trail { objects, outcome, revision, configuration } = trail;
+        let (status, result) = match result {
+            Ok(response) => (response.status, outcome.unwrap_or("done")),
+            Err(problem) => (problem.kind.status(), problem.kind.code()),
+        };
+        let configuration = configuration.unwrap_or_else(|| ConfigurationTrail {
+            owner: Owner::Api.to_string(),
+            before: Some(before.to_string()),
+            after: revision.map(|revision| revision.to_string()),
+            reason: None,
+        });
+        let ConfigurationTrail { owner, before, after, reason } = configuration;
+        audit.record(&Entry {
+            at: clock::timestamp().to_rfc3339_millis(),
+            who: identity.to_string(),
+            remote: peer.to_string(),
+            action: operation.spec().id,
+            owner: Some(owner),
+            objects: objects.into_iter().map(|(kind, id)| Object { kind, id }).collect(),
+            before,
+            after,
+            reason,
+            result,
+            status,
+            request_id: id.to_string(),
+            suppressed: self.refusals.take_suppressed(),
+        });
+    }
+
+    /// Adds a refusal before the body to the audit log: of a change, or by access control.
+    fn record_refusal(&self, denied: &Denied, operation: Option<Operation>, peer: &Peer, id: &RequestId) {
+        let Some(audit) = &self.audit else { return };
+        let kind = denied.problem.kind;
+        let is_access =
+            matches!(kind, Kind::Unauthorized | Kind::MissingScope | Kind::CrossSite | Kind::Misdirected);
+        if !is_access && !operation.is_some_and(Operation::is_mutation) {
+            return;
+        }
+        if denied.identity == Identity::Unknown && !self.refusals.admit(clock::now()) {
+            return;
+        }
+        audit.record(&Entry {
+            at: clock::timestamp().to_rfc3339_millis(),
+            who: denied.identity.to_string(),
+            remote: peer.to_string(),
+            action: operation.map_or("request", |operation| operation.spec().id),
+            owner: None,
+            objects: Vec::new(),
+            before: None,
+            after: None,
+            reason: None,
+            result: kind.code(),
+            status: kind.status(),
+            request_id: id.to_string(),
+            suppressed: self.refusals.take_suppressed(),
+        });
     }
 }
 
 /// Refusal of a request by its head.
 struct Refused {
     denied: Denied,
+    /// The operation, when it was found.
+    operation: Option<Operation>,
     /// Methods of the path, when the request's is not one of them.
     methods: Vec<Method>,
 }
 
 impl From<Denied> for Refused {
     fn from(denied: Denied) -> Self {
-        Self { denied, methods: Vec::new() }
+        Self { denied, operation: None, methods: Vec::new() }
     }
 }
 

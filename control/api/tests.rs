@@ -1,6 +1,7 @@
 //! The API over real sockets, with a fake plane that applies changes like the real one.
 #![allow(clippy::unwrap_used)]
 
+mod audit;
 mod certificates;
 mod connections;
 mod endpoints;

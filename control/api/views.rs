@@ -18,4 +18,4 @@ pub(crate) use certificates::{
 pub(crate) use changes::{Accepted, Gone, outcome_name};
 pub(crate) use domains::{DomainDetails, DomainPage, DomainView};
 pub(crate) use instances::{DrainedView, DrainingView, InstancePage, InstanceView, LeaseView, instance_view};
-pub(crate) use status::{AppOverview, LivenessView, ReadinessView, StatusView};
+pub(crate) use status::{AppOverview, AuditView, LivenessView, ReadinessView, StatusView};

@@ -47,6 +47,7 @@ pub(crate) static ALL: &[&Setting] = &[
     &API_KEY,
     &API_CLIENT_CA,
     &METRICS_ADDRESS,
+    &AUDIT_LOG,
     &STORAGE,
     &DB_PATH,
     &HEALTH_CHECK_INTERVAL,
@@ -376,6 +377,11 @@ pub(crate) static METRICS_ADDRESS: Setting =
         .value("ADDRESS")
         .keys(&[whole("/metrics/address")])
         .help("Further address for /metrics, /healthz, /ready and /health/*, without a token and with nothing else, as 127.0.0.1:9091; :9091 stands for all addresses");
+
+pub(crate) static AUDIT_LOG: Setting = Setting::new("PROXY_AUDIT_LOG", "audit-log", Group::Api)
+    .value("PATH|off")
+    .computed("audit.log beside the store; off with PROXY_STORAGE=memory")
+    .help("File with one line of JSON for each change over the admin API, also refused ones, chained by hashes; `ringway audit verify` checks it. It is rotated at 32 MiB, and 10 older files are kept");
 
 pub(crate) static STORAGE: Setting = Setting::new("PROXY_STORAGE", "storage", Group::Storage)
     .value("KIND")

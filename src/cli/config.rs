@@ -83,6 +83,7 @@ pub(crate) struct Settings {
     pub(crate) api_access: AccessSettings,
     /// Listeners of metrics and health probes.
     pub(crate) metrics: Vec<SocketAddr>,
+    pub(crate) audit_log: Option<PathBuf>,
     pub(crate) storage: Storage,
     /// Directory of the store; for [`Storage::Fjall`] alone.
     pub(crate) db_path: PathBuf,
@@ -154,6 +155,8 @@ pub(crate) const SYSTEM_STATE: &str = "/var/lib/ringway";
 const STORE_NAME: &str = "routes.db";
 /// Directory of the certificates beside the store.
 const CERTIFICATES_NAME: &str = "certificates";
+/// Audit log beside the store.
+const AUDIT_NAME: &str = "audit.log";
 /// Default port of HTTPS (RFC 9110 §4.2.2).
 const HTTPS_PORT: u16 = 443;
 /// Bounds of a head: one field of some length, and four times what a browser with many cookies sends.
@@ -285,6 +288,7 @@ impl Reader<'_> {
         let metrics = self.metrics();
         let storage = self.value(&c::STORAGE, parse::storage, ToString::to_string);
         let db_path = self.db_path(machine, storage);
+        let audit_log = self.audit_log(storage, db_path.as_deref());
         let health_interval = self.value(
             &c::HEALTH_CHECK_INTERVAL,
             within(limits::HEALTH_INTERVAL_MIN, limits::HEALTH_INTERVAL_MAX),
@@ -389,6 +393,7 @@ impl Reader<'_> {
             api,
             api_socket,
             api_access: api_access.unwrap_or_default(),
+            audit_log,
             storage: storage?,
             db_path: db_path?,
             health_interval: health_interval?,
@@ -620,6 +625,14 @@ impl Reader<'_> {
             .or_else(|| machine.system_state_is_ours.then(|| SYSTEM_STATE.into()))
             .or_else(|| absolute("XDG_STATE_HOME").map(|state| state.join("ringway")))
             .or_else(|| absolute("HOME").map(|home| home.join(".local/state/ringway")))
+    }
+
+    /// Reads the path of the audit log.
+    fn audit_log(&mut self, storage: Option<Storage>, db_path: Option<&Path>) -> Option<PathBuf> {
+        let beside = |path: &Path| path.parent().unwrap_or(Path::new("")).join(AUDIT_NAME);
+        let default = db_path.filter(|_| storage == Some(Storage::Fjall)).map(beside);
+        let show = |path: &Option<PathBuf>| path.as_ref().map_or_else(|| "off".to_owned(), shown_path);
+        self.computed(&catalogue::AUDIT_LOG, parse::path_or_off, show, default).flatten()
     }
 
     /// Reads the settings of access control; `None` when they are wrong.

@@ -70,7 +70,7 @@ fn exit_codes_in_long_help(command: Command) -> Command {
 const HINT: &str = "`ringway --help` lists all settings, `ringway COMMAND -h` explains a command.";
 
 /// Commands that need no running ringway.
-const LOCAL: [&str; 7] = ["run", "check", "demo", "export", "import", "token", "version"];
+const LOCAL: [&str; 8] = ["run", "check", "demo", "export", "import", "audit", "token", "version"];
 
 #[cfg(test)]
 mod tests {

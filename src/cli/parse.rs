@@ -324,6 +324,14 @@ pub(crate) fn path(text: &str) -> Result<PathBuf, ValueError> {
     if text.is_empty() { Err(ValueError::Empty) } else { Ok(text.into()) }
 }
 
+/// Parses a path, or a word for no file.
+pub(crate) fn path_or_off(text: &str) -> Result<Option<PathBuf>, ValueError> {
+    match boolean(text) {
+        Ok(false) => Ok(None),
+        _ => path(text).map(Some),
+    }
+}
+
 /// Parses a level for all modules, levels for single modules, or both.
 pub(crate) fn levels(text: &str) -> Result<Targets, ValueError> {
     let is_level = |word: &str| {

@@ -17,8 +17,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use ringway::store::{Fjall, Memory, Store, StoreError};
 use ringway::telemetry::{LogHandle, LogSink};
 use ringway::{
-    Admin, AdminSettings, Builder, ControlSettings, DataSettings, Gateway, Handle, Listener, Policy,
-    StartError, TlsSettings, UnixSocket,
+    Admin, AdminSettings, AuditLog, Builder, ControlSettings, DataSettings, Gateway, Handle, Listener,
+    Policy, StartError, TlsSettings, UnixSocket,
 };
 
 use ringway_wire::h1::Limits as HeadLimits;
@@ -173,13 +173,15 @@ fn builder(settings: Settings, inherited: Inherited, capacity: Capacity) -> Resu
             .check_bind(address)
             .map_err(|error| Failure::Start(StartError::OpenAdmin(error)))?;
     }
+    let audit = settings.audit_log.map(AuditLog::start).transpose().map_err(StartError::System);
+    let audit = audit.map_err(Failure::Start)?;
     let admin = Admin {
         // Sockets that were passed replace those that would be opened.
         addresses: if inherited.api.is_empty() { settings.api } else { Vec::new() },
         sockets: inherited.api,
         unix,
         metrics: settings.metrics,
-        settings: AdminSettings { access: settings.api_access, ..AdminSettings::default() },
+        settings: AdminSettings { access: settings.api_access, audit, ..AdminSettings::default() },
     };
     // Sockets that were passed replace those that would be opened, the list of the configuration too.
     let is_passed = !inherited.http.is_empty() || !inherited.https.is_empty();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use ringway_api::AuditLog;
 use ringway_control::{Client, ControlThread, Liveness, Refusal, Submission};
 use ringway_model::{
     AppId, AppSpec, Change, DomainKind, DomainSpec, HealthCheck, Hostname, InstanceId, InstanceSpec, Target,
@@ -28,6 +29,7 @@ pub struct Handle {
     pub(super) control: ControlThread,
     pub(super) threads: Vec<JoinHandle<()>>,
     pub(super) log: Option<Arc<LogHandle>>,
+    pub(super) audit: Option<AuditLog>,
 }
 
 impl Handle {
@@ -144,6 +146,9 @@ impl Handle {
         }
         if let Err(error) = self.control.join() {
             tracing::error!(%error, "the control thread ended with an error");
+        }
+        if let Some(audit) = self.audit {
+            audit.finish();
         }
         if let Some(log) = self.log.and_then(Arc::into_inner) {
             log.finish(limits::LOG_FINISH_TIMEOUT);

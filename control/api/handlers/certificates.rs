@@ -6,7 +6,7 @@ use ringway_model::{CertificateMode, Change, CoreId, DomainUpdate, Hostname};
 
 use super::changes::{make, received};
 use super::lookup::domain_of;
-use crate::audit::Audit;
+use crate::audit::Trail;
 use crate::plane::Plane;
 use crate::problem::{Kind, Problem};
 use crate::request::conditions::Conditions;
@@ -20,15 +20,15 @@ pub(crate) async fn upload_certificate<P: Plane>(
     plane: &P,
     upload: shape::Upload,
     conditions: Conditions,
-    audit: &mut Audit,
+    trail: &mut Trail,
 ) -> ApiResult {
     let shape::Upload { name, certificate, key } = upload;
-    audit.subject = Some(format!("certificate of {name}"));
+    trail.objects = vec![("certificate", name.to_string())];
     check_certificates(plane, &name)?;
     let facts = plane.check_certificate(&name, certificate.as_bytes(), key.as_bytes())?;
     let change = change_mode(&name, CertificateMode::Provided);
-    let mut receipt = make(plane, change, conditions, audit).await?;
-    audit.subject = Some(format!("certificate of {name}"));
+    let mut receipt = make(plane, change, conditions, trail).await?;
+    trail.objects = vec![("certificate", name.to_string())];
     let is_there = plane
         .certificate(&name)
         .and_then(|state| state.certificate)
@@ -58,9 +58,9 @@ pub(crate) async fn remove_certificate<P: Plane>(
     plane: &P,
     name: Hostname,
     conditions: Conditions,
-    audit: &mut Audit,
+    trail: &mut Trail,
 ) -> ApiResult {
-    audit.subject = Some(format!("certificate of {name}"));
+    trail.objects = vec![("certificate", name.to_string())];
     let desired = plane.desired();
     let mode = domain_of(&desired, &name)?.certificate;
     check_certificates(plane, &name)?;
@@ -72,8 +72,8 @@ pub(crate) async fn remove_certificate<P: Plane>(
     if mode != CertificateMode::Provided && !may_be_repeated {
         return Err(not_provided());
     }
-    let receipt = make(plane, change_mode(&name, CertificateMode::Acme), conditions, audit).await?;
-    audit.subject = Some(format!("certificate of {name}"));
+    let receipt = make(plane, change_mode(&name, CertificateMode::Acme), conditions, trail).await?;
+    trail.objects = vec![("certificate", name.to_string())];
     if mode != CertificateMode::Provided && !receipt.replayed {
         return Err(not_provided());
     }

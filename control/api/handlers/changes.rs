@@ -6,7 +6,7 @@ use ringway_control::{Receipt, Submission};
 use ringway_model::{AppSpec, Change, Hostname, Outcome, Patch, Revision};
 use ringway_tls::SecretKey;
 
-use crate::audit::{Audit, subject};
+use crate::audit::{Trail, objects};
 use crate::plane::Plane;
 use crate::problem::Problem;
 use crate::request::conditions::Conditions;
@@ -21,12 +21,12 @@ pub(crate) async fn submit<P: Plane>(
     plane: &P,
     change: Change,
     conditions: Conditions,
-    audit: &mut Audit,
+    trail: &mut Trail,
 ) -> ApiResult {
     let is_update = matches!(change, Change::UpdateDomain(_));
-    audit.subject = Some(subject(&change));
+    trail.objects = objects(&change);
     check_files(plane, &change).await?;
-    let receipt = make(plane, change.clone(), conditions, audit).await?;
+    let receipt = make(plane, change.clone(), conditions, trail).await?;
     let status = match (receipt.pending.is_empty(), receipt.outcome) {
         (false, _) => 202,
         (true, Outcome::Removed) => 204,
@@ -45,9 +45,9 @@ pub(crate) async fn make<P: Plane>(
     plane: &P,
     change: Change,
     conditions: Conditions,
-    audit: &mut Audit,
+    trail: &mut Trail,
 ) -> Result<Receipt, Problem> {
-    audit.subject = Some(subject(&change));
+    trail.objects = objects(&change);
     // The plane checks the condition, because a repeated request is answered at any revision.
     let if_match = conditions.if_match.map(|revisions| {
         let current = plane.desired().revision();
@@ -56,8 +56,8 @@ pub(crate) async fn make<P: Plane>(
     });
     let submission = Submission { if_match, idempotency: conditions.idempotency, ..Submission::of(change) };
     let receipt = plane.submit(submission).await?;
-    audit.outcome = Some(if receipt.replayed { "replayed" } else { outcome_name(receipt.outcome) });
-    audit.revision = Some(receipt.revision);
+    trail.outcome = Some(if receipt.replayed { "replayed" } else { outcome_name(receipt.outcome) });
+    trail.revision = Some(receipt.revision);
     Ok(receipt)
 }
 

@@ -7,7 +7,7 @@ use ringway_model::{Change, Generation, Health, InstanceId, Outcome, Rejection, 
 use ringway_net::{clock, sleep_until};
 
 use super::changes::{make, received, submit};
-use crate::audit::Audit;
+use crate::audit::Trail;
 use crate::plane::Plane;
 use crate::problem::{Kind, Problem};
 use crate::request::conditions::Conditions;
@@ -21,7 +21,7 @@ pub(crate) async fn deregister<P: Plane>(
     plane: &P,
     request: shape::Deregistration,
     conditions: Conditions,
-    audit: &mut Audit,
+    trail: &mut Trail,
     waiter: &mut Waiter<'_>,
 ) -> ApiResult {
     let desired = plane.desired();
@@ -30,7 +30,7 @@ pub(crate) async fn deregister<P: Plane>(
     {
         return Err(Rejection::InstanceOfOtherApp(request.removal.key.id, instance.app.clone()).into());
     }
-    remove_instance(plane, request.removal, conditions, audit, waiter).await
+    remove_instance(plane, request.removal, conditions, trail, waiter).await
 }
 
 /// Removes an instance, at once or after a drain. The drain continues if the client disconnects.
@@ -38,17 +38,17 @@ pub(crate) async fn remove_instance<P: Plane>(
     plane: &P,
     removal: shape::Removal,
     conditions: Conditions,
-    audit: &mut Audit,
+    trail: &mut Trail,
     waiter: &mut Waiter<'_>,
 ) -> ApiResult {
     let shape::Removal { key: shape::InstanceKey { id, generation }, drain } = removal;
     let Some(drain) = drain else {
-        return submit(plane, Change::RemoveInstance { id, generation }, conditions, audit).await;
+        return submit(plane, Change::RemoveInstance { id, generation }, conditions, trail).await;
     };
     let millis = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX);
     let until = Timestamp(clock::timestamp().0.saturating_add(millis));
     let change = Change::DrainInstance { id: id.clone(), generation, until };
-    let mut receipt = make(plane, change, conditions, audit).await?;
+    let mut receipt = make(plane, change, conditions, trail).await?;
     // Without a generation in the receipt, the instance was draining already.
     let draining = receipt
         .generation

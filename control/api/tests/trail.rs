@@ -61,7 +61,7 @@ fn logged(method: Method, path: &str, query: Option<&str>, body: &str) -> (Vec<S
     plane.0.lock().unwrap().app("app1");
     let token = Some(Token::parse(TOKEN).unwrap());
     let access = AccessControl::new(&AccessSettings { token, ..AccessSettings::default() });
-    let service = Service::new(Rc::new(plane), Rc::new(access), Waits::new(1));
+    let service = Service::new(Rc::new(plane), Rc::new(access), Waits::new(1), None);
     let authorization = format!("Bearer {TOKEN}");
     let from = Credentials {
         host: "localhost",
@@ -136,7 +136,7 @@ fn an_upload_is_told_without_chain_and_key() {
     let body = r#"{"domain":"one.example","certificate":"the-secret-chain","key":"the-secret-key"}"#;
     let (lines, _) = logged(Method::Post, "/api/tenants/domains/certificate", None, body);
     let [line] = lines.as_slice() else { panic!("{lines:?}") };
-    assert!(line.contains("subject=\"certificate of one.example\""), "{line}");
+    assert!(line.contains("subject=\"certificate one.example\""), "{line}");
     assert!(line.contains("outcome=\"unknown_domain\"") && !line.contains("the-secret"), "{line}");
 }
 

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::apps::AppHealth;
 use super::certificates::CertificatesView;
+use crate::audit::{AuditLog, AuditReading};
 
 /// Status of the process.
 #[derive(Debug, Serialize, ToSchema)]
@@ -32,6 +33,8 @@ pub(crate) struct StatusView {
     /// Names of targets without an address.
     pub(crate) names_unresolved: usize,
     pub(crate) store: StoreView,
+    /// Null without an audit log.
+    pub(crate) audit_log: Option<AuditView>,
     /// Null where certificates are not managed.
     pub(crate) certificates: Option<CertificatesView>,
     pub(crate) workers: Vec<WorkerView>,
@@ -42,6 +45,7 @@ impl StatusView {
     pub(crate) fn new(
         mut status: Status,
         mut warnings: Vec<String>,
+        audit_log: Option<AuditView>,
         apps: Vec<AppOverview>,
         certificates: Option<CertificatesView>,
         desired: &Desired,
@@ -77,6 +81,7 @@ impl StatusView {
                 bytes: status.store.bytes,
                 degraded: status.store.degraded,
             },
+            audit_log,
             certificates,
             workers: status.cores.into_iter().map(WorkerView::from).collect(),
         }
@@ -176,6 +181,25 @@ pub(crate) struct StoreView {
     pub(crate) bytes: u64,
     /// Damage and failures, one sentence each.
     pub(crate) degraded: Vec<String>,
+}
+
+/// Audit log.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AuditView {
+    pub(crate) path: String,
+    /// Number of the last line; 0 before the first one of this process.
+    pub(crate) lines: u64,
+    /// Hash of the last line. Kept elsewhere, it shows later that the log was not replaced as a whole.
+    pub(crate) hash: String,
+    /// Lines lost since the start.
+    pub(crate) lost: u64,
+}
+
+impl AuditView {
+    pub(crate) fn new(log: &AuditLog) -> Self {
+        let AuditReading { sequence, hash, lost, .. } = log.reading();
+        Self { path: log.path().display().to_string(), lines: sequence, hash, lost }
+    }
 }
 
 /// Status of a core.

@@ -1,0 +1,196 @@
+//! Handle of the audit log: a bounded queue in front of the writer's thread.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use ringway_net::clock;
+
+use super::Entry;
+use super::entry::Notice;
+use super::writer::Writer;
+use crate::limits::{AUDIT_FILE_BYTES_MAX, AUDIT_FINISH_TIMEOUT, AUDIT_QUEUE_MAX, AUDIT_RETRY};
+
+/// Audit log. Cheap to clone. Nothing that happens to its file stops or delays the API: lines wait while it
+/// cannot be written, and beyond a bound they are lost and counted.
+#[derive(Clone)]
+pub struct AuditLog(Arc<Shared>);
+
+struct Shared {
+    path: PathBuf,
+    state: Mutex<State>,
+    /// A line has come, or the writer has ended.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Members of lines that are not written yet.
+    queue: VecDeque<String>,
+    /// Lines for which the queue had no room.
+    lost: u64,
+    is_closing: bool,
+    is_closed: bool,
+    reading: AuditReading,
+}
+
+/// State of the log.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AuditReading {
+    /// Number of the last line.
+    pub(crate) sequence: u64,
+    /// Hash of the last line.
+    pub(crate) hash: String,
+    /// Lines lost since the start.
+    pub(crate) lost: u64,
+    /// Present failure, as a sentence.
+    pub(crate) problem: Option<String>,
+}
+
+impl AuditReading {
+    /// Problems, one sentence each.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let lost = (self.lost > 0).then(|| {
+            format!("{} lines of the audit log were lost, because its file could not be written", self.lost)
+        });
+        self.problem.iter().cloned().chain(lost).collect()
+    }
+}
+
+impl AuditLog {
+    /// Starts the writer's thread. A file that cannot be opened is tried again, and reported in the status.
+    ///
+    /// # Errors
+    /// When the system starts no further thread.
+    pub fn start(path: PathBuf) -> io::Result<Self> {
+        Self::with_limit(path, AUDIT_FILE_BYTES_MAX)
+    }
+
+    pub(crate) fn with_limit(path: PathBuf, file_bytes_max: u64) -> io::Result<Self> {
+        let shared = Shared { path: path.clone(), state: Mutex::default(), changed: Condvar::new() };
+        let log = Self(Arc::new(shared));
+        let shared = Arc::clone(&log.0);
+        thread::Builder::new()
+            .name("ringway-audit".to_owned())
+            .spawn(move || shared.write_all(&mut Writer::new(path, file_bytes_max)))?;
+        Ok(log)
+    }
+
+    /// Path of the file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Adds a line. Cost: a few microseconds; never waits for the file.
+    pub(crate) fn record(&self, entry: &Entry) {
+        let members = entry.members();
+        let mut state = self.0.lock();
+        match state.queue.len() < AUDIT_QUEUE_MAX {
+            true => state.queue.push_back(members),
+            false => state.lost += 1,
+        }
+        drop(state);
+        self.0.changed.notify_all();
+    }
+
+    /// State of the log.
+    pub(crate) fn reading(&self) -> AuditReading {
+        self.0.lock().reading.clone()
+    }
+
+    /// Waits until all lines are written, for a bounded time, and ends the writer's thread.
+    pub fn finish(&self) {
+        let mut state = self.0.lock();
+        state.is_closing = true;
+        self.0.changed.notify_all();
+        let waited = self.0.changed.wait_timeout_while(state, AUDIT_FINISH_TIMEOUT, |state| !state.is_closed);
+        let (state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            tracing::error!(
+                lines = state.queue.len(),
+                "lines of the audit log could not be written before the end"
+            );
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic within these few statements leaves the state consistent.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes lines until the end.
+    fn write_all(&self, writer: &mut Writer) {
+        loop {
+            let Some((batch, lost)) = self.next_batch() else { break };
+            let mut lines: Vec<&str> = batch.iter().map(String::as_str).collect();
+            let notice = notice("audit.lost", lost);
+            if lost > 0 {
+                lines.push(&notice);
+            }
+            let result = writer.write(&lines);
+            let mut state = self.lock();
+            match result {
+                Ok(()) => {
+                    let end = writer.end();
+                    state.reading.sequence = end.sequence;
+                    state.reading.hash.clone_from(&end.hash);
+                    state.reading.lost += lost;
+                    if state.reading.problem.take().is_some() {
+                        tracing::info!(path = %self.path.display(), "the audit log is written again");
+                    }
+                }
+                Err(error) => {
+                    let problem = format!("the audit log {} cannot be written: {error}", self.path.display());
+                    if state.reading.problem.as_ref() != Some(&problem) {
+                        tracing::error!("{problem}");
+                        state.reading.problem = Some(problem);
+                    }
+                    state.give_back(batch, lost);
+                    if state.is_closing {
+                        break;
+                    }
+                    let _unused =
+                        self.changed.wait_timeout_while(state, AUDIT_RETRY, |state| !state.is_closing);
+                }
+            }
+        }
+        self.lock().is_closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for lines; `None` when all are written and no more will come.
+    fn next_batch(&self) -> Option<(VecDeque<String>, u64)> {
+        let is_waiting = |state: &mut State| state.queue.is_empty() && state.lost == 0 && !state.is_closing;
+        let state = self.changed.wait_while(self.lock(), is_waiting);
+        let mut state = state.unwrap_or_else(PoisonError::into_inner);
+        let (queue, lost) = (std::mem::take(&mut state.queue), std::mem::take(&mut state.lost));
+        (!queue.is_empty() || lost > 0).then_some((queue, lost))
+    }
+}
+
+impl State {
+    /// Takes back lines that could not be written; the newest beyond the bound are lost.
+    fn give_back(&mut self, mut batch: VecDeque<String>, lost: u64) {
+        self.lost += lost;
+        batch.append(&mut self.queue);
+        self.lost += batch.len().saturating_sub(AUDIT_QUEUE_MAX) as u64;
+        batch.truncate(AUDIT_QUEUE_MAX);
+        self.queue = batch;
+    }
+}
+
+/// Members of a line of the log itself.
+pub(super) fn notice(action: &str, lost: u64) -> String {
+    Notice { at: clock::timestamp().to_rfc3339_millis(), who: "ringway", action, lost }.members()
+}
+
+impl fmt::Debug for AuditLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AuditLog").field(&self.0.path).finish()
+    }
+}
