@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use ringway_api::{AuditFault, audit_files, verify_audit};
 
-use super::config::{self, Machine};
+use super::configuration;
 use super::flags::Flags;
 use super::{FAILED, OK, USAGE, check};
 
@@ -29,7 +29,7 @@ impl AuditCommand {
     pub(crate) fn run(self) -> ExitCode {
         let Self::Verify { mut paths } = self;
         if paths.is_empty() {
-            let reading = config::read(&Flags::default(), std::env::vars_os(), &Machine::here());
+            let reading = configuration::load(&Flags::default()).reading;
             match reading.outcome.map(|settings| settings.audit_log) {
                 Ok(Some(path)) => paths = audit_files(&path),
                 Ok(None) => {
