@@ -5,10 +5,11 @@
 
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use ringway_model::{
     ClientAuth, EndpointSpec, FieldMatch, HealthCheck, HostPattern, OperatorSet, PathMatch, PolicyRef,
-    PolicySettings, PolicySpec, PoolRef, PoolSpec, Probe, Rewrite, RouteAction, RouteSpec, UpstreamTls,
-    ValueMatch,
+    PolicySettings, PolicySpec, PoolRef, PoolSpec, Probe, Rewrite, RouteAction, RouteSpec, SetVersion,
+    UpstreamTls, ValueMatch,
 };
 use serde_json::{Map, Value as Json, json};
 
@@ -27,6 +28,13 @@ pub enum Secrets {
 /// The canonical text, with secrets: to be stored and hashed, never shown.
 pub(crate) fn text(set: &OperatorSet, governance: &[GovernanceRule], bake: Option<Duration>) -> String {
     document(set, governance, bake, Secrets::Kept).to_string()
+}
+
+/// The version of a canonical text: the first digits of its SHA-256.
+pub fn version(text: &str) -> SetVersion {
+    let hash = digest::digest(&digest::SHA256, text.as_bytes());
+    let digits: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    SetVersion::parse(&digits[..SetVersion::DIGITS]).expect("digits of a hash")
 }
 
 /// The canonical document of a set.
@@ -214,50 +222,42 @@ fn governance_rule(rule: &GovernanceRule) -> Json {
         Share::Percent(percent) => json!(format!("{percent}%")),
         Share::Count(count) => json!(count),
     };
-    let name = match &rule.rule {
+    match &rule.rule {
         Rule::ReservedHosts { hosts, owner } => {
             members.add("hosts", Some(texts(hosts)));
             members.add("owner", Some(owner.to_string()));
-            "reserved_hosts"
         }
         Rule::MaxRemoved { hosts, routes, endpoints } => {
             members.add("hosts", hosts.map(share));
             members.add("routes", routes.map(share));
             members.add("endpoints", endpoints.map(share));
-            "max_removed"
         }
         Rule::RequireTls { hosts } => {
             members.add("hosts", some_texts(hosts));
-            "require_tls"
         }
         Rule::ForbidInsecureUpstream { hosts } => {
             members.add("hosts", some_texts(hosts));
-            "forbid_insecure_upstream"
         }
         Rule::MaxTimeout { max } => {
             members.add("timeout", Some(duration_text(*max)));
-            "max_timeout"
         }
         Rule::MinEndpoints { min } => {
             members.add("count", Some(*min));
-            "min_endpoints"
         }
         Rule::Protect { hosts, routes, pools } => {
             members.add("hosts", some_texts(hosts));
             let ids: Vec<&str> = routes.iter().map(|id| id.as_str()).collect();
             members.add("routes", Some(ids));
             members.add("pools", Some(pools.iter().map(|id| id.as_str()).collect::<Vec<_>>()));
-            "protect"
         }
         Rule::Freeze { from, until, message } => {
             members.add("from", from.map(timestamp_text));
             members.add("until", until.map(timestamp_text));
             members.add("message", Some(&**message));
-            "freeze"
         }
-        Rule::RequireReason => "require_reason",
-    };
-    members.add("rule", Some(name));
+        Rule::RequireReason => {}
+    }
+    members.add("rule", Some(rule.rule.name()));
     members.add("mode", Some(if rule.mode == RuleMode::Warn { "warn" } else { "refuse" }));
     members.finish()
 }

@@ -59,6 +59,8 @@ pub struct Sections {
     pub pools: bool,
     /// `routes`, or a section that makes routes.
     pub routes: bool,
+    /// `governance`.
+    pub governance: bool,
 }
 
 /// A scalar of a static section.

@@ -89,6 +89,23 @@ pub enum Rule {
     RequireReason,
 }
 
+impl Rule {
+    /// The name in documents.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ReservedHosts { .. } => "reserved_hosts",
+            Self::MaxRemoved { .. } => "max_removed",
+            Self::RequireTls { .. } => "require_tls",
+            Self::ForbidInsecureUpstream { .. } => "forbid_insecure_upstream",
+            Self::MaxTimeout { .. } => "max_timeout",
+            Self::MinEndpoints { .. } => "min_endpoints",
+            Self::Protect { .. } => "protect",
+            Self::Freeze { .. } => "freeze",
+            Self::RequireReason => "require_reason",
+        }
+    }
+}
+
 /// Part of a number of things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
@@ -96,4 +113,14 @@ pub enum Share {
     Percent(u8),
     /// This many.
     Count(u32),
+}
+
+impl Share {
+    /// The number of things out of `total`, rounded down.
+    pub fn of(self, total: usize) -> usize {
+        match self {
+            Self::Percent(percent) => total.saturating_mul(usize::from(percent)) / 100,
+            Self::Count(count) => usize::try_from(count).unwrap_or(usize::MAX),
+        }
+    }
 }

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use ringway_model::{Kind, OperatorSet, SetVersion};
+use ringway_model::{Kind, OperatorSet};
 
 use crate::draft::Draft;
 use crate::finding::arrange;
@@ -22,8 +22,9 @@ use crate::{
 pub struct Beside<'a> {
     /// Whether a resource of another owner exists: references may name it.
     pub is_known: &'a dyn Fn(Kind, &str) -> bool,
-    /// The present set of the same owner: sections that the document leaves out are taken from it.
-    pub base: Option<&'a OperatorSet>,
+    /// The present document of the same owner: sections of resources, rules and trial that the new one leaves
+    /// out are taken from it.
+    pub base: Option<&'a Document>,
 }
 
 impl Beside<'_> {
@@ -100,10 +101,14 @@ impl Joined {
             routes: draft.routes.into_iter().map(Arc::new).collect(),
         };
         if let Some(base) = beside.base {
-            fill(&mut set, draft.sections, base);
+            fill(&mut set, draft.sections, &base.set);
+            if !draft.sections.governance {
+                draft.governance.clone_from(&base.governance);
+            }
+            draft.bake = draft.bake.or(base.bake);
         }
         let canonical: Arc<str> = canonical::text(&set, &draft.governance, draft.bake).into();
-        let Some(version) = version(&canonical) else { return failed(findings) };
+        let version = canonical::version(&canonical);
         let places = draft.names.declared.into_iter();
         let document = Document {
             statics,
@@ -184,11 +189,4 @@ fn static_value(value: RawStatic, file: Option<&Arc<str>>) -> StaticValue {
     let request = Arc::from("request");
     let place = Place::new(file.unwrap_or(&request), at);
     StaticValue { path: value.path.into(), value: value.value.into(), place }
-}
-
-/// The first digits of the text's SHA-256.
-pub(crate) fn version(canonical: &str) -> Option<SetVersion> {
-    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, canonical.as_bytes());
-    let digits: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    SetVersion::parse(&digits[..SetVersion::DIGITS])
 }

@@ -22,10 +22,10 @@ fn dangling(draft: &Draft, beside: &Beside<'_>) -> Vec<Finding> {
     let names = &draft.names;
     let kept = |kind: Kind, id: &str| match (beside.base, kind) {
         (Some(base), Kind::App) if !draft.sections.pools => {
-            base.pools.iter().any(|pool| pool.id.as_str() == id)
+            base.set.pools.iter().any(|pool| pool.id.as_str() == id)
         }
         (Some(base), Kind::Policy) if !draft.sections.policies => {
-            base.policies.iter().any(|policy| policy.id.as_str() == id)
+            base.set.policies.iter().any(|policy| policy.id.as_str() == id)
         }
         _ => false,
     };

@@ -29,6 +29,7 @@ pub(super) fn governance(reader: &mut Reader<'_>, draft: &mut Draft) {
         let rule = rule(reader, name)?;
         Some(rule.map(|rule| GovernanceRule { rule, mode, place }))
     });
+    draft.sections.governance |= rules.is_some();
     draft.governance.extend(rules.unwrap_or_default().into_iter().flatten());
     let bake = reader.object("canary", "Trial of a change on one core before all others.", |reader| {
         reader.optional(&BAKE)
