@@ -68,8 +68,8 @@ fn a_full_disk_refuses_the_change_and_the_next_one_works() {
         commit_all(&mut store, 1..=3);
         store.close().unwrap();
     }
-    // 64 KiB of each file may be written: the journal of the engine reaches that soon, HEAD never.
-    let child = this_test("tests::failure::child_meets_a_full_disk", place.path(), Some(128));
+    // 128 KiB of each file may be written: the journal of the engine reaches that soon, HEAD never.
+    let child = this_test("tests::failure::child_meets_a_full_disk", place.path(), Some(256));
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}");
