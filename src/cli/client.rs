@@ -1,7 +1,7 @@
 //! Commands that administer a running ringway over its admin API.
 //!
 //! ```text
-//! arguments ── apps · instances · deploy · domains · certificates · status ──► Api::call ── http ──► admin API
+//! arguments ── apps · instances · deploy · domains · certificates · config · status ──► Api::call ── http ──► admin API
 //!                          └── text: tables ◄── responses      └── failure: errors, exit codes
 //! ```
 
@@ -10,6 +10,7 @@ mod api;
 mod app_rates;
 mod apps;
 mod certificates;
+mod config;
 mod connect;
 mod deploy;
 mod domains;
@@ -27,7 +28,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub(crate) use address::{Address, AddressError};
-pub(crate) use failure::{EXIT_CODES, Failure};
+pub(crate) use failure::{CONFIG_EXIT_CODES, EXIT_CODES, Failure};
 
 use api::{Api, List, Output};
 use connect::ApiArgs;
@@ -61,6 +62,9 @@ pub(crate) enum ClientCommand {
     /// List, show, upload and verify certificates; show the CA's limits
     #[command(after_help = EXIT_CODES)]
     Certificates(certificates::CertificatesArgs),
+    /// Check, compare, apply and explain configurations
+    #[command(after_help = CONFIG_EXIT_CODES)]
+    Config(config::ConfigArgs),
     /// List, show, set and remove the webhooks of apps
     #[command(after_help = EXIT_CODES)]
     Webhooks(webhooks::WebhooksArgs),
@@ -76,6 +80,7 @@ impl ClientCommand {
             Self::Deploy(args) => args.run(),
             Self::Domains(args) => args.run(),
             Self::Certificates(args) => args.run(),
+            Self::Config(args) => args.run(),
             Self::Webhooks(args) => args.run(),
         })
     }
@@ -138,4 +143,4 @@ fn object<'a>(members: impl IntoIterator<Item = (&'a str, Option<Value>)>) -> Va
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use ringway_config::Place;
+use ringway_config::{Finding, Place, Severity};
 
 use super::access::AccessProblem;
 use super::parse::ValueError;
@@ -247,6 +247,37 @@ impl fmt::Display for Problem {
                  not writable; give --db-path, or --storage memory to keep nothing",
             ),
         }
+    }
+}
+
+impl Problem {
+    /// The problem as a finding about a configuration that is checked by itself; `None` for what depends on
+    /// flags and environment only.
+    pub(crate) fn finding(&self) -> Option<Finding> {
+        let (severity, place, pointer, message) = match self {
+            Self::Value { origin: Origin::File { path, place }, given, error, .. } => {
+                let given = given.as_ref().map(|given| format!("; it is {:?}", cut(given)));
+                let message = format!("{error}{}", given.unwrap_or_default());
+                (Severity::Error, Some(place.clone()), path.to_string(), message)
+            }
+            Self::Configuration { place, path, error } => {
+                (Severity::Error, Some(place.clone()), path.clone(), error.to_string())
+            }
+            Self::Overlap { .. } | Self::Conflict(_) => {
+                (Severity::Error, None, String::new(), self.to_string())
+            }
+            // Files, tokens and certificates may be elsewhere, or come by the environment.
+            Self::OpenApi(_) | Self::Access(_) | Self::HttpsOnlyWithoutTls => {
+                (Severity::Warning, None, String::new(), self.to_string())
+            }
+            Self::Value { .. }
+            | Self::Token { .. }
+            | Self::TwoTokens
+            | Self::NoStateDirectory
+            | Self::TwoConfigurations
+            | Self::Finding(_) => return None,
+        };
+        Some(Finding { severity, code: "setting", pointer, message, place })
     }
 }
 

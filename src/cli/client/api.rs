@@ -58,7 +58,18 @@ impl Api {
         body: &Value,
         revision: u64,
     ) -> Result<HttpResponse, Failure> {
-        Self::call_by(&self.client.clone().if_match(revision), method, target, Some(body))
+        Self::call_by(&self.client.clone().if_match(&revision.to_string()), method, target, Some(body))
+    }
+
+    /// Like [`Api::call`], on condition that the set has this version.
+    pub(super) fn call_if(
+        &self,
+        version: &str,
+        method: Method,
+        target: &str,
+        body: &Value,
+    ) -> Result<HttpResponse, Failure> {
+        Self::call_by(&self.client.clone().if_match(version), method, target, Some(body))
     }
 
     fn call_by(

@@ -48,6 +48,8 @@ pub(crate) enum Failure {
     },
     /// Failed write to standard output.
     Output(io::Error),
+    /// Result that is no success and was printed already; the exit code.
+    Reported(u8),
 }
 
 /// Error response of the API (RFC 9457), or of another server at its address.
@@ -61,6 +63,8 @@ pub(crate) struct ApiError {
     /// Request ID, to find it in the log.
     instance: String,
     errors: Vec<FieldError>,
+    /// Findings about a configuration, as JSON.
+    pub(super) findings: Vec<serde_json::Value>,
 }
 
 /// Invalid field of a request.
@@ -82,10 +86,18 @@ pub(crate) const EXIT_NOT_FOUND: u8 = 3;
 /// Conflict: registered already, owned by another tenant or app, or changed meanwhile.
 pub(crate) const EXIT_CONFLICT: u8 = 4;
 
+/// Difference: the configuration would change something.
+pub(crate) const EXIT_DIFFERS: u8 = 5;
+
 /// Exit codes in `--help`.
 pub(crate) const EXIT_CODES: &str = "Exit codes: 0 success; 1 the API is unreachable or failed; 2 invalid arguments, by \
 the command or the API; 3 not registered; 4 conflict: it is registered differently, was replaced, or has changed \
 meanwhile.";
+
+/// Exit codes of `ringway config` in `--help`.
+pub(crate) const CONFIG_EXIT_CODES: &str = "Exit codes: 0 success; 1 the API is unreachable or failed; 2 invalid \
+arguments, or the configuration has mistakes; 3 unknown version; 4 conflict: another owner has a host or a name, or \
+the configuration has changed meanwhile; 5 `diff`: something would change.";
 
 impl Failure {
     /// Exit code.
@@ -95,6 +107,7 @@ impl Failure {
             Self::Conflict(_) => EXIT_CONFLICT,
             Self::NotFound(_) => EXIT_NOT_FOUND,
             Self::Noted(failure, _) => failure.exit(),
+            Self::Reported(code) => *code,
             Self::Usage(_) => EXIT_USAGE,
             Self::Refused(error) => match error.status {
                 400 | 413 | 414 | 422 => EXIT_USAGE,
@@ -118,6 +131,7 @@ impl Failure {
 pub(crate) fn conclude(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::from(EXIT_OK),
+        Err(Failure::Reported(code)) => ExitCode::from(code),
         Err(failure) => {
             eprintln!("ringway: {failure}");
             ExitCode::from(failure.exit())
@@ -201,6 +215,7 @@ impl fmt::Display for Failure {
             }
             Self::File { path, error } => write!(f, "{}: {error}", escape(path)),
             Self::Output(error) => write!(f, "cannot write: {error}"),
+            Self::Reported(code) => write!(f, "exit code {code}"),
         }
     }
 }

@@ -25,8 +25,8 @@ pub(crate) struct HttpClient {
     host: String,
     token: Option<String>,
     timeout: Duration,
-    /// Sent as `If-Match`.
-    revision: Option<u64>,
+    /// Sent as `If-Match`: visible ASCII without quotes.
+    if_match: Option<String>,
 }
 
 /// Complete response.
@@ -63,7 +63,7 @@ impl HttpClient {
     /// Creates a client of the server at this address, with the default timeout.
     pub(crate) fn new(address: Address) -> Self {
         let host = address.authority().to_owned();
-        Self { address, host, token: None, timeout: CLI_TIMEOUT, revision: None }
+        Self { address, host, token: None, timeout: CLI_TIMEOUT, if_match: None }
     }
 
     /// Sets the bearer token.
@@ -76,9 +76,10 @@ impl HttpClient {
         Self { timeout, ..self }
     }
 
-    /// Makes changes conditional on this revision (`If-Match`).
-    pub(crate) fn if_match(self, revision: u64) -> Self {
-        Self { revision: Some(revision), ..self }
+    /// Makes changes conditional on this entity tag (`If-Match`), of which only letters and digits are sent.
+    pub(crate) fn if_match(self, tag: &str) -> Self {
+        let tag = tag.chars().filter(char::is_ascii_alphanumeric).collect();
+        Self { if_match: Some(tag), ..self }
     }
 
     /// Timeout of a request.
@@ -126,8 +127,8 @@ impl HttpClient {
         if let Some(token) = &self.token {
             head.push_str(&format!("Authorization: Bearer {token}\r\n"));
         }
-        if let Some(revision) = self.revision {
-            head.push_str(&format!("If-Match: \"{revision}\"\r\n"));
+        if let Some(tag) = &self.if_match {
+            head.push_str(&format!("If-Match: \"{tag}\"\r\n"));
         }
         if let Some(body) = body {
             head.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()));

@@ -14,7 +14,7 @@ struct Program {
     command: ClientCommand,
 }
 
-fn parse_line(line: &str) -> Result<ClientCommand, clap::Error> {
+pub(super) fn parse_line(line: &str) -> Result<ClientCommand, clap::Error> {
     let words = std::iter::once("ringway").chain(line.split_whitespace());
     Program::try_parse_from(words).map(|program| program.command)
 }
@@ -59,7 +59,7 @@ fn server(responses: &[(u16, &str)]) -> Server {
 }
 
 /// Runs a command against a server with these responses. Returns the requests and the result.
-fn run(line: &str, responses: &[(u16, &str)]) -> (Vec<String>, Result<(), Failure>) {
+pub(super) fn run(line: &str, responses: &[(u16, &str)]) -> (Vec<String>, Result<(), Failure>) {
     let server = server(responses);
     let command = parse_line(&format!("{line} --api {}", server.address)).unwrap();
     let result = match command {
@@ -70,6 +70,7 @@ fn run(line: &str, responses: &[(u16, &str)]) -> (Vec<String>, Result<(), Failur
         ClientCommand::Domains(args) => args.run(),
         ClientCommand::Certificates(args) => args.run(),
         ClientCommand::Webhooks(args) => args.run(),
+        ClientCommand::Config(args) => args.run(),
     };
     (server.thread.join().unwrap(), result)
 }

@@ -21,6 +21,11 @@ impl Style {
         Self::of(&io::stdout(), || terminal_size::terminal_size_of(io::stdout()))
     }
 
+    /// Style of standard error.
+    pub(crate) fn of_stderr() -> Self {
+        Self::of(&io::stderr(), || terminal_size::terminal_size_of(io::stderr()))
+    }
+
     fn of(
         output: &impl IsTerminal,
         size: impl Fn() -> Option<(terminal_size::Width, terminal_size::Height)>,

@@ -1,0 +1,49 @@
+//! Documents of the command line: files read here, for a check without a server or to be sent to one.
+
+use std::path::Path;
+
+use ringway_config::{Finding, Source};
+use serde_json::{Value, json};
+
+use super::findings::FindingView;
+use crate::cli::client::Failure;
+use crate::cli::config::{self, Environment, Machine};
+use crate::cli::flags::Flags;
+use crate::cli::statics::Statics;
+
+/// Reads the documents of a file or a folder; `-` is standard input.
+pub(super) fn read(path: &Path) -> Result<Vec<Source>, Failure> {
+    if path == Path::new("-") {
+        let text = std::io::read_to_string(std::io::stdin().lock())
+            .map_err(|error| Failure::File { path: "standard input".into(), error })?;
+        return Ok(vec![Source { name: "-".into(), text }]);
+    }
+    ringway_control::read_sources(path).map_err(|error| Failure::Usage(ringway_control::with_causes(&error)))
+}
+
+/// Documents as the API takes them: their texts, whose positions its findings name.
+pub(super) fn content(sources: &[Source]) -> Value {
+    sources.iter().map(|source| json!({ "name": &*source.name, "text": source.text })).collect()
+}
+
+/// Result of a check without a server.
+pub(super) struct Checked {
+    pub(super) findings: Vec<FindingView>,
+    pub(super) document: Option<ringway_config::Document>,
+}
+
+/// Checks documents as a start would, by themselves: without flags and environment.
+pub(super) fn check(sources: &[Source]) -> Checked {
+    let reading = ringway_config::read(sources);
+    let mut findings: Vec<FindingView> = reading.findings.iter().map(FindingView::from).collect();
+    if let Some(document) = &reading.document {
+        let statics = Statics::new(&document.statics);
+        let settings = config::read(&Flags::default(), &Environment::new(), statics, &Machine::here());
+        if let Err(problems) = &settings.outcome {
+            let of_documents = problems.iter().filter_map(crate::cli::origin::Problem::finding);
+            findings.extend(of_documents.map(|finding: Finding| FindingView::from(&finding)));
+        }
+    }
+    findings.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+    Checked { findings, document: reading.document }
+}
