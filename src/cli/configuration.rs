@@ -41,8 +41,7 @@ pub(crate) fn load_from(flags: &Flags, environment: &Environment, machine: &Mach
         Some(Ok(documents)) => (Some(documents), None),
         Some(Err(error)) => (None, Some(error)),
     };
-    let document = documents.as_ref().and_then(|documents| documents.document.as_ref());
-    let statics = document.map(|document| Statics::new(&document.statics)).unwrap_or_default();
+    let statics = documents.as_ref().map(|documents| Statics::new(&documents.statics)).unwrap_or_default();
     let mut reading = config::read(flags, environment, statics, machine);
     let findings = documents.iter().flat_map(|documents| &documents.findings);
     let (errors, warnings): (Vec<&Finding>, Vec<_>) = findings.partition(|finding| finding.is_error());

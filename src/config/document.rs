@@ -22,6 +22,8 @@ pub struct Source {
 pub struct Reading {
     /// The document; `None` when there is an error.
     pub document: Option<Document>,
+    /// Values of the static sections, as far as they could be read.
+    pub statics: Vec<StaticValue>,
     /// Errors and warnings, by file and position: at most
     /// [`DOCUMENT_FINDINGS_MAX`](crate::limits::DOCUMENT_FINDINGS_MAX), and one that counts the rest.
     pub findings: Vec<Finding>,

@@ -15,7 +15,7 @@ use crate::reader::{Outcome, RawStatic, Reader, Report, read_document};
 use crate::tree::{Parsed, Value, json, yaml};
 use crate::{
     Document, Finding, Object, Place, Pointer, Position, Reading, Severity, Source, StaticValue, canonical,
-    limits, resolve, shapes,
+    limits, resolve, shapes, statics,
 };
 
 /// The resources beside which a document stands.
@@ -89,8 +89,9 @@ impl Joined {
     fn finish(self, beside: &Beside<'_>) -> Reading {
         let Self { mut draft, statics, mut findings, omitted } = self;
         findings.extend(resolve::resolve(&mut draft, beside));
+        findings.extend(statics::repeated(&statics));
         if omitted > 0 || findings.iter().any(Finding::is_error) {
-            return failed(arrange(findings, omitted));
+            return Reading { document: None, statics, findings: arrange(findings, omitted) };
         }
         let findings = arrange(findings, omitted);
         draft.policies.sort_by(|a, b| a.id.cmp(&b.id));
@@ -111,7 +112,7 @@ impl Joined {
         let version = canonical::version(&canonical);
         let places = draft.names.declared.into_iter();
         let document = Document {
-            statics,
+            statics: statics.clone(),
             set: Arc::new(set),
             places: places.filter_map(|(key, declared)| declared.place.map(|place| (key, place))).collect(),
             sections: draft.sections,
@@ -120,7 +121,7 @@ impl Joined {
             canonical,
             version,
         };
-        Reading { document: Some(document), findings }
+        Reading { document: Some(document), statics, findings }
     }
 }
 
@@ -167,7 +168,7 @@ fn read_source(text: &str, draft: &mut Draft) -> Outcome {
 }
 
 fn failed(findings: Vec<Finding>) -> Reading {
-    Reading { document: None, findings }
+    Reading { document: None, statics: Vec::new(), findings }
 }
 
 fn error(code: &'static str, message: String) -> Finding {

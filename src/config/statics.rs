@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::StaticValue;
+use crate::{Finding, Severity, StaticValue};
 
 /// Key of a static value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,6 +196,27 @@ impl StaticKey {
 
 fn is_index(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Findings about values that several files give, such as two lists of listeners: none would be the right one.
+pub(crate) fn repeated(statics: &[StaticValue]) -> Vec<Finding> {
+    let mut first: BTreeMap<&str, &StaticValue> = BTreeMap::new();
+    let mut findings = Vec::new();
+    for value in statics {
+        match first.get(&*value.path) {
+            Some(other) => findings.push(Finding {
+                severity: Severity::Error,
+                code: "duplicate",
+                pointer: value.path.to_string(),
+                message: format!("is given in {} already; keep one of them", other.place),
+                place: Some(value.place.clone()),
+            }),
+            None => {
+                first.insert(&value.path, value);
+            }
+        }
+    }
+    findings
 }
 
 /// Paths of the static values that differ between the document of the start and a newer one, in order: a

@@ -58,3 +58,14 @@ fn keys_are_unique_and_described() {
         assert!(key.path.starts_with('/') && !key.doc.is_empty() && !key.doc.ends_with('.'), "{}", key.path);
     }
 }
+
+#[test]
+fn a_value_in_two_files_is_a_mistake() {
+    let source = |name: &str, text: &str| crate::Source { name: name.into(), text: text.into() };
+    let (one, other) = (source("a.yaml", "server: {port: 1}\n"), source("b.yaml", "server: {port: 2}\n"));
+    let reading = crate::read(&[one.clone(), other]);
+    let lines: Vec<_> = reading.findings.iter().map(ToString::to_string).collect();
+    assert_eq!(lines, ["b.yaml:1:16: /server/port is given in a.yaml:1:16 already; keep one of them"]);
+    assert_eq!(reading.statics.len(), 2, "they are there, although there is no document");
+    assert!(crate::read(&[one, source("c.yaml", "server: {host: '::'}\n")]).document.is_some());
+}

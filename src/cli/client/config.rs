@@ -1,7 +1,7 @@
 //! `ringway config`: checks, compares, applies and explains configurations.
 //!
 //! ```text
-//! validate                                 here, without a server
+//! validate, schema                         here, without a server
 //! diff, apply, rollback, rollout, explain  over the admin API, which reads the same documents
 //! ```
 
@@ -53,6 +53,9 @@ enum ConfigCommand {
         #[arg(long)]
         live: bool,
     },
+    /// Print the JSON Schema of configurations, for editors
+    #[command(after_long_help = SCHEMA_EXAMPLES)]
+    Schema,
     /// Show what a configuration would change
     ///
     /// Exit codes: 0 nothing would change; 5 something would; others as below.
@@ -199,6 +202,7 @@ impl ConfigArgs {
         let Self { api, command } = self;
         match command {
             ConfigCommand::Validate { path, live } => validate(&api, &path, live),
+            ConfigCommand::Schema => print(&format!("{:#}\n", ringway_config::schema())),
             ConfigCommand::Diff { path, between, set } => diff(&api.open()?, path, between, &set),
             ConfigCommand::Apply {
                 path,
@@ -321,7 +325,22 @@ fn validate(api: &ApiArgs, path: &std::path::Path, live: bool) -> Result<(), Fai
 /// Size of a document, in brackets.
 fn facts(document: Option<&ringway_config::Document>) -> String {
     let Some(document) = document else { return String::new() };
-    format!(" ({} settings)", document.statics.len())
+    let set = &document.set;
+    let count = |count: usize, word: &str| match count {
+        1 => format!("1 {word}"),
+        _ => format!("{count} {word}s"),
+    };
+    let policies = match set.policies.len() {
+        1 => "1 policy".to_owned(),
+        many => format!("{many} policies"),
+    };
+    let facts = [
+        count(set.routes.len(), "route"),
+        count(set.pools.len(), "pool"),
+        policies,
+        count(document.statics.len(), "setting"),
+    ];
+    format!(" ({}; version {})", facts.join(", "), document.version)
 }
 
 /// Result of a validation by the API.
@@ -480,6 +499,12 @@ Examples:
   ringway config validate config.yaml
   ringway config validate conf.d --json      # in a pipeline
   ringway config validate config.yaml --live # also against what is in force";
+
+const SCHEMA_EXAMPLES: &str = "\
+Examples:
+  ringway config schema > ringway.schema.json
+  # and as the first line of config.yaml, for editors with the YAML language server:
+  # yaml-language-server: $schema=ringway.schema.json";
 
 const DIFF_EXAMPLES: &str = "\
 Examples:
