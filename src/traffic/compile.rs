@@ -626,3 +626,5 @@ impl Compiled {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trial_tests;

@@ -18,7 +18,7 @@ use crate::policy::Policy;
 use crate::snapshot::{Endpoint, EndpointId, Fallback, Pool, PoolId};
 use crate::virtual_host::{Rule, Rules, Tenant};
 
-fn settings(hash_key: u64) -> CompilerSettings {
+pub(super) fn settings(hash_key: u64) -> CompilerSettings {
     CompilerSettings { hash_key, cores: 4, ..CompilerSettings::default() }
 }
 
@@ -35,11 +35,11 @@ fn request(text: &str) -> (RequestHead, Vec<u8>) {
     (head, text.as_bytes().to_vec())
 }
 
-fn app(text: &str) -> AppId {
+pub(super) fn app(text: &str) -> AppId {
     AppId::parse(text).unwrap()
 }
 
-fn host(text: &str) -> Hostname {
+pub(super) fn host(text: &str) -> Hostname {
     Hostname::parse(text).unwrap()
 }
 
@@ -595,7 +595,7 @@ fn content(compiler: &Compiler) -> Content {
 }
 
 /// Asserts the invariants of every snapshot.
-fn check_consistency(snapshot: &Snapshot) {
+pub(super) fn check_consistency(snapshot: &Snapshot) {
     let mut endpoints = BTreeSet::new();
     let mut slots = [BTreeSet::new(), BTreeSet::new(), BTreeSet::new()];
     let mut own = |kind: usize, slot: MetricSlot| {
