@@ -17,6 +17,8 @@ mod idempotency;
 mod plane;
 #[cfg(test)]
 mod plane_tests;
+#[cfg(test)]
+mod plane_trial_tests;
 mod publisher;
 mod shutdown;
 pub(crate) mod store_thread;

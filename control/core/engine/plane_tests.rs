@@ -16,18 +16,22 @@ use crate::status::CoreState;
 use crate::submission::{Idempotency, Receipt, Refusal, StorageFailure, Submission};
 use crate::time::Micros;
 
-const CORES: [CoreId; 2] = [CoreId(0), CoreId(1)];
-const AT: Timestamp = Timestamp(0);
+pub(super) const CORES: [CoreId; 2] = [CoreId(0), CoreId(1)];
+pub(super) const AT: Timestamp = Timestamp(0);
 
-fn register(app: &str) -> Change {
-    Change::Register { app: AppSpec::new(AppId::parse(app).unwrap()), instance: None, domain: None }
+pub(super) fn app(id: &str) -> AppId {
+    AppId::parse(id).unwrap()
+}
+
+pub(super) fn register(app: &str) -> Change {
+    Change::Register { app: AppSpec::new(self::app(app)), instance: None, domain: None }
 }
 
 fn remove(app: &str) -> Change {
     Change::RemoveApp { id: AppId::parse(app).unwrap() }
 }
 
-fn add_domain(name: &str, app: &str) -> Change {
+pub(super) fn add_domain(name: &str, app: &str) -> Change {
     Change::AddDomain(DomainSpec {
         policy: None,
         certificate: None,
@@ -45,7 +49,7 @@ fn keyed(change: Change, key: &str, hash: u64) -> Submission {
     Submission { idempotency: Some(idempotency), ..Submission::of(change) }
 }
 
-fn failure() -> StorageFailure {
+pub(super) fn failure() -> StorageFailure {
     StorageFailure::new(StoreGone)
 }
 
@@ -58,15 +62,15 @@ fn next_commit(plane: &mut Plane, now: Micros) -> Option<Commit> {
 }
 
 /// A plane driven step by step.
-struct Scene {
-    plane: Plane,
-    now: Micros,
-    serial: u64,
+pub(super) struct Scene {
+    pub(super) plane: Plane,
+    pub(super) now: Micros,
+    pub(super) serial: u64,
     replies: BTreeMap<Ticket, Result<Receipt, Refusal>>,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut scene = Self {
             plane: Plane::new(Desired::default(), CORES),
             now: Micros(0),
@@ -78,11 +82,11 @@ impl Scene {
         scene
     }
 
-    fn submit(&mut self, change: Change) -> Ticket {
+    pub(super) fn submit(&mut self, change: Change) -> Ticket {
         self.submit_all(Submission::of(change))
     }
 
-    fn submit_all(&mut self, submission: Submission) -> Ticket {
+    pub(super) fn submit_all(&mut self, submission: Submission) -> Ticket {
         let ticket = self.plane.handle_submit(submission, self.now);
         self.collect();
         ticket
@@ -95,14 +99,14 @@ impl Scene {
         changes
     }
 
-    fn stored(&mut self) {
+    pub(super) fn stored(&mut self) {
         self.serial += 1;
         let publication = Publication { serial: Serial(self.serial), unresolved: Vec::new() };
         self.plane.handle_stored(Ok(publication), self.now);
         self.collect();
     }
 
-    fn not_stored(&mut self) {
+    pub(super) fn not_stored(&mut self) {
         self.plane.handle_stored(Err(failure()), self.now);
         self.collect();
     }
@@ -113,12 +117,12 @@ impl Scene {
         self.collect();
     }
 
-    fn ack(&mut self, core: CoreId) {
+    pub(super) fn ack(&mut self, core: CoreId) {
         self.plane.handle_ack(core, Serial(self.serial), self.now);
         self.collect();
     }
 
-    fn ack_all(&mut self) {
+    pub(super) fn ack_all(&mut self) {
         CORES.into_iter().for_each(|core| self.ack(core));
     }
 
@@ -132,27 +136,27 @@ impl Scene {
         self.pass(u64::try_from(APPLY_DEADLINE.as_micros()).unwrap());
     }
 
-    fn collect(&mut self) {
+    pub(super) fn collect(&mut self) {
         while let Some((ticket, reply)) = self.plane.poll_reply() {
             assert!(self.replies.insert(ticket, reply).is_none(), "{ticket:?} got two replies");
         }
     }
 
-    fn receipt(&self, ticket: Ticket) -> &Receipt {
+    pub(super) fn receipt(&self, ticket: Ticket) -> &Receipt {
         match self.replies.get(&ticket) {
             Some(Ok(receipt)) => receipt,
             other => panic!("{ticket:?} has no receipt but {other:?}"),
         }
     }
 
-    fn refusal(&self, ticket: Ticket) -> &Refusal {
+    pub(super) fn refusal(&self, ticket: Ticket) -> &Refusal {
         match self.replies.get(&ticket) {
             Some(Err(refusal)) => refusal,
             other => panic!("{ticket:?} has no refusal but {other:?}"),
         }
     }
 
-    fn has_reply(&self, ticket: Ticket) -> bool {
+    pub(super) fn has_reply(&self, ticket: Ticket) -> bool {
         self.replies.contains_key(&ticket)
     }
 }
