@@ -98,7 +98,7 @@ fn engine_of(
 }
 
 /// Waits for another thread of the test.
-fn eventually<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
     let deadline = clock::now().after(Duration::from_secs(30));
     loop {
         if let Some(found) = poll() {

@@ -23,6 +23,8 @@ mod discovery;
 mod engine;
 #[cfg(test)]
 mod engine_tests;
+#[cfg(test)]
+mod engine_trial_tests;
 mod error_chain;
 mod instances;
 mod limits;
