@@ -19,7 +19,7 @@ use std::sync::Arc;
 use ringway_api::UnixSocket;
 use ringway_bridge::{mailbox, slot, wake_pair};
 use ringway_certs::CertificateSettings;
-use ringway_control::{ControlSettings, Parts, TargetResolver, WorkerLink};
+use ringway_control::{ConfigurationSettings, ControlSettings, Parts, TargetResolver, WorkerLink};
 use ringway_middleware::{Chain, Middleware, Stage};
 use ringway_model::{Cidr, CoreId, limits};
 use ringway_net::DriverChoice;
@@ -57,6 +57,7 @@ pub struct Builder {
     store: Box<dyn Store>,
     data: ringway_worker::Settings,
     control: ControlSettings,
+    configuration: ConfigurationSettings,
     stages: Vec<Stage>,
     observer: Option<Arc<dyn Observer + Send + Sync>>,
     access_log: Option<LogHandle>,
@@ -98,6 +99,7 @@ impl Builder {
             store: Box::new(Memory::new()),
             data: ringway_worker::Settings::default(),
             control: ControlSettings::default(),
+            configuration: ConfigurationSettings::default(),
             stages: Vec::new(),
             observer: None,
             access_log: None,
@@ -220,6 +222,13 @@ impl Builder {
         self
     }
 
+    /// Sets the source of the operator's routes, pools and policies: a file or folder that was read already.
+    /// Default: none; they come from the admin API alone.
+    pub fn configuration(mut self, settings: ConfigurationSettings) -> Self {
+        self.configuration = settings;
+        self
+    }
+
     /// Appends a middleware stage to all rules.
     pub fn middleware(mut self, middleware: impl Middleware) -> Self {
         self.stages.push(Stage::Custom(Arc::new(middleware)));
@@ -292,6 +301,7 @@ impl Builder {
             certificates,
             resolver: self.resolver,
             settings: self.control,
+            configuration: self.configuration,
             services: admin.services,
         })
         .map_err(StartError::Control)?;

@@ -40,7 +40,9 @@ pub use ringway_tls::ServerSettings as TlsSettings;
 pub use ringway_api::{
     AccessSettings, AdminTls, AuditLog, Settings as AdminSettings, Token, TokensFile, UnixSocket, bind_unix,
 };
-pub use ringway_control::{Client, ControlSettings, Receipt, Refusal, Status, Submission};
+pub use ringway_control::{
+    Client, ConfigurationSettings, ControlSettings, OnBadConfig, Receipt, Refusal, Start, Status, Submission,
+};
 pub use ringway_control::{Resolved, ResolvedTarget, ResolverError, TargetResolver};
 pub use ringway_middleware as middleware;
 pub use ringway_model as model;

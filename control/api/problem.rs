@@ -242,7 +242,9 @@ impl From<Rejection> for Problem {
             Rejection::AppHasDomains(..) => Kind::AppHasDomains,
             Rejection::Full { .. } => Kind::LimitReached,
             Rejection::NotOwned { .. } => Kind::NotOwned,
-            Rejection::HostClaimed { .. } | Rejection::Conflicts(_) => Kind::Claimed,
+            Rejection::HostClaimed { .. } | Rejection::HostReserved { .. } | Rejection::Conflicts(_) => {
+                Kind::Claimed
+            }
             Rejection::UnknownPolicy(_) => Kind::UnknownPolicy,
             Rejection::StaleVersion { .. } => Kind::RevisionMismatch,
         };

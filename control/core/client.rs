@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::limits::{CLIENT_TIMEOUT, STORE_CLOSE_TIMEOUT};
+use crate::limits::{CLIENT_TIMEOUT, CONFIG_REQUEST_TIMEOUT, STORE_CLOSE_TIMEOUT};
 use ringway_bridge::{MailboxSender, ReplyError, ReplyReceiver, ReplySender, SendError, reply};
 use ringway_model::{Desired, Generation, InstanceId, Rejection};
+use ringway_net::spawn;
 use ringway_traffic::samples::SampledHeads;
 
+use crate::configuration::{Applied, ConfigError, ReloadRequest};
 use crate::control::Control;
 use crate::engine::{Drained, ReplyTo};
 use crate::simulation::Simulation;
@@ -35,6 +37,7 @@ pub(crate) enum Call {
     AbortTrial(ReplySender<Result<(), NoTrial>>),
     Samples(ReplySender<Vec<Arc<SampledHeads>>>),
     Simulation(ReplySender<Simulation>),
+    ReloadConfiguration(ReplySender<Result<Applied, ConfigError>>),
     Shutdown(Duration, ReplySender<Drained>),
 }
 
@@ -133,6 +136,16 @@ impl Client {
         Ok(simulation)
     }
 
+    /// Reads the operator's configuration files again, and applies them unless they are in force.
+    ///
+    /// # Errors
+    /// See [`ConfigError`]; nothing is changed then.
+    pub fn reload_configuration(&self) -> Result<Applied, ConfigError> {
+        self.call_within(CONFIG_REQUEST_TIMEOUT + CLIENT_TIMEOUT, Refusal::Unconfirmed, |reply| {
+            Call::ReloadConfiguration(reply)
+        })?
+    }
+
     /// Shuts down and waits for the end: the cores drain for at most `drain`, then the store is closed. A
     /// second call may shorten the time. [`DRAIN_TIMEOUT`](ringway_model::limits::DRAIN_TIMEOUT) is usual.
     ///
@@ -203,6 +216,16 @@ impl Call {
             }
             Self::Simulation(reply) => {
                 let _ = reply.send(control.simulation());
+            }
+            Self::ReloadConfiguration(reply) => {
+                let configuration = control.configuration().clone();
+                let request =
+                    ReloadRequest { by: "signal".into(), reason: "reload".into(), force_size: false };
+                let reload = async move {
+                    // Without a receiver the result is in the log.
+                    let _ = reply.send(configuration.reload(request).await);
+                };
+                spawn(reload, |panic| tracing::error!(%panic, "reload of the configuration panicked"));
             }
             Self::Shutdown(drain, reply) => control.turn(|engine, now| {
                 engine.handle_shutdown(now.tick.after(drain), Some(reply), now);

@@ -7,14 +7,30 @@
 //! ```
 //! Reading and judging happen on a thread of its own, because disks hang and large documents take a while.
 
+mod client;
+mod configurator;
+mod diff;
 mod error;
+mod fields;
 mod file_watch;
+mod files;
+mod governance;
+mod history;
+mod jobs;
+mod judge;
 mod requests;
 mod sources;
+mod startup;
+mod thread;
 
+pub use client::ConfigClient;
 pub use error::{ConfigError, Step};
+pub(crate) use governance::Reserved;
 pub use requests::{
     Applied, ApplyContent, ApplyRequest, ChangeOp, ConfigurationStatus, Current, Diff, DiffRequest, Effects,
     FieldChange, Mode, Proposal, ReloadRequest, RollbackRequest, Validation, Version,
 };
 pub use sources::{SourceError, read_sources};
+pub use startup::{ConfigurationSettings, OnBadConfig, Start};
+pub(crate) use startup::{Started, prepare};
+pub(crate) use thread::{ConfigurationLink, Notice, start};

@@ -10,6 +10,7 @@ use ringway_model::{AppId, Desired, Generation, Hostname, InstanceId, Rejection,
 use ringway_net::sync::oneshot;
 use ringway_net::{clock, spawn};
 
+use crate::configuration::ConfigClient;
 use crate::engine::{Engine, ReplyTo};
 use crate::instances::outage;
 use crate::simulation::Simulation;
@@ -23,11 +24,17 @@ use crate::trial::{NoTrial, TrialStatus};
 #[derive(Clone)]
 pub struct Control {
     engine: Rc<RefCell<Engine>>,
+    configuration: ConfigClient,
 }
 
 impl Control {
-    pub(crate) fn new(engine: Engine) -> Self {
-        Self { engine: Rc::new(RefCell::new(engine)) }
+    pub(crate) fn new(engine: Engine, configuration: ConfigClient) -> Self {
+        Self { engine: Rc::new(RefCell::new(engine)), configuration }
+    }
+
+    /// The configuration of operators: files, and sets that requests replace.
+    pub fn configuration(&self) -> &ConfigClient {
+        &self.configuration
     }
 
     /// Applies a change. With a receipt it is on disk and on every core that the receipt does not name as

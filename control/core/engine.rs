@@ -57,6 +57,7 @@ use self::shutdown::Shutdown;
 use self::store_thread::StoreLink;
 use crate::certificates::CertificateUpdate;
 use crate::certificates::file_watch::FileProblems;
+use crate::configuration::{ConfigurationStatus, Notice, Reserved};
 use crate::discovery::dns_refresh::{DnsCounters, DnsRefresh, usable_addresses};
 use crate::discovery::overlay::{self, Overlay};
 use crate::discovery::threads::ResolverLink;
@@ -87,6 +88,7 @@ pub(crate) struct Engine {
     certificates: Option<Certificates>,
     ack_waiters: AckWaiters,
     files: FileProblems,
+    configuration: ConfigurationStatus,
     sample_requests: SampleRequests,
     trials: Trials,
     notifications: Notifications,
@@ -105,6 +107,7 @@ pub(crate) struct Engine {
 pub(crate) struct EngineParts {
     pub(crate) settings: ControlSettings,
     pub(crate) desired: Desired,
+    pub(crate) reserved: Reserved,
     pub(crate) compiler: Compiler,
     pub(crate) certificates: Option<Certificates>,
     pub(crate) resolver: Option<ResolverLink>,
@@ -152,6 +155,7 @@ impl Engine {
             certificates: parts.certificates,
             ack_waiters: AckWaiters::default(),
             files: FileProblems::default(),
+            configuration: ConfigurationStatus::default(),
             sample_requests: SampleRequests::default(),
             trials: Trials::default(),
             notifications: Notifications::new(parts.settings.certificate_webhook.clone()),
@@ -164,6 +168,7 @@ impl Engine {
             log: parts.log,
             settings: parts.settings,
         };
+        engine.plane.reserve(parts.reserved);
         let serial = parts.first.snapshot.serial;
         engine.instances.mark_joining(engine.view(now));
         engine.publish(parts.first, now);
@@ -312,6 +317,12 @@ impl Engine {
             let asked = following.map(|core| core.id).filter(|core| !full.contains(core)).collect();
             self.sample_requests.handle_asked(asked, now.micros);
         }
+    }
+
+    /// Takes the state of the operator's configuration.
+    pub(crate) fn handle_configuration_notice(&mut self, notice: Notice) {
+        self.configuration = notice.status;
+        self.plane.reserve(notice.reserved);
     }
 
     /// Begins the shutdown, or moves the deadline of a running one forward.
@@ -753,6 +764,10 @@ impl Engine {
 
     pub(crate) fn files(&self) -> &FileProblems {
         &self.files
+    }
+
+    pub(crate) fn configuration(&self) -> &ConfigurationStatus {
+        &self.configuration
     }
 
     pub(crate) fn notifications(&self) -> &Notifications {

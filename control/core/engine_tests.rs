@@ -70,6 +70,7 @@ fn engine_of(
     let liveness = Liveness::default();
     let store = Box::new(Memory::new());
     let parts = EngineParts {
+        reserved: Default::default(),
         certificates: None,
         resolver,
         settings: ControlSettings {
@@ -89,7 +90,7 @@ fn engine_of(
         log: None,
         links: vec![WorkerLink { core: CORE, snapshots, orders }],
         description: store.describe(),
-        store: store_thread::start(store, waker.clone()).unwrap(),
+        store: store_thread::start(store, Vec::new(), waker.clone()).unwrap(),
         report: LoadReport::default(),
         liveness: liveness.clone(),
         waker,

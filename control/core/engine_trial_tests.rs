@@ -104,6 +104,7 @@ impl Scene {
         let first = compiler.commit(compiler.compile_all(&Desired::default())).unwrap();
         let store = Box::new(Memory::new());
         let parts = EngineParts {
+            reserved: Default::default(),
             certificates: None,
             resolver: None,
             settings: ControlSettings::default(),
@@ -114,7 +115,7 @@ impl Scene {
             log: None,
             links,
             description: store.describe(),
-            store: store_thread::start(store, waker.clone()).unwrap(),
+            store: store_thread::start(store, Vec::new(), waker.clone()).unwrap(),
             report: LoadReport::default(),
             liveness: Liveness::default(),
             waker,

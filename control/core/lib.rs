@@ -43,9 +43,9 @@ mod view;
 
 pub use client::Client;
 pub use configuration::{
-    Applied, ApplyContent, ApplyRequest, ChangeOp, ConfigError, ConfigurationStatus, Current, Diff,
-    DiffRequest, Effects, FieldChange, Mode, Proposal, ReloadRequest, RollbackRequest, SourceError, Step,
-    Validation, Version, read_sources,
+    Applied, ApplyContent, ApplyRequest, ChangeOp, ConfigClient, ConfigError, ConfigurationSettings,
+    ConfigurationStatus, Current, Diff, DiffRequest, Effects, FieldChange, Mode, OnBadConfig, Proposal,
+    ReloadRequest, RollbackRequest, SourceError, Start, Step, Validation, Version, read_sources,
 };
 pub use control::Control;
 pub use discovery::{Resolved, ResolvedTarget, ResolverError, TargetResolver};

@@ -93,6 +93,8 @@ pub(crate) const CONFIG_REQUESTS_MAX: usize = 64;
 pub(crate) const CONFIG_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Plans kept for an application: those that an operator has looked at a while ago.
 pub(crate) const CONFIG_PLANS_MAX: usize = 16;
+/// Bytes of the reason of a change that the history keeps.
+pub(crate) const REASON_BYTES_MAX: usize = 512;
 /// Objects of a set below which its size may change at will.
 pub(crate) const SIZE_GUARD_FLOOR: usize = 20;
 /// Differences listed in the confirmation of a change; a diff lists all.

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::configuration::ConfigurationStatus;
 #[cfg(doc)]
 use crate::limits;
 use ringway_model::{AppId, CoreId, Generation, Health, InstanceId, Revision, Serial, Timestamp};
@@ -68,6 +69,8 @@ pub struct Status {
     pub unhealthy: usize,
     /// Names of targets that have no address.
     pub names_unresolved: usize,
+    /// State of the operator's configuration.
+    pub configuration: ConfigurationStatus,
     /// Problems that need attention, one sentence each.
     pub warnings: Vec<String>,
 }

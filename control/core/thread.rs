@@ -15,14 +15,15 @@ use std::thread::JoinHandle;
 
 use crate::limits::{BLOCKING_THREADS, CHANGES_PER_BATCH_MAX, CHANGES_WAITING_MAX, CONTROL_START_TIMEOUT};
 use ringway_bridge::{
-    MailboxReceiver, MailboxSender, ReplySender, WakeSource, Waker, mailbox, reply, wake_pair,
+    MailboxReceiver, MailboxSender, ReplySender, SlotReceiver, WakeSource, Waker, mailbox, reply, wake_pair,
 };
 use ringway_certs::{Certificates, Opened};
+use ringway_config::Finding;
 use ringway_health::NetProber;
-use ringway_model::Desired;
 use ringway_model::limits::{DNS_IN_FLIGHT_MAX, REPORTS_MAX};
+use ringway_model::{Delta, Desired};
 use ringway_net::{Notified, RuntimeOptions, clock, spawn, yield_now};
-use ringway_store::{Store, StoreError};
+use ringway_store::{Batch, Store, StoreError};
 use ringway_telemetry::{LogReading, Registry};
 use ringway_traffic::compile::{Compiler, CompilerSettings};
 use ringway_traffic::report::Report;
@@ -31,11 +32,13 @@ use ringway_traffic::snapshot::{CertificateVersion, Snapshot};
 use crate::certificates::certificate_host::CertificateHost;
 use crate::certificates::file_watch;
 use crate::client::{Call, Client};
+use crate::configuration::{self, ConfigClient, ConfigurationLink, ConfigurationSettings, Notice, Started};
 use crate::control::Control;
 use crate::discovery::TargetResolver;
 use crate::discovery::threads;
 use crate::engine::store_thread;
 use crate::engine::{Engine, EngineParts, WorkerLink};
+use crate::error_chain::with_causes;
 use crate::instances::probe_tls::AppProbeTls;
 use crate::liveness::Liveness;
 use crate::settings::ControlSettings;
@@ -62,6 +65,8 @@ pub struct Parts {
     pub resolver: Option<Arc<dyn TargetResolver>>,
     /// Settings of the operator.
     pub settings: ControlSettings,
+    /// Source of the operator's routes, pools and policies.
+    pub configuration: ConfigurationSettings,
     /// Further services on the thread.
     pub services: Vec<Service>,
 }
@@ -117,6 +122,8 @@ impl ControlThread {
 pub enum StartError {
     /// The store cannot be used.
     Store(StoreError),
+    /// The operator's documents name what does not exist: one finding each.
+    Configuration(Vec<Finding>),
     /// The thread or its runtime cannot be created.
     Thread(io::Error),
 }
@@ -125,6 +132,10 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Store(_) => f.write_str("the store cannot be used"),
+            Self::Configuration(findings) => {
+                f.write_str("the configuration has mistakes")?;
+                findings.iter().try_for_each(|finding| write!(f, "\n{finding}"))
+            }
             Self::Thread(_) => f.write_str("the control thread cannot be started"),
         }
     }
@@ -134,6 +145,7 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Store(error) => Some(error),
+            Self::Configuration(_) => None,
             Self::Thread(error) => Some(error),
         }
     }
@@ -154,11 +166,27 @@ impl From<io::Error> for StartError {
 /// # Errors
 /// See [`StartError`].
 pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
-    let Parts { mut store, links, inbox, registry, log, certificates, resolver, settings, services } = parts;
-    let (desired, report) = store.load().map_err(StartError::Store)?.restore();
+    let Parts {
+        mut store,
+        links,
+        inbox,
+        registry,
+        log,
+        certificates,
+        resolver,
+        settings,
+        configuration,
+        services,
+    } = parts;
+    let (stored, report) = store.load().map_err(StartError::Store)?.restore();
     for finding in report.findings() {
         tracing::warn!(%finding, "store opened with a finding");
     }
+    let configuration = configuration::prepare(stored, configuration, clock::timestamp())
+        .map_err(StartError::Configuration)?;
+    let unsaved = store_configuration(&mut *store, &configuration);
+    let reserved = configuration.reserved();
+    let desired = configuration.desired.clone();
     let description = store.describe();
     let cores = links.iter().map(|link| usize::from(link.core.0) + 1).max().unwrap_or(0);
     let mut compiler = Compiler::new(CompilerSettings {
@@ -181,7 +209,9 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
     let liveness = Liveness::default();
     liveness.record(clock::now());
     let (calls, calls_receiver) = mailbox(CHANGES_WAITING_MAX, inbox.waker.clone());
-    let store = store_thread::start(store, inbox.waker.clone())?;
+    let store = store_thread::start(store, unsaved, inbox.waker.clone())?;
+    let plane = Box::new(Client::new(calls.clone()));
+    let configuration = configuration::start(plane, configuration, inbox.waker.clone())?;
     let resolver = resolver.map(|resolver| threads::start(resolver, inbox.waker.clone())).transpose()?;
     let options = RuntimeOptions {
         name: "control".to_owned(),
@@ -197,6 +227,7 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
             let engine = EngineParts {
                 settings,
                 desired,
+                reserved,
                 compiler,
                 certificates: certificates.map(Certificates::new),
                 resolver,
@@ -210,8 +241,9 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
                 liveness: thread_liveness,
                 waker,
             };
-            let control = Control::new(Engine::new(engine, Now::read()));
-            drive(control, inbox, calls_receiver, services, started).await
+            let ConfigurationLink { channels, notices } = configuration;
+            let control = Control::new(Engine::new(engine, Now::read()), ConfigClient::new(channels));
+            drive(control, inbox, calls_receiver, notices, services, started).await
         })?
     })?;
     if start.wait(CONTROL_START_TIMEOUT).is_err() {
@@ -229,6 +261,7 @@ async fn drive(
     control: Control,
     inbox: Inbox,
     calls: MailboxReceiver<Call>,
+    notices: SlotReceiver<Notice>,
     services: Vec<Service>,
     started: ReplySender<()>,
 ) -> io::Result<()> {
@@ -256,6 +289,10 @@ async fn drive(
         for call in calls.drain(CHANGES_PER_BATCH_MAX) {
             call.run(&control);
         }
+        if let Some(notice) = notices.take() {
+            control.turn(|engine, _| engine.handle_configuration_notice(notice));
+        }
+        control.configuration().advance(clock::now());
         // One turn for the work that is due, then the next deadline: a turn runs its event before that work.
         control.turn(|_, _| ());
         let (deadline, has_ended) = control.turn(|engine, now| (engine.arm(now), engine.has_ended()));
@@ -270,6 +307,24 @@ async fn drive(
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
             Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Stores the differences that the documents of the start make. Returns those that could not be stored.
+fn store_configuration(store: &mut dyn Store, configuration: &Started) -> Vec<Delta> {
+    let Started { desired, deltas, .. } = configuration;
+    if deltas.is_empty() {
+        return Vec::new();
+    }
+    match store.commit(&Batch { revision: desired.revision(), deltas }) {
+        Ok(()) => Vec::new(),
+        Err(error) => {
+            tracing::warn!(
+                error = %with_causes(&error),
+                "the configuration is in force and could not be stored; it is stored with the next change"
+            );
+            deltas.clone()
         }
     }
 }

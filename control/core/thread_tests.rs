@@ -152,6 +152,7 @@ impl Harness {
             certificates: None,
             resolver: None,
             settings,
+            configuration: crate::ConfigurationSettings::default(),
             services,
         })
         .unwrap();
@@ -638,6 +639,7 @@ fn a_store_that_cannot_be_loaded_fails_the_start() {
         inbox,
         registry: Registry::new(),
         log: None,
+        configuration: crate::ConfigurationSettings::default(),
         settings: ControlSettings {
             certificate_webhook: None,
             defaults: Default::default(),

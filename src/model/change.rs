@@ -162,6 +162,13 @@ pub enum Rejection {
         /// Its owner.
         owner: Owner,
     },
+    /// The operator keeps the host for another owner.
+    HostReserved {
+        /// The host.
+        host: Hostname,
+        /// The owner.
+        owner: Owner,
+    },
     /// There is no policy of this id.
     UnknownPolicy(PolicyId),
     /// The set cannot be in force beside the resources of other owners.
@@ -218,6 +225,7 @@ impl fmt::Display for Rejection {
             Self::HostClaimed { host, route, owner } => {
                 write!(f, "host {host} belongs to route {route} of owner {owner}")
             }
+            Self::HostReserved { host, owner } => write!(f, "host {host} is reserved for owner {owner}"),
             Self::UnknownPolicy(id) => write!(f, "there is no policy {id}"),
             Self::Conflicts(conflicts) => {
                 for (at, conflict) in conflicts.iter().enumerate() {

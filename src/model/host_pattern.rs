@@ -90,6 +90,36 @@ impl HostPattern {
             Self::OneLabel(_) | Self::Suffix(_) | Self::Regex(_) | Self::Any => None,
         }
     }
+
+    /// Whether a host exists that both patterns match. A regular expression overlaps only with itself and with
+    /// the names that it is compared with as text; the default host with itself.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        use HostPattern::{Any, Exact, OneLabel, Regex, Suffix};
+        let is_below = |name: &str, parent: &str| {
+            name.strip_suffix(parent).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+        };
+        let is_child = |name: &str, parent: &str| {
+            is_below(name, parent) && !name[..name.len() - parent.len() - 1].contains('.')
+        };
+        match (self, other) {
+            (Any, Any) => true,
+            (Regex(a), Regex(b)) => a == b,
+            (Exact(a), Exact(b)) | (OneLabel(a), OneLabel(b)) => a == b,
+            (Exact(name), OneLabel(parent)) | (OneLabel(parent), Exact(name)) => {
+                is_child(name.as_str(), parent.as_str())
+            }
+            (Exact(name), Suffix(parent)) | (Suffix(parent), Exact(name)) => {
+                is_below(name.as_str(), parent.as_str())
+            }
+            (OneLabel(of), Suffix(parent)) | (Suffix(parent), OneLabel(of)) => {
+                of == parent || is_below(of.as_str(), parent.as_str())
+            }
+            (Suffix(a), Suffix(b)) => {
+                a == b || is_below(a.as_str(), b.as_str()) || is_below(b.as_str(), a.as_str())
+            }
+            (Any | Regex(_), _) | (_, Any | Regex(_)) => false,
+        }
+    }
 }
 
 impl fmt::Display for HostPattern {
@@ -137,5 +167,32 @@ mod tests {
         }
         let long = "a+".repeat(limits::PATTERN_BYTES_MAX);
         assert_eq!(HostPattern::parse(&long), Err(HostPatternError::TooLong));
+    }
+
+    #[test]
+    fn patterns_overlap_where_one_host_matches_both() {
+        let pattern = |text: &str| HostPattern::parse(text).unwrap();
+        for (a, b, expected) in [
+            ("a.example", "a.example", true),
+            ("a.example", "b.example", false),
+            ("a.example", "*.example", true),
+            ("b.a.example", "*.example", false),
+            ("b.a.example", "**.example", true),
+            ("example", "**.example", false),
+            ("notexample.com", "*.example.com", false),
+            ("*.example", "*.example", true),
+            ("*.a.example", "*.example", false),
+            ("*.a.example", "**.example", true),
+            ("*.example", "**.example", true),
+            ("*.example", "**.a.example", false),
+            ("**.a.example", "**.example", true),
+            ("**.a.example", "**.b.example", false),
+            ("*", "a.example", false),
+            ("*", "*", true),
+            ("[a-z]+\\.example", "a.example", false),
+        ] {
+            assert_eq!(pattern(a).overlaps(&pattern(b)), expected, "{a} and {b}");
+            assert_eq!(pattern(b).overlaps(&pattern(a)), expected, "{b} and {a}");
+        }
     }
 }

@@ -19,6 +19,7 @@ fn the_real_control_plane_is_served() {
     let listeners = Listeners { tcp: vec![listener], ..Listeners::default() };
     let (inbox, _reports) = inbox(0).unwrap();
     let control = start(Parts {
+        configuration: Default::default(),
         certificates: None,
         resolver: None,
         store: Box::new(Memory::new()),

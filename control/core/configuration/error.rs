@@ -6,7 +6,8 @@ use std::sync::Arc;
 use ringway_config::Finding;
 use ringway_model::Owner;
 
-use crate::limits::CONFIG_REQUESTS_MAX;
+use super::jobs::Unanswered;
+use crate::limits::{CONFIG_REQUEST_TIMEOUT, CONFIG_REQUESTS_MAX};
 use crate::submission::Refusal;
 
 /// Reason why a request has no effect; for [`Refusal::Unconfirmed`] that is unknown.
@@ -123,6 +124,20 @@ impl std::error::Error for ConfigError {
         match self {
             Self::ControlPlane(refusal) => refusal.source(),
             _ => None,
+        }
+    }
+}
+
+impl From<Unanswered> for ConfigError {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Full => Self::Busy,
+            Unanswered::TimedOut => {
+                let seconds = CONFIG_REQUEST_TIMEOUT.as_secs();
+                tracing::warn!(seconds, "configuration thread has not answered a request in time");
+                Self::ControlPlane(Refusal::Unconfirmed)
+            }
+            Unanswered::Dropped => Self::Failed,
         }
     }
 }

@@ -279,3 +279,26 @@ pub struct ConfigurationStatus {
     /// One sentence for each further problem.
     pub warnings: Vec<String>,
 }
+
+impl ConfigurationStatus {
+    /// One sentence for each problem that needs attention.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let errors = self.refusal.iter().filter(|finding| finding.is_error()).count();
+        if let Some(first) = self.refusal.iter().find(|finding| finding.is_error()) {
+            let more = if errors > 1 { format!(" (and {} more)", errors - 1) } else { String::new() };
+            problems.push(format!("the configuration files are not in force: {first}{more}"));
+        } else if self.has_drifted {
+            problems
+                .push("the configuration files are not in force: an earlier version was put back".to_owned());
+        }
+        if let Some(first) = self.quarantined.first() {
+            let count = self.quarantined.len();
+            problems.push(format!(
+                "{count} parts of the configuration files were left out at the start: {first}"
+            ));
+        }
+        problems.extend(self.warnings.iter().cloned());
+        problems
+    }
+}

@@ -34,11 +34,12 @@ use std::time::Duration;
 use crate::limits::{APPLY_DEADLINE, CHANGES_PER_BATCH_MAX, CHANGES_WAITING_MAX};
 use ahash::AHashSet;
 use ringway_model::{
-    Change, Contradiction, CoreId, Delta, Desired, Generation, Hostname, Kind, Outcome, Owner, Rejection,
-    Resource, Revision, Serial, SetVersion, Timestamp,
+    Change, Contradiction, CoreId, Delta, Desired, Generation, HostPattern, Hostname, Kind, Outcome, Owner,
+    Rejection, Resource, Revision, Serial, SetVersion, Timestamp,
 };
 use ringway_traffic::compile::{Compiled, Compiler};
 
+use crate::configuration::Reserved;
 use crate::engine::core_acks::{CoreProgress, Cores};
 use crate::engine::idempotency::{Keys, Known};
 use crate::error_chain::with_causes;
@@ -72,6 +73,8 @@ pub(crate) struct Plane {
     tickets_given: u64,
     keys: Keys,
     cores: Cores,
+    /// Hosts that the operator keeps from registrations.
+    reserved: Reserved,
     is_closing: bool,
 }
 
@@ -237,6 +240,7 @@ impl Plane {
             tickets_given: 0,
             keys: Keys::default(),
             cores: Cores::new(cores),
+            reserved: Reserved::default(),
             is_closing: false,
         }
     }
@@ -341,7 +345,7 @@ impl Plane {
                 return self.decide(vec![(queued.submitter, decision)], self.published, Vec::new(), now);
             }
         }
-        let applied = match apply(&self.stored, &queued.change, queued.if_match, at) {
+        let applied = match apply(&self.stored, &self.reserved, &queued.change, queued.if_match, at) {
             Ok(applied) => applied,
             Err(refusal) => return self.reply(queued.submitter, Err(refusal), now),
         };
@@ -377,7 +381,7 @@ impl Plane {
         let mut deltas = Vec::new();
         let mut decisions = Vec::new();
         for Queued { submitter, change, if_match, .. } in batch {
-            let decision = match apply(&draft, &change, if_match, at) {
+            let decision = match apply(&draft, &self.reserved, &change, if_match, at) {
                 Ok(applied) => {
                     let accepted = Accepted {
                         revision: applied.desired.revision(),
@@ -539,6 +543,11 @@ impl Plane {
     pub(crate) fn handle_time(&mut self, now: Micros) {
         self.cores.handle_time(now);
         self.release(now);
+    }
+
+    /// Replaces the hosts that registrations may not add.
+    pub(crate) fn reserve(&mut self, reserved: Reserved) {
+        self.reserved = reserved;
     }
 
     /// Refuses further submissions and ends a trial; queued changes are still processed.
@@ -709,6 +718,7 @@ fn affects_requests(delta: &Delta) -> bool {
 /// Applies a change if its condition holds.
 fn apply(
     desired: &Desired,
+    reserved: &Reserved,
     change: &Change,
     if_match: Option<Revision>,
     at: Timestamp,
@@ -717,7 +727,24 @@ fn apply(
     if if_match.is_some_and(|expected| expected != current) {
         return Err(Refusal::RevisionMismatch { current });
     }
+    if let Some(host) = new_domain(desired, change)
+        && let Some((_, owner)) =
+            reserved.iter().find(|(pattern, owner)| *owner != Owner::Api && pattern.overlaps(&host))
+        && let HostPattern::Exact(host) = host
+    {
+        return Err(Refusal::Rejected(Rejection::HostReserved { host, owner: owner.clone() }));
+    }
     desired.apply(change, at).map_err(|rejection: Rejection| Refusal::Rejected(rejection))
+}
+
+/// The domain that a registration would add. One that is registered already stays.
+fn new_domain(desired: &Desired, change: &Change) -> Option<HostPattern> {
+    let domain = match change {
+        Change::Register { domain, .. } => domain.as_ref()?,
+        Change::AddDomain(domain) => domain,
+        _ => return None,
+    };
+    desired.domain(domain.name.as_str()).is_none().then(|| HostPattern::Exact(domain.name.clone()))
 }
 
 /// Generation of the instance that a change wrote; no change writes two.

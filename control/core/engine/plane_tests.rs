@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use crate::limits::{APPLY_DEADLINE, CHANGES_PER_BATCH_MAX, CHANGES_WAITING_MAX};
 use proptest::prelude::*;
 use ringway_model::{
-    AppId, AppSpec, Change, CoreId, Desired, DomainKind, DomainSpec, Hostname, Outcome, Rejection, Revision,
-    Serial, Timestamp,
+    AppId, AppSpec, Change, CoreId, Desired, DomainKind, DomainSpec, HostPattern, Hostname, Outcome, Owner,
+    Rejection, Revision, Serial, Timestamp,
 };
 
 use crate::engine::plane::{Commit, Plane, Publication, Step, Ticket};
@@ -658,4 +658,27 @@ proptest! {
         let domain = |desired: &Desired| desired.domain("x.test").map(|domain| domain.app.clone());
         prop_assert_eq!(domain(&model), domain(plane));
     }
+}
+
+#[test]
+fn a_reserved_host_cannot_be_registered() {
+    let mut scene = Scene::new();
+    let pattern = HostPattern::parse("*.corp.example").unwrap();
+    let registered = [scene.submit(register("app")), scene.submit(add_domain("old.corp.example", "app"))];
+    scene.commit();
+    scene.stored();
+    scene.ack_all();
+    scene.plane.reserve([(pattern, Owner::File)].into_iter().collect());
+    let refused = scene.submit(add_domain("wiki.corp.example", "app"));
+    let others = [
+        scene.submit(add_domain("wiki.example", "app")),
+        // Registered before the rule: an app that starts again is not refused.
+        scene.submit(add_domain("old.corp.example", "app")),
+    ];
+    scene.commit();
+    scene.stored();
+    scene.ack_all();
+    let refusal = scene.replies[&refused].as_ref().unwrap_err().to_string();
+    assert_eq!(refusal, "host wiki.corp.example is reserved for owner file");
+    assert!(registered.iter().chain(&others).all(|ticket| scene.replies[ticket].is_ok()));
 }

@@ -13,6 +13,7 @@ use ringway_bridge::{
     MailboxReceiver, MailboxSender, SlotReceiver, SlotSender, TryRecvError, Waker, blocking_mailbox, mailbox,
     slot,
 };
+use ringway_model::Delta;
 use ringway_net::clock;
 use ringway_store::{Batch, Description, Store};
 
@@ -68,11 +69,12 @@ impl std::fmt::Display for StorePanicked {
 impl std::error::Error for StorePanicked {}
 
 /// Moves a loaded store to its own thread, which ends on [`StoreLink::close`] and when the link is dropped.
-pub(crate) fn start(store: Box<dyn Store>, waker: Waker) -> io::Result<StoreLink> {
+/// `unsaved`: differences that are in force and not on disk; the next commit stores them.
+pub(crate) fn start(store: Box<dyn Store>, unsaved: Vec<Delta>, waker: Waker) -> io::Result<StoreLink> {
     let (jobs, jobs_receiver) = blocking_mailbox(JOBS_MAX);
     let (done_sender, done) = mailbox(JOBS_MAX, waker.clone());
     let (describe, descriptions) = slot(waker);
-    let worker = Worker { store, jobs: jobs_receiver, done: done_sender, describe };
+    let worker = Worker { store, unsaved, jobs: jobs_receiver, done: done_sender, describe };
     thread::Builder::new().name("store".to_owned()).spawn(move || worker.run())?;
     Ok(StoreLink { jobs, done, descriptions })
 }
@@ -101,6 +103,7 @@ impl StoreLink {
 
 struct Worker {
     store: Box<dyn Store>,
+    unsaved: Vec<Delta>,
     jobs: MailboxReceiver<Job>,
     done: MailboxSender<Done>,
     describe: SlotSender<Description>,
@@ -139,13 +142,20 @@ impl Worker {
     }
 
     fn commit(&mut self, commit: &Commit) -> Result<(), StorageFailure> {
-        let batch = Batch { revision: commit.desired.revision(), deltas: &commit.deltas };
-        self.guarded(|store| store.commit(&batch)).inspect_err(|error| {
+        let mut deltas = std::mem::take(&mut self.unsaved);
+        let unsaved = deltas.len();
+        deltas.extend_from_slice(&commit.deltas);
+        let batch = Batch { revision: commit.desired.revision(), deltas: &deltas };
+        let result = self.guarded(|store| store.commit(&batch));
+        if let Err(error) = &result {
             tracing::error!(
                 error = %with_causes(error), revision = %batch.revision, changes = commit.changes,
                 "changes could not be stored and are refused"
             );
-        })
+            deltas.truncate(unsaved);
+            self.unsaved = deltas;
+        }
+        result
     }
 
     fn close(&mut self) {

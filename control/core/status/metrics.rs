@@ -51,6 +51,7 @@ pub(crate) fn render(engine: &Engine, now: Now, out: &mut String) {
     };
     engine.publisher().registry().render(&reading, out);
     render_scalars(engine, now, out);
+    render_configuration(engine, out);
     render_cores(engine, out);
     render_instances(engine, now, out);
     if let Some(certificates) = engine.certificates() {
@@ -181,6 +182,52 @@ fn render_scalars(engine: &Engine, now: Now, out: &mut String) {
     ] {
         // Writing to a string cannot fail.
         let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+    }
+}
+
+/// State of the operator's configuration.
+fn render_configuration(engine: &Engine, out: &mut String) {
+    let configuration = engine.configuration();
+    let seconds = configuration.last_success.map_or(0, |at| at.0 / 1000);
+    for (name, kind, help, value) in [
+        (
+            "ringway_config_last_success",
+            "gauge",
+            "Time at which a configuration of the operator was last put into force, in seconds since 1970; 0 for never.",
+            seconds,
+        ),
+        (
+            "ringway_config_refused_total",
+            "counter",
+            "Configurations of the operator that were refused.",
+            configuration.refused,
+        ),
+        (
+            "ringway_config_drift",
+            "gauge",
+            "Whether the content of the configuration files is not the one in force.",
+            u64::from(configuration.has_drifted),
+        ),
+        (
+            "ringway_config_quarantined",
+            "gauge",
+            "Parts of the configuration files that were left out at the start.",
+            configuration.quarantined.len() as u64,
+        ),
+        (
+            "ringway_config_restart_needed",
+            "gauge",
+            "Static settings in the configuration files that need a restart.",
+            configuration.restart_needed.len() as u64,
+        ),
+    ] {
+        // Writing to a string cannot fail.
+        let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+    }
+    out.push_str("# HELP ringway_config_version_info Version in force of each owner's set.\n");
+    out.push_str("# TYPE ringway_config_version_info gauge\n");
+    for (owner, version) in &configuration.versions {
+        let _ = writeln!(out, "ringway_config_version_info{{owner=\"{owner}\",version=\"{version}\"}} 1");
     }
 }
 

@@ -119,6 +119,7 @@ pub(crate) fn status(engine: &Engine, now: Now) -> Status {
             bytes: description.bytes,
             degraded: engine.commits().warnings(now.micros),
         },
+        configuration: engine.configuration().clone(),
         breakers_open,
         unhealthy,
         names_unresolved: compiler.names().filter(is_unresolved).count(),
@@ -216,5 +217,6 @@ fn process_warnings(engine: &Engine, now: Now) -> Vec<String> {
     let of_store = engine.commits().warnings(now.micros);
     warnings.extend(of_store.into_iter().map(|warning| format!("store: {warning}")));
     warnings.extend(engine.files().warnings());
+    warnings.extend(engine.configuration().problems());
     warnings
 }

@@ -1,0 +1,105 @@
+//! Handle to the configuration thread for tasks of the control thread.
+
+use std::sync::Arc;
+
+use ringway_model::{Owner, Tick};
+
+use super::configurator::Configurator;
+use super::error::ConfigError;
+use super::jobs::{Caller, Channels};
+use super::requests::{
+    Applied, ApplyRequest, Current, Diff, DiffRequest, Proposal, ReloadRequest, RollbackRequest, Validation,
+    Version,
+};
+
+/// The configuration of operators, for the admin API. Cheap to clone.
+///
+/// Requests wait for each other on a thread of their own, so that reading documents never delays the control
+/// thread. Every request is answered within `CONFIG_REQUEST_TIMEOUT`; dropping its future does not cancel it.
+#[derive(Clone, Debug)]
+pub struct ConfigClient {
+    caller: Caller,
+}
+
+impl ConfigClient {
+    pub(crate) fn new(channels: Channels) -> Self {
+        Self { caller: Caller::new(channels) }
+    }
+
+    /// Judges documents without changing anything.
+    ///
+    /// # Errors
+    /// [`ConfigError::Busy`], [`ConfigError::Failed`], [`ConfigError::NotReplaceable`]. Mistakes are findings.
+    pub async fn validate(&self, proposal: Proposal) -> Result<Validation, ConfigError> {
+        self.ask(move |configurator| configurator.validate(&proposal)).await
+    }
+
+    /// Compares an owner's present set with a proposal, or two kept versions.
+    ///
+    /// # Errors
+    /// [`ConfigError::Refused`] for documents that cannot be read, [`ConfigError::UnknownVersion`].
+    pub async fn diff(&self, request: DiffRequest) -> Result<Diff, ConfigError> {
+        self.ask(|configurator| configurator.diff(request)).await
+    }
+
+    /// Replaces an owner's set. With an answer it is stored and on every core that the receipt does not name
+    /// as pending.
+    ///
+    /// # Errors
+    /// See [`ConfigError`]; nothing is changed then.
+    pub async fn apply(&self, request: ApplyRequest) -> Result<Applied, ConfigError> {
+        self.ask(|configurator| configurator.apply(request)).await
+    }
+
+    /// Makes the content of a kept version the owner's set again, as a new version.
+    ///
+    /// # Errors
+    /// See [`ConfigError`]; nothing is changed then.
+    pub async fn rollback(&self, request: RollbackRequest) -> Result<Applied, ConfigError> {
+        self.ask(|configurator| configurator.rollback(request)).await
+    }
+
+    /// Reads the files again and applies them, unless they are in force already.
+    ///
+    /// # Errors
+    /// See [`ConfigError`]; nothing is changed then.
+    pub async fn reload(&self, request: ReloadRequest) -> Result<Applied, ConfigError> {
+        self.ask(move |configurator| configurator.reload(&request)).await
+    }
+
+    /// Present set of an owner, or of every owner that has one.
+    ///
+    /// # Errors
+    /// [`ConfigError::Busy`], [`ConfigError::Failed`].
+    pub async fn current(&self, owner: Option<Owner>) -> Result<Vec<Current>, ConfigError> {
+        self.ask(move |configurator| configurator.current(owner.as_ref())).await
+    }
+
+    /// Kept versions of an owner, newest first.
+    ///
+    /// # Errors
+    /// [`ConfigError::Busy`], [`ConfigError::Failed`].
+    pub async fn history(&self, owner: Owner) -> Result<Vec<Version>, ConfigError> {
+        self.ask(move |configurator| configurator.history(&owner)).await
+    }
+
+    /// One kept version with its document.
+    ///
+    /// # Errors
+    /// [`ConfigError::UnknownVersion`].
+    pub async fn version(&self, owner: Owner, version: Arc<str>) -> Result<Current, ConfigError> {
+        self.ask(move |configurator| configurator.version(&owner, &version)).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        request: impl FnOnce(&mut Configurator) -> Result<T, ConfigError> + Send + 'static,
+    ) -> Result<T, ConfigError> {
+        self.caller.call(request).await?
+    }
+
+    /// Wakes the tasks whose answers have arrived.
+    pub(crate) fn advance(&self, now: Tick) {
+        self.caller.advance(now);
+    }
+}

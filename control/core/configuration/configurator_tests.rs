@@ -1,0 +1,675 @@
+#![allow(clippy::unwrap_used)]
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use ringway_bridge::{SlotReceiver, slot, wake_pair};
+use ringway_config::Source;
+use ringway_model::{
+    AppId, AppSpec, DomainKind, DomainSpec, Hostname, InstanceId, InstanceSpec, Outcome, Target,
+};
+
+use super::super::startup::{ConfigurationSettings, OnBadConfig, Start, prepare};
+use super::*;
+use crate::limits::{CONFIG_READ_INTERVAL, CONFIG_SETTLE, CONFIG_STAT_INTERVAL};
+use crate::submission::StorageFailure;
+
+// --- Kit --------------------------------------------------------------------------------------------------
+
+/// A control plane without cores.
+#[derive(Clone, Default)]
+struct Fake {
+    state: Arc<Mutex<FakeState>>,
+}
+
+#[derive(Default)]
+struct FakeState {
+    desired: Desired,
+    submitted: Vec<Submission>,
+    has_full_disk: bool,
+    trial: Option<TrialStatus>,
+}
+
+impl Fake {
+    fn desired(&self) -> Desired {
+        self.state.lock().unwrap().desired.clone()
+    }
+
+    fn submitted(&self) -> usize {
+        self.state.lock().unwrap().submitted.len()
+    }
+
+    fn change(&self, change: Change) {
+        Plane::submit(self, Submission::of(change)).unwrap();
+        self.state.lock().unwrap().submitted.pop();
+    }
+
+    fn register(&self, app: &str, domain: &str) {
+        let app = AppId::parse(app).unwrap();
+        let target = Target::parse("http://10.9.9.9:80").unwrap();
+        let id = InstanceId::parse(&format!("{app}-1")).unwrap();
+        let instance = InstanceSpec { id, app: app.clone(), target, health_check: Default::default() };
+        let domain = DomainSpec {
+            name: Hostname::parse(domain).unwrap(),
+            app: app.clone(),
+            tenant: None,
+            kind: DomainKind::Custom,
+            cname_target: None,
+            certificate: None,
+            client_auth: None,
+            policy: None,
+        };
+        let app = AppSpec::new(app);
+        self.change(Change::Register { app, instance: Some(instance), domain: Some(domain) });
+    }
+}
+
+impl Plane for Fake {
+    fn desired(&self) -> Result<Desired, Refusal> {
+        Ok(Self::desired(self))
+    }
+
+    fn submit(&self, submission: Submission) -> Result<Receipt, Refusal> {
+        let mut state = self.state.lock().unwrap();
+        if state.has_full_disk {
+            return Err(Refusal::Storage(StorageFailure::new(std::io::Error::other("no space left"))));
+        }
+        let applied = state.desired.apply(&submission.change, Timestamp(9)).map_err(Refusal::Rejected)?;
+        state.desired = applied.desired;
+        state.submitted.push(submission);
+        Ok(Receipt {
+            revision: state.desired.revision(),
+            outcome: applied.outcome,
+            generation: None,
+            trial: None,
+            pending: Vec::new(),
+            replayed: false,
+            applied_in: Duration::ZERO,
+        })
+    }
+
+    fn trial(&self) -> Result<Option<TrialStatus>, Refusal> {
+        Ok(self.state.lock().unwrap().trial.clone())
+    }
+}
+
+/// The thread's state over a folder of files, on a clock of its own.
+struct Scene {
+    folder: tempfile::TempDir,
+    plane: Fake,
+    configurator: Configurator,
+    notices: SlotReceiver<Notice>,
+    status: ConfigurationStatus,
+    now: Tick,
+}
+
+impl Scene {
+    fn without_files() -> Self {
+        Self::over(Fake::default(), tempfile::tempdir().unwrap(), ConfigurationSettings::default())
+    }
+
+    /// Starts over one file.
+    fn with_file(text: &str) -> Self {
+        Self::with_file_over(Fake::default(), text)
+    }
+
+    fn with_file_over(plane: Fake, text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a.yaml"), text).unwrap();
+        let settings = settings_of(folder.path());
+        Self::over(plane, folder, settings)
+    }
+
+    fn over(plane: Fake, folder: tempfile::TempDir, settings: ConfigurationSettings) -> Self {
+        let started = prepare(plane.desired(), settings, Timestamp(5)).unwrap();
+        plane.state.lock().unwrap().desired = started.desired.clone();
+        let (waker, _source) = wake_pair().unwrap();
+        let (sender, notices) = slot(waker);
+        let configurator = Configurator::new(Box::new(plane.clone()), started, sender);
+        let status = notices.take().unwrap().status;
+        let mut scene = Self { folder, plane, configurator, notices, status, now: Tick(1_000) };
+        scene.advance();
+        scene
+    }
+
+    /// Runs what is due at the present time.
+    fn advance(&mut self) {
+        self.configurator.advance(self.now);
+        if let Some(notice) = self.notices.take() {
+            self.status = notice.status;
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("a.yaml")
+    }
+
+    /// Saves the file and waits until it is read.
+    fn save(&mut self, text: &str) {
+        fs::write(self.path(), text).unwrap();
+        self.now = self.now.after(CONFIG_READ_INTERVAL);
+        self.advance();
+        self.now = self.now.after(CONFIG_SETTLE);
+        self.advance();
+    }
+
+    fn routes(&self) -> Vec<String> {
+        let mut routes: Vec<_> = self.plane.desired().routes().map(|route| route.id().to_string()).collect();
+        routes.sort();
+        routes
+    }
+
+    fn status(&mut self) -> &ConfigurationStatus {
+        if let Some(notice) = self.notices.take() {
+            self.status = notice.status;
+        }
+        &self.status
+    }
+
+    fn apply(&mut self, text: &str) -> Result<Applied, ConfigError> {
+        self.configurator
+            .apply(ApplyRequest { content: ApplyContent::Proposal(proposal(text)), ..by_admin() })
+    }
+}
+
+fn settings_of(folder: &Path) -> ConfigurationSettings {
+    let sources = super::super::sources::read_sources(folder).unwrap();
+    let reading = ringway_config::read(&sources);
+    let start = match reading.document {
+        Some(document) => Start::Documents { sources, document: Arc::new(document) },
+        None => Start::LastGood(reading.findings),
+    };
+    ConfigurationSettings {
+        path: Some(folder.to_owned()),
+        is_watched: true,
+        start,
+        ..ConfigurationSettings::default()
+    }
+}
+
+fn proposal(text: &str) -> Proposal {
+    let sources = vec![Source { name: "request".into(), text: text.to_owned() }];
+    Proposal { owner: Owner::Admin, sources, mode: Mode::Merge }
+}
+
+fn by_admin() -> ApplyRequest {
+    ApplyRequest {
+        content: ApplyContent::Plan("".into()),
+        expect: None,
+        reason: "a test".into(),
+        by: "token:ops".into(),
+        force_size: false,
+        bake: None,
+    }
+}
+
+fn back_to(owner: Owner, version: &str) -> RollbackRequest {
+    RollbackRequest {
+        owner,
+        version: Some(version.into()),
+        expect: None,
+        reason: "back".into(),
+        by: "token:ops".into(),
+    }
+}
+
+fn route(id: &str, host: &str, pool: &str) -> String {
+    format!("{{id: {id}, host: {host}, pool: {pool}}}")
+}
+
+/// A document with these routes, and one pool.
+fn document(routes: &[String], pool: &str) -> String {
+    let routes = routes.join(", ");
+    format!(
+        "version: v1\nroutes: [{routes}]\npools:\n  - {{id: {pool}, endpoints: [{{address: \"10.0.0.1:8000\"}}]}}\n"
+    )
+}
+
+fn one(id: &str, host: &str) -> String {
+    document(&[route(id, host, &format!("{id}-pool"))], &format!("{id}-pool"))
+}
+
+fn messages(error: &ConfigError) -> String {
+    match error {
+        ConfigError::Refused { findings, .. } => judge::shorten(findings, 100).join("\n"),
+        error => error.to_string(),
+    }
+}
+
+// --- Files ------------------------------------------------------------------------------------------------
+
+#[test]
+fn the_documents_of_the_start_are_in_force_without_a_change() {
+    let mut scene = Scene::with_file(&one("a", "a.example"));
+    assert_eq!(scene.routes(), ["a"]);
+    assert_eq!(scene.plane.submitted(), 0);
+    let status = scene.status().clone();
+    assert!(!status.has_drifted && status.refusal.is_empty() && status.warnings.is_empty(), "{status:?}");
+    assert_eq!(status.versions.len(), 1);
+}
+
+#[test]
+fn a_save_replaces_the_set() {
+    let mut scene = Scene::with_file(&one("a", "a.example"));
+    scene.save(&one("b", "b.example"));
+    assert_eq!(scene.routes(), ["b"]);
+    let last = scene.plane.desired().version_of(&Owner::File).unwrap().clone();
+    assert_eq!((last.sequence, &*last.by), (2, "file"));
+    assert!(!scene.status().has_drifted);
+}
+
+#[test]
+fn a_mistake_changes_nothing_and_is_reported_once() {
+    let mut scene = Scene::with_file(&one("a", "a.example"));
+    scene.save("version: v1\nroutes:\n  - {id: a, hosts: a.example, pool: a-pool}\n");
+    assert_eq!(scene.routes(), ["a"]);
+    let status = scene.status().clone();
+    assert!(status.has_drifted && status.refused == 1, "{status:?}");
+    let place = status.refusal[0].place.clone().unwrap();
+    assert_eq!((place.line, place.file.ends_with("a.yaml")), (3, true), "{:?}", status.refusal);
+    // Neither touching the file nor the regular comparison reads it as a new mistake.
+    for _ in 0..3 {
+        let same = fs::read(scene.path()).unwrap();
+        fs::write(scene.path(), same).unwrap();
+        scene.now = scene.now.after(CONFIG_STAT_INTERVAL);
+        scene.advance();
+        scene.now = scene.now.after(CONFIG_SETTLE);
+        scene.advance();
+    }
+    assert_eq!(scene.status().refused, 1);
+    scene.save(&one("b", "b.example"));
+    assert!(scene.status().refusal.is_empty());
+    assert_eq!(scene.routes(), ["b"]);
+}
+
+#[test]
+fn a_file_that_disappears_leaves_its_set_in_force() {
+    let mut scene = Scene::with_file(&one("a", "a.example"));
+    fs::remove_file(scene.path()).unwrap();
+    scene.now = scene.now.after(CONFIG_READ_INTERVAL);
+    scene.advance();
+    scene.now = scene.now.after(CONFIG_SETTLE);
+    scene.advance();
+    assert_eq!(scene.routes(), ["a"]);
+    assert!(scene.status().refusal[0].message.contains("no file that ends with"), "{:?}", scene.status());
+    let text = one("a", "a.example");
+    scene.save(&text);
+    assert!(scene.status().refusal.is_empty() && !scene.status().has_drifted);
+    assert_eq!(scene.plane.submitted(), 0, "the same content is in force still");
+}
+
+#[test]
+fn saves_are_read_ten_times_a_second_at_most() {
+    let mut scene = Scene::with_file(&one("a", "a.example"));
+    let mut applied = 0;
+    let end = scene.now.after(Duration::from_secs(1));
+    let mut number = 0;
+    while scene.now < end {
+        number += 1;
+        fs::write(scene.path(), one("a", &format!("h{number}.example"))).unwrap();
+        scene.advance();
+        scene.now = scene.now.after(CONFIG_SETTLE);
+        scene.advance();
+        applied = scene.plane.submitted();
+    }
+    assert!((5..=11).contains(&applied), "{applied} of {number}");
+}
+
+#[test]
+fn a_store_that_is_full_is_tried_again() {
+    let mut scene = Scene::with_file(&one("a", "a.example"));
+    scene.plane.state.lock().unwrap().has_full_disk = true;
+    scene.save(&one("b", "b.example"));
+    assert_eq!(scene.routes(), ["a"]);
+    assert!(scene.status().refusal[0].message.contains("no space left"), "{:?}", scene.status().refusal);
+    scene.plane.state.lock().unwrap().has_full_disk = false;
+    scene.now = scene.now.after(CONFIG_STAT_INTERVAL);
+    scene.advance();
+    assert_eq!(scene.routes(), ["b"]);
+    assert!(scene.status().refusal.is_empty());
+}
+
+#[test]
+fn a_reload_without_a_file_says_so() {
+    let mut scene = Scene::without_files();
+    let request = ReloadRequest { by: "signal".into(), reason: "".into(), force_size: false };
+    assert!(matches!(scene.configurator.reload(&request), Err(ConfigError::NoFile)));
+}
+
+#[test]
+fn a_reload_of_unchanged_files_changes_nothing() {
+    let mut scene = Scene::with_file(&one("a", "a.example"));
+    let request = ReloadRequest { by: "signal".into(), reason: "".into(), force_size: false };
+    let applied = scene.configurator.reload(&request).unwrap();
+    assert!(applied.receipt.is_none() && applied.changes.0 == 0);
+    assert_eq!(scene.plane.submitted(), 0);
+}
+
+// --- Start ------------------------------------------------------------------------------------------------
+
+#[test]
+fn without_a_file_its_stored_set_is_dropped() {
+    let first = Scene::with_file(&one("a", "a.example"));
+    let plane = first.plane.clone();
+    let scene = Scene::over(plane, tempfile::tempdir().unwrap(), ConfigurationSettings::default());
+    assert_eq!(scene.routes(), [""; 0]);
+}
+
+#[test]
+fn the_last_good_set_serves_while_the_documents_are_bad() {
+    let first = Scene::with_file(&one("a", "a.example"));
+    let mut scene = Scene::with_file_over(first.plane.clone(), "version: v1\nroutes: 7\n");
+    assert_eq!(scene.routes(), ["a"]);
+    let status = scene.status().clone();
+    assert!(status.has_drifted && !status.refusal.is_empty(), "{status:?}");
+    scene.save(&one("b", "b.example"));
+    assert_eq!(scene.routes(), ["b"]);
+}
+
+#[test]
+fn a_registered_domain_cannot_prevent_a_start() {
+    let plane = Fake::default();
+    plane.register("shop", "a.example");
+    let text = document(&[route("a", "a.example", "p"), route("b", "b.example", "p")], "p");
+    let mut scene = Scene::with_file_over(plane, &text);
+    assert_eq!(scene.routes(), ["b"]);
+    let quarantined = scene.status().quarantined.clone();
+    assert_eq!(quarantined.len(), 1);
+    let line = quarantined[0].to_string();
+    assert!(line.contains("a.yaml:2:") && line.contains("registered domain of app shop"), "{line}");
+    // The next reload tries again.
+    scene.plane.change(Change::RemoveDomain { name: Hostname::parse("a.example").unwrap() });
+    let request = ReloadRequest { by: "signal".into(), reason: "".into(), force_size: false };
+    scene.configurator.reload(&request).unwrap();
+    assert_eq!(scene.routes(), ["a", "b"]);
+    assert!(scene.status().quarantined.is_empty());
+}
+
+#[test]
+fn a_pool_with_the_id_of_a_registered_app_is_left_out_with_its_routes() {
+    let plane = Fake::default();
+    plane.register("p", "shop.example");
+    let text = document(&[route("a", "a.example", "p")], "p");
+    let mut scene = Scene::with_file_over(plane, &text);
+    assert_eq!(scene.routes(), [""; 0]);
+    assert_eq!(scene.status().quarantined.len(), 2, "{:?}", scene.status().quarantined);
+}
+
+#[test]
+fn a_pool_that_another_owner_uses_survives_its_removal_at_a_start() {
+    let mut first = Scene::with_file(&one("a", "a.example"));
+    first.apply("routes: [{id: x, host: x.example, pool: a-pool}]").unwrap();
+    let scene = Scene::with_file_over(first.plane.clone(), &one("b", "b.example"));
+    assert_eq!(scene.routes(), ["b", "x"]);
+    assert!(scene.plane.desired().app("a-pool").is_some());
+    // At run time it is refused.
+    let mut scene = scene;
+    scene.save(&one("c", "c.example"));
+    assert_eq!(scene.routes(), ["b", "x"]);
+    assert!(scene.status().refusal[0].message.contains("uses it"), "{:?}", scene.status().refusal);
+}
+
+#[test]
+fn a_dangling_reference_ends_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(
+        folder.path().join("a.yaml"),
+        "version: v1\nroutes: [{id: a, host: a.example, pool: nowhere}]\n",
+    )
+    .unwrap();
+    let mut settings = settings_of(folder.path());
+    if let Start::LastGood(findings) = &settings.start {
+        // The reader may find it by itself.
+        assert!(findings.iter().any(|finding| finding.message.contains("nowhere")), "{findings:?}");
+        return;
+    }
+    let findings = prepare(Desired::default(), settings.clone(), Timestamp(5)).unwrap_err();
+    assert!(findings[0].message.contains("nowhere"), "{findings:?}");
+    settings.on_bad = OnBadConfig::LastGood;
+    assert!(prepare(Desired::default(), settings, Timestamp(5)).unwrap().deltas.is_empty());
+}
+
+// --- Requests ---------------------------------------------------------------------------------------------
+
+#[test]
+fn an_application_replaces_the_set_of_admin_and_leaves_absent_sections_alone() {
+    let mut scene = Scene::without_files();
+    let applied = scene.apply(&one("a", "a.example")).unwrap();
+    assert_eq!((applied.previous, applied.changes.0), (None, 3));
+    assert_eq!(applied.effects.hosts_added, ["a.example".into()]);
+    assert_eq!(applied.receipt.unwrap().outcome, Outcome::Updated);
+    scene.apply("routes: [{id: b, host: b.example, pool: a-pool}]").unwrap();
+    assert_eq!(scene.routes(), ["b"]);
+    assert!(scene.plane.desired().app("a-pool").is_some(), "an absent section stays");
+    scene.apply("routes: []").unwrap();
+    assert_eq!(scene.routes(), [""; 0]);
+    scene.apply("pools: []").unwrap();
+    assert!(scene.plane.desired().app("a-pool").is_none(), "an empty section empties it");
+}
+
+#[test]
+fn the_same_content_again_is_no_change() {
+    let mut scene = Scene::without_files();
+    let first = scene.apply(&one("a", "a.example")).unwrap();
+    let again = scene.apply(&one("a", "a.example")).unwrap();
+    assert_eq!(first.version, again.version);
+    assert!(again.receipt.is_none());
+    assert_eq!(scene.configurator.history(&Owner::Admin).unwrap().len(), 1);
+}
+
+#[test]
+fn a_required_version_must_be_the_present_one() {
+    let mut scene = Scene::without_files();
+    let version = scene.apply(&one("a", "a.example")).unwrap().version;
+    let request = |expect: &str, text: &str| ApplyRequest {
+        content: ApplyContent::Proposal(proposal(text)),
+        expect: Some(expect.into()),
+        ..by_admin()
+    };
+    let stale = scene.configurator.apply(request("000000000000", &one("b", "b.example")));
+    assert!(matches!(stale, Err(ConfigError::Stale { current: Some(current), .. }) if current == version));
+    assert_eq!(scene.routes(), ["a"]);
+    scene.configurator.apply(request(&version, &one("b", "b.example"))).unwrap();
+    // A registration is no change of this owner's set.
+    let version = scene.configurator.current(Some(&Owner::Admin)).unwrap()[0].version.version.clone();
+    scene.plane.register("shop", "shop.example");
+    scene.configurator.apply(request(&version, &one("c", "c.example"))).unwrap();
+}
+
+#[test]
+fn a_claim_of_another_owner_names_both_places() {
+    let mut scene = Scene::with_file(&one("a", "a.example"));
+    let error = scene.apply(&one("b", "a.example")).unwrap_err();
+    let ConfigError::Refused { step: Step::Claims, .. } = &error else { panic!("{error:?}") };
+    let text = messages(&error);
+    assert!(
+        text.contains("request:2:") && text.contains("a.yaml:2:") && text.contains("owner file"),
+        "{text}"
+    );
+    assert_eq!(scene.routes(), ["a"]);
+    // The other way round: the newcomer is the file.
+    scene.apply(&one("x", "x.example")).unwrap();
+    scene.save(&one("a", "x.example"));
+    assert_eq!(scene.routes(), ["a", "x"]);
+    let refusal = scene.status().refusal[0].to_string();
+    assert!(refusal.contains("a.yaml:2:") && refusal.contains("owner admin"), "{refusal}");
+}
+
+#[test]
+fn a_set_that_doubles_or_halves_needs_force() {
+    let mut scene = Scene::without_files();
+    let routes = |count: usize| -> String {
+        let routes: Vec<String> =
+            (0..count).map(|at| route(&format!("r{at}"), &format!("h{at}.example"), "p")).collect();
+        document(&routes, "p")
+    };
+    scene.apply(&routes(30)).unwrap();
+    for count in [5, 61] {
+        let error = scene.apply(&routes(count)).unwrap_err();
+        assert!(matches!(error, ConfigError::Refused { step: Step::Size, .. }), "{error:?}");
+        assert_eq!(scene.routes().len(), 30);
+    }
+    let force = ApplyRequest {
+        content: ApplyContent::Proposal(proposal(&routes(5))),
+        force_size: true,
+        ..by_admin()
+    };
+    scene.configurator.apply(force).unwrap();
+    assert_eq!(scene.routes().len(), 5);
+    scene.apply(&routes(15)).unwrap();
+}
+
+#[test]
+fn a_validation_changes_nothing_and_lists_every_finding() {
+    let mut scene = Scene::with_file(&one("a", "a.example"));
+    let validation = scene.configurator.validate(&proposal(&one("b", "b.example"))).unwrap();
+    assert!(validation.is_valid() && validation.version.is_some(), "{validation:?}");
+    assert_eq!(validation.effects.unwrap().hosts_added, ["b.example".into()]);
+    let validation = scene.configurator.validate(&proposal(&one("b", "a.example"))).unwrap();
+    assert!(!validation.is_valid());
+    let validation = scene.configurator.validate(&proposal("routes: 7\npools: 8\n")).unwrap();
+    assert_eq!(validation.findings.iter().filter(|finding| finding.is_error()).count(), 2, "{validation:?}");
+    assert_eq!((scene.plane.submitted(), scene.routes()), (0, vec!["a".to_owned()]));
+}
+
+#[test]
+fn the_set_of_the_files_is_not_replaced_by_requests() {
+    let mut scene = Scene::without_files();
+    let proposal = Proposal { owner: Owner::File, ..proposal(&one("a", "a.example")) };
+    let request = ApplyRequest { content: ApplyContent::Proposal(proposal), ..by_admin() };
+    assert!(matches!(scene.configurator.apply(request), Err(ConfigError::NotReplaceable(Owner::File))));
+}
+
+#[test]
+fn a_plan_is_applied_as_shown_or_not_at_all() {
+    let mut scene = Scene::without_files();
+    scene.apply(&one("a", "a.example")).unwrap();
+    let diff = scene.configurator.diff(DiffRequest::Proposal(proposal(&one("b", "b.example")))).unwrap();
+    let plan =
+        |diff: &Diff| ApplyRequest { content: ApplyContent::Plan(diff.plan.clone().unwrap()), ..by_admin() };
+    let applied = scene.configurator.apply(plan(&diff)).unwrap();
+    assert_eq!((applied.changes.1, &applied.version), (diff.changes.clone(), &diff.to));
+    // The base has moved: by this very application.
+    assert!(matches!(scene.configurator.apply(plan(&diff)), Err(ConfigError::PlanOutdated)));
+    let unknown = ApplyRequest { content: ApplyContent::Plan("0123".into()), ..by_admin() };
+    assert!(matches!(scene.configurator.apply(unknown), Err(ConfigError::PlanOutdated)));
+}
+
+#[test]
+fn plans_are_bounded() {
+    let mut scene = Scene::without_files();
+    for number in 0..3 * CONFIG_PLANS_MAX {
+        let text = one("a", &format!("h{number}.example"));
+        scene.configurator.diff(DiffRequest::Proposal(proposal(&text))).unwrap();
+    }
+    assert_eq!(scene.configurator.plans.len(), CONFIG_PLANS_MAX);
+}
+
+// --- History ----------------------------------------------------------------------------------------------
+
+#[test]
+fn a_rollback_is_a_new_revision_with_exactly_the_old_content() {
+    let mut scene = Scene::without_files();
+    let first = scene.apply(&one("a", "a.example")).unwrap().version;
+    let before = scene.configurator.version(&Owner::Admin, &first).unwrap();
+    let second = scene.apply(&one("b", "b.example")).unwrap().version;
+    let applied = scene.configurator.rollback(back_to(Owner::Admin, &first)).unwrap();
+    assert_eq!((applied.version, applied.previous), (first.clone(), Some(second.clone())));
+    assert_eq!(scene.routes(), ["a"]);
+    let history = scene.configurator.history(&Owner::Admin).unwrap();
+    let summary: Vec<_> = history
+        .iter()
+        .map(|version| (version.sequence, version.version.clone(), version.is_current))
+        .collect();
+    assert_eq!(summary, [(3, first.clone(), true), (2, second, false), (1, first, false)]);
+    assert_eq!((&*history[0].by, &*history[0].reason), ("token:ops", "back"));
+    let current = scene.configurator.current(Some(&Owner::Admin)).unwrap();
+    assert_eq!(current[0].document, before.document);
+}
+
+#[test]
+fn a_rollback_without_a_version_returns_to_the_one_before() {
+    let mut scene = Scene::without_files();
+    let request = || RollbackRequest { version: None, ..back_to(Owner::Admin, "") };
+    assert!(matches!(
+        scene.configurator.rollback(request()),
+        Err(ConfigError::UnknownVersion { version: None, .. })
+    ));
+    scene.apply(&one("a", "a.example")).unwrap();
+    scene.apply(&one("b", "b.example")).unwrap();
+    scene.configurator.rollback(request()).unwrap();
+    assert_eq!(scene.routes(), ["a"]);
+}
+
+#[test]
+fn a_rollback_whose_references_are_gone_names_them() {
+    let mut scene = Scene::with_file(&one("a", "a.example"));
+    let text = "routes: [{id: x, host: x.example, pool: a-pool}]";
+    let first = scene.apply(text).unwrap().version;
+    scene.apply("routes: []").unwrap();
+    scene.save(&one("b", "b.example"));
+    let error = scene.configurator.rollback(back_to(Owner::Admin, &first)).unwrap_err();
+    let text = messages(&error);
+    assert!(text.contains("route x names pool a-pool, which does not exist"), "{text}");
+    assert_eq!(scene.routes(), ["b"]);
+}
+
+#[test]
+fn a_rollback_of_the_files_is_a_drift_until_they_change() {
+    let mut scene = Scene::with_file(&one("a", "a.example"));
+    let first = scene.configurator.history(&Owner::File).unwrap()[0].version.clone();
+    scene.save(&one("b", "b.example"));
+    scene.configurator.rollback(back_to(Owner::File, &first)).unwrap();
+    assert_eq!(scene.routes(), ["a"]);
+    assert!(scene.status().has_drifted);
+    // The regular comparison does not undo it.
+    scene.now = scene.now.after(CONFIG_STAT_INTERVAL);
+    scene.advance();
+    assert_eq!(scene.routes(), ["a"]);
+    scene.save(&one("c", "c.example"));
+    assert_eq!(scene.routes(), ["c"]);
+    assert!(!scene.status().has_drifted);
+}
+
+#[test]
+fn a_hundred_versions_are_kept() {
+    let mut scene = Scene::without_files();
+    for number in 0..105 {
+        scene.apply(&one("a", &format!("h{number}.example"))).unwrap();
+    }
+    let history = scene.configurator.history(&Owner::Admin).unwrap();
+    assert_eq!((history.len(), history[0].sequence, history[99].sequence), (100, 105, 6));
+}
+
+#[test]
+fn versions_are_compared() {
+    let mut scene = Scene::without_files();
+    let from = scene.apply(&one("a", "a.example")).unwrap().version;
+    let to = scene.apply(&one("a", "b.example")).unwrap().version;
+    scene.apply(&one("c", "c.example")).unwrap();
+    let diff = scene.configurator.diff(DiffRequest::Versions { owner: Owner::Admin, from, to }).unwrap();
+    let change = &diff.changes[0];
+    assert_eq!(diff.changes.len(), 1, "{:?}", diff.changes);
+    assert_eq!(
+        (&*change.path, change.from.as_deref(), change.to.as_deref()),
+        ("/host", Some("a.example"), Some("b.example"))
+    );
+}
+
+// --- Governance -------------------------------------------------------------------------------------------
+
+#[test]
+fn the_rules_of_the_files_bind_changes_by_requests() {
+    let rules =
+        "governance: [{rule: reserved_hosts, hosts: [\"*.corp.example\"], owner: file, mode: refuse}]\n";
+    let mut scene = Scene::with_file(&format!("{}{rules}", one("a", "a.example")));
+    let error = scene.apply(&one("b", "wiki.corp.example")).unwrap_err();
+    assert!(matches!(error, ConfigError::Refused { step: Step::Governance, .. }), "{error:?}");
+    assert!(messages(&error).contains("reserved for owner file"), "{}", messages(&error));
+    scene.apply(&one("b", "b.example")).unwrap();
+    // And still after a restart.
+    let path = scene.folder.path().to_owned();
+    let settings = settings_of(&path);
+    let mut scene = Scene::over(scene.plane.clone(), scene.folder, settings);
+    assert!(scene.apply(&one("b", "wiki.corp.example")).is_err());
+}

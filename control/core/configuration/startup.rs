@@ -1,0 +1,237 @@
+//! Configuration at a start: the documents become the set of owner `file` before the first snapshot.
+//!
+//! ```text
+//!  stored Desired + documents ─► conflicts with other owners? ─► their routes are left out (quarantine)
+//!                                        └─────────────────────► Desired to serve, and the deltas to store
+//! ```
+//! A registration must not be able to prevent a start, so a conflict with one leaves out a route and not the
+//! whole set. At run time it refuses the set.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ringway_config::{Document, Finding, Places, Source, StaticValue};
+use ringway_model::{
+    AppId, Change, Conflict, Delta, Desired, EndpointSpec, Kind, NewVersion, OperatorSet, Owner, PolicySpec,
+    PoolSpec, Replacement, Timestamp,
+};
+
+use super::governance::{Reserved, reserved_hosts};
+use super::history;
+use super::judge::{KnownPlaces, conflict_finding, error};
+
+/// Source of the operator's configuration.
+#[derive(Clone, Debug, Default)]
+pub struct ConfigurationSettings {
+    /// The file or folder, as the operator named it; `None` without one.
+    pub path: Option<PathBuf>,
+    /// Documents from elsewhere, such as the environment: read before those of the file.
+    pub fixed: Vec<Source>,
+    /// Whether the file is watched for changes.
+    pub is_watched: bool,
+    /// Static settings of this process: a difference from those of the file needs a restart.
+    pub statics: Vec<StaticValue>,
+    /// Documents at the start.
+    pub start: Start,
+    /// Treatment of a mistake at the start.
+    pub on_bad: OnBadConfig,
+}
+
+/// Documents at the start.
+#[derive(Clone, Debug, Default)]
+pub enum Start {
+    /// There are none: without a file, the stored set of owner `file` is dropped.
+    #[default]
+    Empty,
+    /// Valid documents.
+    Documents {
+        /// The texts, the fixed ones first.
+        sources: Vec<Source>,
+        /// Their content.
+        document: Arc<Document>,
+    },
+    /// Documents with mistakes: the stored set of owner `file` serves.
+    LastGood(Vec<Finding>),
+}
+
+impl Start {
+    /// The valid documents.
+    pub(super) fn document(&self) -> Option<&Document> {
+        match self {
+            Self::Documents { document, .. } => Some(document),
+            Self::Empty | Self::LastGood(_) => None,
+        }
+    }
+}
+
+/// Treatment of a configuration with mistakes at the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnBadConfig {
+    /// The start fails.
+    #[default]
+    Fail,
+    /// The stored set of owner `file` serves.
+    LastGood,
+}
+
+/// Result of the start.
+#[derive(Debug)]
+pub(crate) struct Started {
+    /// Configuration to serve.
+    pub(crate) desired: Desired,
+    /// Its differences from the stored one.
+    pub(crate) deltas: Vec<Delta>,
+    pub(crate) settings: ConfigurationSettings,
+    /// Routes, pools and policies of the documents that are left out, and their conflicts.
+    pub(crate) quarantined: Vec<Finding>,
+}
+
+impl Started {
+    /// Hosts that registrations may not add, from the first request on.
+    pub(crate) fn reserved(&self) -> Reserved {
+        self.settings
+            .start
+            .document()
+            .map(|document| reserved_hosts(&document.governance))
+            .unwrap_or_default()
+    }
+}
+
+/// Puts the documents of the start into force.
+///
+/// # Errors
+/// The dangling references of the documents, unless the last good set may serve.
+pub(crate) fn prepare(
+    stored: Desired,
+    mut settings: ConfigurationSettings,
+    now: Timestamp,
+) -> Result<Started, Vec<Finding>> {
+    let unchanged = |settings, quarantined| Started {
+        desired: stored.clone(),
+        deltas: Vec::new(),
+        settings,
+        quarantined,
+    };
+    let (set, version, places) = match &settings.start {
+        Start::Empty => (OperatorSet::default(), None, Places::default()),
+        Start::Documents { document, .. } => {
+            let places = document.places.clone();
+            let mistakes: Vec<Finding> = stored
+                .conflicts(&Owner::File, &document.set)
+                .iter()
+                .filter(|conflict| is_mistake(conflict))
+                .map(|conflict| conflict_finding(conflict, &places, &Unknown))
+                .collect();
+            if !mistakes.is_empty() {
+                if settings.on_bad == OnBadConfig::Fail {
+                    return Err(mistakes);
+                }
+                settings.start = Start::LastGood(mistakes);
+                return Ok(unchanged(settings, Vec::new()));
+            }
+            let version = NewVersion {
+                version: document.version.clone(),
+                by: "file".into(),
+                reason: "start".into(),
+                source: history::pack(&document.canonical),
+                is_proven: false,
+            };
+            (OperatorSet::clone(&document.set), Some(version), places)
+        }
+        Start::LastGood(_) => return Ok(unchanged(settings, Vec::new())),
+    };
+    let (set, quarantined) = quarantine(&stored, set, &places);
+    let change = Change::ReplaceOwned(Arc::new(Replacement {
+        owner: Owner::File,
+        set: Arc::new(set),
+        expect: None,
+        version,
+    }));
+    match stored.apply(&change, now) {
+        Ok(applied) => {
+            Ok(Started { desired: applied.desired, deltas: applied.deltas, settings, quarantined })
+        }
+        Err(rejection) => {
+            let failure = error("conflict", rejection.to_string(), None);
+            settings.start = Start::LastGood(vec![failure]);
+            Ok(unchanged(settings, Vec::new()))
+        }
+    }
+}
+
+/// Whether a conflict is the documents' own mistake, which no registration can cause.
+fn is_mistake(conflict: &Conflict) -> bool {
+    match conflict {
+        Conflict::UnknownPool { .. } | Conflict::UnknownPolicy { .. } | Conflict::Full { .. } => true,
+        Conflict::IdTaken { .. } | Conflict::HostTaken { .. } | Conflict::InUse { .. } => false,
+    }
+}
+
+/// Leaves out what conflicts with other owners, and what depends on it; keeps what others use.
+fn quarantine(stored: &Desired, mut set: OperatorSet, places: &Places) -> (OperatorSet, Vec<Finding>) {
+    let mut findings = Vec::new();
+    // Each round leaves out or keeps at least one resource.
+    for _ in 0..=set.len() + stored.owned(&Owner::File).count() {
+        let conflicts = stored.conflicts(&Owner::File, &set);
+        if conflicts.is_empty() {
+            break;
+        }
+        let mut gone: BTreeSet<(Kind, Arc<str>)> = BTreeSet::new();
+        for conflict in &conflicts {
+            findings.push(conflict_finding(conflict, places, &Unknown));
+            match conflict {
+                Conflict::HostTaken { route, .. } | Conflict::UnknownPool { route, .. } => {
+                    gone.insert((Kind::Route, route.as_str().into()));
+                }
+                Conflict::IdTaken { kind, id, .. } | Conflict::UnknownPolicy { kind, id, .. } => {
+                    gone.insert((*kind, id.clone()));
+                }
+                Conflict::InUse { kind: Kind::App, id, .. } => set.pools.extend(stored_pool(stored, id)),
+                Conflict::InUse { id, .. } => set.policies.extend(stored_policy(stored, id)),
+                Conflict::Full { .. } => {}
+            }
+        }
+        let is_gone = |kind: Kind, id: &str| gone.contains(&(kind, Arc::from(id)));
+        set.policies.retain(|policy| !is_gone(Kind::Policy, policy.id.as_str()));
+        set.pools.retain(|pool| !is_gone(Kind::App, pool.id.as_str()));
+        for pool in &mut set.pools {
+            pool.endpoints.retain(|endpoint| !is_gone(Kind::Instance, endpoint.id.as_str()));
+        }
+        set.routes.retain(|route| !is_gone(Kind::Route, route.id.as_str()));
+    }
+    (set, findings)
+}
+
+fn stored_pool(stored: &Desired, id: &str) -> Option<PoolSpec> {
+    let pool = stored.app(id)?;
+    let endpoints = stored.instances_of(id).map(|endpoint| EndpointSpec {
+        id: endpoint.id.clone(),
+        target: endpoint.target.clone(),
+        weight: endpoint.weight,
+        health_check: endpoint.health_check.clone(),
+    });
+    Some(PoolSpec {
+        id: AppId::clone(&pool.id),
+        endpoints: endpoints.collect(),
+        balancer: pool.balancer,
+        upstream_tls: pool.upstream_tls.clone(),
+        failures: pool.failures,
+        on_all_unhealthy: pool.on_all_unhealthy,
+        policy: pool.policy.clone(),
+    })
+}
+
+fn stored_policy(stored: &Desired, id: &str) -> Option<PolicySpec> {
+    let policy = stored.policy(id)?;
+    Some(PolicySpec { id: policy.id.clone(), settings: policy.settings.clone() })
+}
+
+/// No document of another owner has been read yet.
+struct Unknown;
+
+impl KnownPlaces for Unknown {
+    fn place(&self, _: &Owner, _: Kind, _: &str) -> Option<&ringway_config::Place> {
+        None
+    }
+}
