@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_bridge::{MailboxReceiver, MailboxSender, SendError, TryRecvError};
-use ringway_model::{Hostname, Tick, UpstreamTls};
+use ringway_model::{CertificateFiles, Hostname, Tick, UpstreamTls};
 use ringway_net::clock;
 use ringway_tls::{
     ClientVerifier, Identity, IdentityName, LoadError, Secret, SecretKey, SecretRequest, SecretUpdate,
@@ -170,6 +170,7 @@ pub(crate) fn read(files: &Files, key: &SecretKey) -> (Result<Secret, LoadError>
     let result = match key {
         SecretKey::Identity(IdentityName::Domain(host)) => read_identity(files, host).map(Secret::Identity),
         SecretKey::Identity(IdentityName::Default) => Err(load_error("there is no default certificate")),
+        SecretKey::Identity(IdentityName::Files(paths)) => read_pair(files, paths).map(Secret::Identity),
         SecretKey::ClientCa(ca_file) => read_named(files, ca_file.as_path()).and_then(|pem| {
             ClientVerifier::from_pem(&pem)
                 .map(Secret::ClientCa)
@@ -199,18 +200,20 @@ pub(crate) fn read_upstream(files: &Files, tls: &UpstreamTls) -> Result<Upstream
     let ca_pem = tls.ca_file.as_ref().map(|path| read_named(files, path.as_path())).transpose()?;
     let identity = match &tls.client_certificate {
         None => None,
-        Some(paths) => {
-            let chain = read_named(files, paths.certificate.as_path())?;
-            let key = read_named(files, paths.key.as_path())?;
-            let identity = Identity::from_pem(&chain, &key)
-                .map_err(|error| load_error(format!("{} and {}: {error}", paths.certificate, paths.key)))?;
-            Some(identity)
-        }
+        Some(paths) => Some(read_pair(files, paths)?),
     };
     UpstreamSecret::new(ca_pem.as_deref(), identity, tls.insecure).map_err(|error| match &tls.ca_file {
         Some(path) => load_error(format!("{path}: {error}")),
         None => load_error(error),
     })
+}
+
+/// Reads a certificate with its key from two files that are named by their paths.
+fn read_pair(files: &Files, paths: &CertificateFiles) -> Result<Identity, LoadError> {
+    let chain = read_named(files, paths.certificate.as_path())?;
+    let key = read_named(files, paths.key.as_path())?;
+    Identity::from_pem(&chain, &key)
+        .map_err(|error| load_error(format!("{} and {}: {error}", paths.certificate, paths.key)))
 }
 
 fn read_named(files: &Files, path: &Path) -> Result<Vec<u8>, LoadError> {
@@ -221,7 +224,8 @@ fn read_named(files: &Files, path: &Path) -> Result<Vec<u8>, LoadError> {
 pub(crate) fn paths(key: &SecretKey) -> Vec<PathBuf> {
     let path = |path: &ringway_model::FilePath| path.as_path().to_owned();
     match key {
-        SecretKey::Identity(_) => Vec::new(),
+        SecretKey::Identity(IdentityName::Default | IdentityName::Domain(_)) => Vec::new(),
+        SecretKey::Identity(IdentityName::Files(files)) => vec![path(&files.certificate), path(&files.key)],
         SecretKey::ClientCa(ca_file) => vec![path(ca_file)],
         SecretKey::Upstream(_, tls) => {
             let client = tls.client_certificate.as_ref();
@@ -297,8 +301,10 @@ impl Cache {
     /// versions instead, and cores keep theirs.
     fn last_valid(&self, key: &SecretKey) -> Option<Secret> {
         match key {
-            SecretKey::Identity(_) => None,
-            SecretKey::ClientCa(_) | SecretKey::Upstream(..) => self.entries.get(key)?.result.clone().ok(),
+            SecretKey::Identity(IdentityName::Default | IdentityName::Domain(_)) => None,
+            SecretKey::Identity(IdentityName::Files(_))
+            | SecretKey::ClientCa(_)
+            | SecretKey::Upstream(..) => self.entries.get(key)?.result.clone().ok(),
         }
     }
 

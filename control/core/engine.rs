@@ -549,10 +549,18 @@ impl Engine {
                     }
                 }
                 Delta::Put(
-                    Resource::App(_) | Resource::Policy(_) | Resource::Route(_) | Resource::ConfigVersion(_),
+                    Resource::App(_)
+                    | Resource::Policy(_)
+                    | Resource::Route(_)
+                    | Resource::ConfigVersion(_)
+                    | Resource::Certificate(_),
                 )
                 | Delta::Remove(
-                    Resource::App(_) | Resource::Policy(_) | Resource::Route(_) | Resource::ConfigVersion(_),
+                    Resource::App(_)
+                    | Resource::Policy(_)
+                    | Resource::Route(_)
+                    | Resource::ConfigVersion(_)
+                    | Resource::Certificate(_),
                 ) => {}
             }
         }

@@ -67,8 +67,18 @@ impl Notifications {
                 Delta::Put(Resource::App(_) | Resource::Domain(_)) | Delta::Remove(Resource::Domain(_)) => {
                     continue;
                 }
-                Delta::Put(Resource::Policy(_) | Resource::Route(_) | Resource::ConfigVersion(_))
-                | Delta::Remove(Resource::Policy(_) | Resource::Route(_) | Resource::ConfigVersion(_)) => {
+                Delta::Put(
+                    Resource::Policy(_)
+                    | Resource::Route(_)
+                    | Resource::ConfigVersion(_)
+                    | Resource::Certificate(_),
+                )
+                | Delta::Remove(
+                    Resource::Policy(_)
+                    | Resource::Route(_)
+                    | Resource::ConfigVersion(_)
+                    | Resource::Certificate(_),
+                ) => {
                     continue;
                 }
             };

@@ -14,12 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_model::{
-    App, AppId, Balancer, BodyText, CertificateMode, ClientAuth, ClientAuthNeed, ConfigVersion, Delta,
-    Domain, DomainKind, FailurePolicy, FieldMatch, FilePath, FixedResponse, Generation, HealthCheck,
-    HostPattern, Hostname, HttpProbe, Instance, InstanceId, Kind, OnAllUnhealthy, Owner, PathMatch, Policy,
-    PolicyId, PolicyRef, PolicySettings, PoolRef, Probe, ProbeHeaders, ProbeHost, ProbeMethod, ProbePath,
-    Redirect, Resource, Revision, Rewrite, Route, RouteAction, RouteId, RouteMatch, RouteSpec, SetVersion,
-    StatusRanges, StatusSet, Target, TenantId, TimeoutPolicy, Timestamp, ValueMatch,
+    App, AppId, Balancer, BodyText, Certificate, CertificateFiles, CertificateMode, ClientAuth,
+    ClientAuthNeed, ConfigVersion, Delta, Domain, DomainKind, FailurePolicy, FieldMatch, FilePath,
+    FixedResponse, Generation, HealthCheck, HostPattern, Hostname, HttpProbe, Instance, InstanceId, Kind,
+    OnAllUnhealthy, Owner, PathMatch, Policy, PolicyId, PolicyRef, PolicySettings, PoolRef, Probe,
+    ProbeHeaders, ProbeHost, ProbeMethod, ProbePath, Redirect, Resource, Revision, Rewrite, Route,
+    RouteAction, RouteId, RouteMatch, RouteSpec, SetVersion, StatusRanges, StatusSet, Target, TenantId,
+    TimeoutPolicy, Timestamp, ValueMatch,
 };
 
 use crate::{Batch, Loaded, Memory, Store, StoreError, export, import, migrate};
@@ -86,11 +87,12 @@ const CHECKS: &[(&str, Check)] = &[
             put(response()),
             put(route()),
             put(version()),
+            put(certificate()),
         ];
         let mut store = open();
         store.load();
         store.commit(1, &deltas);
-        let all: [Resource; 10] = [
+        let all: [Resource; 11] = [
             app.into(),
             instance.into(),
             bare.0.into(),
@@ -101,6 +103,7 @@ const CHECKS: &[(&str, Check)] = &[
             response().into(),
             redirect().into(),
             version().into(),
+            certificate().into(),
         ];
         store.expect(1, &all);
         drop(store);
@@ -201,7 +204,7 @@ const CHECKS: &[(&str, Check)] = &[
         let all = [app("a")];
         let mut store = open();
         let (app, instance, domain) = (all[0].clone(), instance("a", "i"), domain("a", "a.example"));
-        let of_operator = [put(policy()), put(route()), put(version())];
+        let of_operator = [put(policy()), put(route()), put(version()), put(certificate())];
         store.commit(4, &[put(app), put(instance), put(domain)]);
         store.commit(5, &of_operator);
         let mut text = Vec::new();
@@ -389,6 +392,20 @@ fn configured(spec: RouteSpec) -> Route {
         is_attached: true,
         created_at: Timestamp(8),
         updated_at: Timestamp(9),
+    }
+}
+
+fn certificate() -> Certificate {
+    Certificate {
+        key: "*.shop.example".into(),
+        owner: Owner::File,
+        sni: HostPattern::parse("*.shop.example").expect("a valid pattern"),
+        files: CertificateFiles {
+            certificate: FilePath::parse("/etc/c.pem").expect("a valid path"),
+            key: FilePath::parse("/etc/k.pem").expect("a valid path"),
+        },
+        created_at: Timestamp(11),
+        updated_at: Timestamp(12),
     }
 }
 

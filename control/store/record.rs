@@ -8,6 +8,7 @@
 //! they are opened.
 
 mod app;
+mod certificate;
 mod domain;
 mod instance;
 mod policy;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use xxhash_rust::xxh3::Xxh3;
 
 use self::app::StoredApp;
+use self::certificate::StoredCertificate;
 use self::domain::StoredDomain;
 use self::instance::StoredInstance;
 use self::policy::StoredPolicy;
@@ -105,6 +107,7 @@ pub(crate) fn encode(resource: &Resource) -> (Key, Sealed) {
         Resource::Policy(policy) => serde_json::to_vec(&StoredPolicy::from(&**policy)),
         Resource::Route(route) => serde_json::to_vec(&StoredRoute::from(&**route)),
         Resource::ConfigVersion(version) => serde_json::to_vec(&StoredVersion::from(&**version)),
+        Resource::Certificate(of) => serde_json::to_vec(&StoredCertificate::from(&**of)),
     };
     let body = body.expect("plain structs of strings and numbers serialise");
     let key = key_of(resource);
@@ -122,6 +125,7 @@ pub(crate) fn decode(kind: Kind, body: &[u8]) -> Option<Resource> {
         Kind::Policy => read::<StoredPolicy>(body)?.into_model()?.into(),
         Kind::Route => read::<StoredRoute>(body)?.into_model()?.into(),
         Kind::ConfigVersion => read::<StoredVersion>(body)?.into_model()?.into(),
+        Kind::Certificate => read::<StoredCertificate>(body)?.into_model()?.into(),
     })
 }
 

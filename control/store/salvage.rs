@@ -166,7 +166,8 @@ impl Salvage {
                     Resource::Domain(_)
                     | Resource::Policy(_)
                     | Resource::Route(_)
-                    | Resource::ConfigVersion(_),
+                    | Resource::ConfigVersion(_)
+                    | Resource::Certificate(_),
                 )
                 | None => continue,
             };

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use rpds::{HashTrieMapSync, HashTrieSetSync};
 
 use crate::{
-    App, AppId, ConfigVersion, Domain, HostPattern, Hostname, Instance, InstanceId, Kind, Owner, Policy,
-    PolicyId, PolicyRef, Resource, Revision, Route, RouteId,
+    App, AppId, Certificate, ConfigVersion, Domain, HostPattern, Hostname, Instance, InstanceId, Kind, Owner,
+    Policy, PolicyId, PolicyRef, Resource, Revision, Route, RouteId,
 };
 
 type Map<K, V> = HashTrieMapSync<K, V, ahash::RandomState>;
@@ -26,6 +26,7 @@ pub struct Desired {
     policies: Map<PolicyId, Arc<Policy>>,
     routes: Map<RouteId, Arc<Route>>,
     versions: Map<Arc<str>, Arc<ConfigVersion>>,
+    certificates: Map<Arc<str>, Arc<Certificate>>,
     instances_of: Map<AppId, Set<InstanceId>>,
     domains_of: Map<AppId, Set<Hostname>>,
     routes_of_host: Map<HostPattern, Set<RouteId>>,
@@ -45,6 +46,7 @@ impl Default for Desired {
             policies: map(),
             routes: map(),
             versions: map(),
+            certificates: map(),
             instances_of: map(),
             domains_of: map(),
             routes_of_host: map(),
@@ -100,6 +102,7 @@ impl Desired {
             Kind::Policy => self.policies.contains_key(key),
             Kind::Route => self.routes.contains_key(key),
             Kind::ConfigVersion => self.versions.contains_key(key),
+            Kind::Certificate => self.certificates.contains_key(key),
         }
     }
 
@@ -112,6 +115,7 @@ impl Desired {
             Kind::Policy => self.policies.size(),
             Kind::Route => self.routes.size(),
             Kind::ConfigVersion => self.versions.size(),
+            Kind::Certificate => self.certificates.size(),
         }
     }
 
@@ -123,7 +127,9 @@ impl Desired {
         let policies = self.policies.values().cloned().map(Resource::from);
         let routes = self.routes.values().cloned().map(Resource::from);
         let versions = self.versions.values().cloned().map(Resource::from);
-        apps.chain(instances).chain(domains).chain(policies).chain(routes).chain(versions)
+        let certificates = self.certificates.values().cloned().map(Resource::from);
+        let registered = apps.chain(instances).chain(domains);
+        registered.chain(policies).chain(routes).chain(versions).chain(certificates)
     }
 
     /// A resource of any kind. One hash lookup.
@@ -135,6 +141,7 @@ impl Desired {
             Kind::Policy => self.policies.get(key).cloned().map(Resource::from),
             Kind::Route => self.routes.get(key).cloned().map(Resource::from),
             Kind::ConfigVersion => self.versions.get(key).cloned().map(Resource::from),
+            Kind::Certificate => self.certificates.get(key).cloned().map(Resource::from),
         }
     }
 
@@ -147,6 +154,7 @@ impl Desired {
             Kind::Policy => self.policies.get(key).map(|policy| &policy.owner),
             Kind::Route => self.routes.get(key).map(|route| &route.owner),
             Kind::ConfigVersion => self.versions.get(key).map(|version| &version.owner),
+            Kind::Certificate => self.certificates.get(key).map(|certificate| &certificate.owner),
         }
     }
 
@@ -163,6 +171,16 @@ impl Desired {
     /// A route. One hash lookup.
     pub fn route(&self, id: &str) -> Option<&Arc<Route>> {
         self.routes.get(id)
+    }
+
+    /// A certificate by the text form of its names. One hash lookup.
+    pub fn certificate(&self, sni: &str) -> Option<&Arc<Certificate>> {
+        self.certificates.get(sni)
+    }
+
+    /// All certificates of operators, in no order.
+    pub fn certificates(&self) -> impl Iterator<Item = &Arc<Certificate>> {
+        self.certificates.values()
     }
 
     /// An entry of the history by its key. One hash lookup.
@@ -274,6 +292,7 @@ impl Desired {
             Resource::Policy(policy) => self.policies.insert_mut(policy.id.clone(), policy),
             Resource::Route(route) => self.routes.insert_mut(route.id().clone(), route),
             Resource::ConfigVersion(version) => self.versions.insert_mut(version.key.clone(), version),
+            Resource::Certificate(of) => self.certificates.insert_mut(of.key.clone(), of),
         }
     }
 
@@ -286,13 +305,17 @@ impl Desired {
             Resource::Policy(policy) => _ = self.policies.remove_mut(&policy.id),
             Resource::Route(route) => _ = self.routes.remove_mut(route.id()),
             Resource::ConfigVersion(version) => _ = self.versions.remove_mut(&version.key),
+            Resource::Certificate(of) => _ = self.certificates.remove_mut(&of.key),
         }
     }
 
     /// Adds a resource to the indexes of what it refers to.
     fn link_references(&mut self, resource: &Resource) {
         match resource {
-            Resource::App(_) | Resource::Policy(_) | Resource::ConfigVersion(_) => {}
+            Resource::App(_)
+            | Resource::Policy(_)
+            | Resource::ConfigVersion(_)
+            | Resource::Certificate(_) => {}
             Resource::Instance(instance) => link(&mut self.instances_of, &instance.app, instance.id.clone()),
             Resource::Domain(domain) => link(&mut self.domains_of, &domain.app, domain.name.clone()),
             Resource::Route(route) => {
@@ -313,7 +336,10 @@ impl Desired {
     /// Removes a resource from the indexes of what it refers to.
     fn unlink_references(&mut self, resource: &Resource) {
         match resource {
-            Resource::App(_) | Resource::Policy(_) | Resource::ConfigVersion(_) => {}
+            Resource::App(_)
+            | Resource::Policy(_)
+            | Resource::ConfigVersion(_)
+            | Resource::Certificate(_) => {}
             Resource::Instance(instance) => unlink(&mut self.instances_of, &instance.app, &instance.id),
             Resource::Domain(domain) => unlink(&mut self.domains_of, &domain.app, &domain.name),
             Resource::Route(route) => {
@@ -339,7 +365,7 @@ impl Resource {
             Self::App(app) => app.policy.as_slice(),
             Self::Domain(domain) => domain.policy.as_slice(),
             Self::Route(route) => &route.spec.policies,
-            Self::Instance(_) | Self::Policy(_) | Self::ConfigVersion(_) => &[],
+            Self::Instance(_) | Self::Policy(_) | Self::ConfigVersion(_) | Self::Certificate(_) => &[],
         };
         policies.iter().filter_map(PolicyRef::name)
     }

@@ -30,6 +30,7 @@ mod probe;
 mod rebase;
 mod resource;
 mod route;
+mod server_certificate;
 mod status;
 mod target;
 mod tenant_hash;
@@ -69,6 +70,7 @@ pub use route::{
     FieldMatch, FixedResponse, PathMatch, PoolRef, Redirect, Rewrite, Route, RouteAction, RouteMatch,
     RouteSpec, ValueMatch,
 };
+pub use server_certificate::{Certificate, CertificateSpec};
 pub use status::StatusRangeError;
 pub use target::{Scheme, Target, TargetError, TargetHost};
 pub use tenant_hash::TenantHash;

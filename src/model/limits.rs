@@ -35,6 +35,8 @@ pub const INSTANCES_MAX: usize = 200_000;
 pub const DOMAINS_MAX: usize = 1_000_000;
 /// Routes of operators in one process: ten times the largest configurations of other proxies.
 pub const ROUTES_MAX: usize = 200_000;
+/// Certificates of operators in one process.
+pub const CERTIFICATES_MAX: usize = 10_000;
 /// Named policies in one process.
 pub const POLICIES_MAX: usize = 10_000;
 /// Bytes of a pattern (regular expression) of a host or path: longer ones cannot be understood.

@@ -15,9 +15,10 @@ use std::sync::Arc;
 
 use crate::change::Draft;
 use crate::{
-    App, AppId, Balancer, ConfigVersion, Desired, FailurePolicy, Generation, HealthCheck, HostPattern,
-    Hostname, Instance, InstanceId, Kind, OnAllUnhealthy, Owner, Policy, PolicyId, PolicyRef, PolicySettings,
-    PoolRef, Rejection, Route, RouteAction, RouteId, RouteSpec, SetVersion, Target, UpstreamTls, limits,
+    App, AppId, Balancer, Certificate, CertificateSpec, ConfigVersion, Desired, FailurePolicy, Generation,
+    HealthCheck, HostPattern, Hostname, Instance, InstanceId, Kind, OnAllUnhealthy, Owner, Policy, PolicyId,
+    PolicyRef, PolicySettings, PoolRef, Rejection, Route, RouteAction, RouteId, RouteSpec, SetVersion,
+    Target, UpstreamTls, limits,
 };
 
 /// All resources of one owner. Ids are unique within each kind.
@@ -29,6 +30,8 @@ pub struct OperatorSet {
     pub pools: Vec<PoolSpec>,
     /// Routes.
     pub routes: Vec<Arc<RouteSpec>>,
+    /// Certificates.
+    pub certificates: Vec<CertificateSpec>,
 }
 
 /// A named policy as configured.
@@ -246,12 +249,16 @@ impl InstanceId {
 impl OperatorSet {
     /// Number of resources; an endpoint counts as one.
     pub fn len(&self) -> usize {
-        self.policies.len() + self.pools.len() + self.routes.len() + self.endpoint_count()
+        self.policies.len()
+            + self.pools.len()
+            + self.routes.len()
+            + self.certificates.len()
+            + self.endpoint_count()
     }
 
     /// Whether there is no resource.
     pub fn is_empty(&self) -> bool {
-        self.policies.is_empty() && self.pools.is_empty() && self.routes.is_empty()
+        self.len() == 0
     }
 
     fn endpoint_count(&self) -> usize {
@@ -271,6 +278,8 @@ impl Desired {
         let policies: HashSet<&str> = set.policies.iter().map(|policy| policy.id.as_str()).collect();
         let pools: HashSet<&str> = set.pools.iter().map(|pool| pool.id.as_str()).collect();
         conflicts.extend(set.policies.iter().filter_map(|policy| taken(Kind::Policy, policy.id.as_str())));
+        let certificates = set.certificates.iter().map(|certificate| certificate.sni.to_string());
+        conflicts.extend(certificates.filter_map(|sni| taken(Kind::Certificate, &sni)));
         for pool in &set.pools {
             conflicts.extend(taken(Kind::App, pool.id.as_str()));
             let endpoints = pool.endpoints.iter();
@@ -338,7 +347,9 @@ impl Desired {
             let kept = match kind {
                 Kind::App => pools,
                 Kind::Policy => policies,
-                Kind::Instance | Kind::Domain | Kind::Route | Kind::ConfigVersion => continue,
+                Kind::Instance | Kind::Domain | Kind::Route | Kind::ConfigVersion | Kind::Certificate => {
+                    continue;
+                }
             };
             if kept.contains(&**id) {
                 continue;
@@ -373,6 +384,8 @@ impl Desired {
         limit(Kind::App, "apps and pools", set.pools.len(), limits::APPS_MAX);
         limit(Kind::Instance, "instances and endpoints", set.endpoint_count(), limits::INSTANCES_MAX);
         limit(Kind::Route, Kind::Route.plural(), set.routes.len(), limits::ROUTES_MAX);
+        let certificates = set.certificates.len();
+        limit(Kind::Certificate, Kind::Certificate.plural(), certificates, limits::CERTIFICATES_MAX);
         if set.pools.iter().any(|pool| pool.endpoints.len() > limits::INSTANCES_PER_APP_MAX) {
             let max = limits::INSTANCES_PER_APP_MAX;
             conflicts.push(Conflict::Full { what: "endpoints of one pool", max });
@@ -402,6 +415,11 @@ impl Draft<'_> {
             return Err(Rejection::Conflicts(conflicts.into()));
         }
         let mut kept: BTreeMap<Kind, BTreeSet<&str>> = BTreeMap::new();
+        let names: Vec<String> = set.certificates.iter().map(|spec| spec.sni.to_string()).collect();
+        for (spec, key) in set.certificates.iter().zip(&names) {
+            kept.entry(Kind::Certificate).or_default().insert(key);
+            self.put_certificate(owner, key, spec);
+        }
         for policy in &set.policies {
             kept.entry(Kind::Policy).or_default().insert(policy.id.as_str());
             self.put_policy(owner, policy);
@@ -434,6 +452,17 @@ impl Draft<'_> {
         {
             self.put(ConfigVersion { is_proven, ..ConfigVersion::clone(&version) });
         }
+    }
+
+    fn put_certificate(&mut self, owner: &Owner, key: &str, spec: &CertificateSpec) {
+        let old = self.desired.certificate(key);
+        if old.is_some_and(|old| old.files == spec.files) {
+            return;
+        }
+        let created_at = old.map_or(self.now, |old| old.created_at);
+        let (sni, files) = (spec.sni.clone(), spec.files.clone());
+        let (key, owner) = (key.into(), owner.clone());
+        self.put(Certificate { key, owner, sni, files, created_at, updated_at: self.now });
     }
 
     fn put_policy(&mut self, owner: &Owner, spec: &PolicySpec) {

@@ -37,7 +37,7 @@ fn route(id: &str, host: &str, prefix: &str, pool: &str) -> Arc<RouteSpec> {
 }
 
 fn set(pools: Vec<PoolSpec>, routes: Vec<Arc<RouteSpec>>) -> OperatorSet {
-    OperatorSet { policies: Vec::new(), pools, routes }
+    OperatorSet { pools, routes, ..OperatorSet::default() }
 }
 
 fn replace(desired: &Desired, owner: Owner, set: OperatorSet) -> Result<crate::Applied, Rejection> {

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{App, ConfigVersion, Domain, Instance, Owner, Policy, Route};
+use crate::{App, Certificate, ConfigVersion, Domain, Instance, Owner, Policy, Route};
 
 /// Properties that resources of all kinds have.
 pub trait Configured {
@@ -99,6 +99,7 @@ kinds! {
     Policy = 4, "policy", "policies";
     Route = 5, "route", "routes";
     ConfigVersion = 6, "version", "versions";
+    Certificate = 7, "certificate", "certificates";
 }
 
 impl Kind {

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ringway_model::{AppId, CoreId, FilePath, Hostname, UpstreamTls};
+use ringway_model::{AppId, CertificateFiles, CoreId, FilePath, Hostname, UpstreamTls};
 
 use crate::{ClientVerifier, Identity, UpstreamSecret};
 
@@ -15,6 +15,8 @@ pub enum IdentityName {
     Default,
     /// Certificate of a domain.
     Domain(Hostname),
+    /// Certificate of an operator, named by its files. It has no version: cores load it again as it ages.
+    Files(CertificateFiles),
 }
 
 /// Key of a secret.

@@ -344,6 +344,12 @@ impl Compiler {
                 .filter(|host| !is_served(desired, host))
                 .chain(hosts.into_iter().map(|(_, host)| host))
                 .collect(),
+            certificates: old
+                .certificates
+                .keys()
+                .cloned()
+                .chain(desired.certificates().map(|certificate| certificate.sni.clone()))
+                .collect(),
         };
         self.edit(|draft| {
             if draft.branch == Branch::Base {
@@ -555,6 +561,7 @@ impl Draft<'_> {
             }
         }
         self.remove_unused_pools(desired);
+        self.put_certificates(desired, &touched.certificates);
         self.snapshot.revision = desired.revision();
     }
 }
@@ -564,12 +571,15 @@ impl Draft<'_> {
 struct Touched {
     apps: Vec<AppId>,
     hosts: Vec<HostPattern>,
+    /// Names of operators' certificates.
+    certificates: Vec<HostPattern>,
 }
 
 impl Touched {
     fn of(desired: &Desired, deltas: &[Delta]) -> Self {
         let mut apps = BTreeSet::new();
         let mut hosts = BTreeSet::new();
+        let mut certificates = Vec::new();
         for delta in deltas {
             let (Delta::Put(resource) | Delta::Remove(resource)) = delta;
             match resource {
@@ -588,14 +598,15 @@ impl Touched {
                             Kind::Route => {
                                 hosts.extend(desired.route(&key).map(|route| route.spec.host.clone()));
                             }
-                            Kind::Instance | Kind::Policy | Kind::ConfigVersion => {}
+                            Kind::Instance | Kind::Policy | Kind::ConfigVersion | Kind::Certificate => {}
                         }
                     }
                 }
                 Resource::ConfigVersion(_) => {}
+                Resource::Certificate(certificate) => certificates.push(certificate.sni.clone()),
             }
         }
-        Self { apps: apps.into_iter().collect(), hosts: hosts.into_iter().collect() }
+        Self { apps: apps.into_iter().collect(), hosts: hosts.into_iter().collect(), certificates }
     }
 }
 

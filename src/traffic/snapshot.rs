@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ringway_model::{
-    AppId, FailurePolicy, Generation, HostPattern, Hostname, InstanceId, OnAllUnhealthy, PolicySettings,
-    Revision, Serial, Target, TargetHost, Tick, UpstreamTls,
+    AppId, CertificateFiles, FailurePolicy, Generation, HostPattern, Hostname, InstanceId, OnAllUnhealthy,
+    PolicySettings, Revision, Serial, Target, TargetHost, Tick, UpstreamTls,
 };
 use rpds::HashTrieMapSync;
 
@@ -180,6 +180,8 @@ pub struct Snapshot {
     pub rules_removed: u64,
     /// The operator's certificate for names without one.
     pub default_certificate: Option<CertificateVersion>,
+    /// Certificates of operators by the names that they are served for.
+    pub(crate) certificates: Map<HostPattern, CertificateFiles>,
     pub(crate) challenges: Map<Arc<str>, Arc<str>>,
     pub(crate) hosts: Map<Hostname, Arc<VirtualHost>>,
     /// Virtual hosts with a pattern, where there are any.
@@ -198,6 +200,7 @@ impl Default for Snapshot {
             endpoints_removed: 0,
             rules_removed: 0,
             default_certificate: None,
+            certificates: map(),
             challenges: map(),
             hosts: map(),
             host_patterns: None,
@@ -224,6 +227,20 @@ impl Snapshot {
             HostPattern::Exact(name) => self.hosts.get(name),
             pattern => self.host_patterns.as_ref()?.get(pattern),
         }
+    }
+
+    /// An operator's certificate for a name of the TLS handshake: of this name before one of its parent. No
+    /// cost without such certificates, else up to two hash lookups and an allocation.
+    pub fn certificate_files(&self, name: &str) -> Option<&CertificateFiles> {
+        if self.certificates.is_empty() {
+            return None;
+        }
+        let by_name = |name: &str| Hostname::parse(name).ok();
+        let exact = by_name(name).and_then(|name| self.certificates.get(&HostPattern::Exact(name)));
+        exact.or_else(|| {
+            let (_, parent) = name.split_once('.')?;
+            self.certificates.get(&HostPattern::OneLabel(by_name(parent)?))
+        })
     }
 
     /// Key authorization for `GET /.well-known/acme-challenge/<token>` (RFC 8555 §8.3); `None` when the token

@@ -338,6 +338,16 @@ impl<'a> Draft<'a> {
         self.effects.work.hosts += 1;
     }
 
+    /// Sets or removes the operators' certificates of these names.
+    pub(super) fn put_certificates(&mut self, desired: &Desired, names: &[HostPattern]) {
+        for name in names {
+            match desired.certificate(&name.to_string()) {
+                Some(known) => self.snapshot.certificates.insert_mut(name.clone(), known.files.clone()),
+                None => _ = self.snapshot.certificates.remove_mut(name),
+            }
+        }
+    }
+
     /// The compiled policy of a rule: its own values, then those of its app or pool, then the process's.
     fn policy(
         &mut self,

@@ -122,6 +122,14 @@ impl CertSelector {
             (Some(_), None) => NoCertificate::UnknownName,
             (Some(_), Some(_)) => NoCertificate::Unavailable,
         };
+        if let Some(files) = name.and_then(|name| snapshot.certificate_files(name)) {
+            let of = IdentityName::Files(files.clone());
+            if let Ok(cached) =
+                secrets.get(&SecretKey::Identity(of.clone()), UNVERSIONED, now, deadline).await
+            {
+                return Ok((of, cached));
+            }
+        }
         if let Some(host) = host
             && let (Some(name), Some(CertificateVersion(version))) = (host.name(), host.tls.certificate)
         {
@@ -175,6 +183,9 @@ pub(crate) fn prefetch_default(secrets: &Secrets, snapshot: &Snapshot, now: Tick
         secrets.prefetch(&default_key(), version, now);
     }
 }
+
+/// Version of secrets that have none.
+const UNVERSIONED: u64 = 0;
 
 fn default_key() -> SecretKey {
     SecretKey::Identity(IdentityName::Default)

@@ -140,6 +140,7 @@ fn redirect_port<R: Runtime>(
         client.trusted && forwarded::claims_https(&buffers.request, &buffers.client_in) == Some(true);
     let is_servable = || {
         host.tls.certificate.is_some()
+            || snapshot.certificate_files(buffers.request.host()).is_some()
             || cert_selector::is_covered_by_default(&core.secrets, snapshot, buffers.request.host())
     };
     (!is_secure_already && is_servable()).then_some(port)
