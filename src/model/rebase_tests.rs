@@ -58,6 +58,7 @@ fn replace(owner: Owner, pool: Option<&str>, host: &str, to: &str) -> Change {
         policies: Vec::new(),
         pools: pools.into_iter().collect(),
         routes: vec![std::sync::Arc::new(route)],
+        certificates: Vec::new(),
     };
     Change::ReplaceOwned(std::sync::Arc::new(Replacement {
         owner,

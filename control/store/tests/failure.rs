@@ -99,12 +99,13 @@ fn child_meets_a_full_disk() {
         stored.is_err()
     });
     let full = full.expect("the limit is reached long before");
-    // The disk is still full; this batch must leave no trace.
+    // The disk is still full, and not even a new file has room; this batch must leave no trace.
+    let (_, hard) = rlimit::getrlimit(rlimit::Resource::FSIZE).unwrap();
+    rlimit::setrlimit(rlimit::Resource::FSIZE, 1, hard).unwrap();
     let trace = [Delta::Put(instance(1_000_000, full).into())];
     store.commit(&Batch { revision: Revision(full), deltas: &trace }).expect_err("nothing has changed yet");
     assert!(!store.describe().warnings.is_empty(), "no warning in the status");
 
-    let (_, hard) = rlimit::getrlimit(rlimit::Resource::FSIZE).unwrap();
     rlimit::setrlimit(rlimit::Resource::FSIZE, hard, hard).unwrap();
     for revision in full..full + 20 {
         commit_all(&mut store, [revision]);
@@ -149,7 +150,7 @@ fn this_test(name: &str, place: &Path, blocks_max: Option<u32>) -> Child {
         .env(PLACE, place)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::inherit())
         .spawn()
         .unwrap()
 }
