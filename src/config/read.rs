@@ -100,6 +100,7 @@ impl Joined {
             policies: draft.policies,
             pools: draft.pools,
             routes: draft.routes.into_iter().map(Arc::new).collect(),
+            certificates: Vec::new(),
         };
         if let Some(base) = beside.base {
             fill(&mut set, draft.sections, &base.set);

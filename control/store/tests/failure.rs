@@ -99,12 +99,12 @@ fn child_meets_a_full_disk() {
         stored.is_err()
     });
     let full = full.expect("the limit is reached long before");
+    assert!(!store.describe().warnings.is_empty(), "no warning in the status");
     // The disk is still full, and not even a new file has room; this batch must leave no trace.
     let (_, hard) = rlimit::getrlimit(rlimit::Resource::FSIZE).unwrap();
     rlimit::setrlimit(rlimit::Resource::FSIZE, 1, hard).unwrap();
     let trace = [Delta::Put(instance(1_000_000, full).into())];
     store.commit(&Batch { revision: Revision(full), deltas: &trace }).expect_err("nothing has changed yet");
-    assert!(!store.describe().warnings.is_empty(), "no warning in the status");
 
     rlimit::setrlimit(rlimit::Resource::FSIZE, hard, hard).unwrap();
     for revision in full..full + 20 {
