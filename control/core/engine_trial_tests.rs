@@ -56,7 +56,12 @@ fn of_file(host: &str, address: u8) -> Change {
         source: [].into(),
         is_proven: false,
     };
-    let set = OperatorSet { policies: Vec::new(), pools: vec![spec], routes: vec![Arc::new(route)] };
+    let set = OperatorSet {
+        policies: Vec::new(),
+        certificates: Vec::new(),
+        pools: vec![spec],
+        routes: vec![Arc::new(route)],
+    };
     Change::ReplaceOwned(Arc::new(Replacement {
         owner: Owner::File,
         set: Arc::new(set),

@@ -23,6 +23,7 @@ pub(super) fn kind_name(kind: Kind) -> Option<&'static str> {
         Kind::App => Some("pool"),
         Kind::Instance => Some("endpoint"),
         Kind::Route => Some("route"),
+        Kind::Certificate => Some("certificate"),
         Kind::Domain | Kind::ConfigVersion => None,
     }
 }
@@ -36,6 +37,10 @@ pub(super) fn fields(resource: &Resource) -> Fields {
         Resource::App(pool) => of_pool(pool, &mut fields),
         Resource::Instance(endpoint) => of_endpoint(endpoint, &mut fields),
         Resource::Policy(policy) => of_policy(policy, &mut fields),
+        Resource::Certificate(certificate) => {
+            fields.insert("/cert_file", certificate.files.certificate.to_string());
+            fields.insert("/key_file", certificate.files.key.to_string());
+        }
         Resource::Domain(_) | Resource::ConfigVersion(_) => {}
     }
     fields
