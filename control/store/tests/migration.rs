@@ -5,6 +5,9 @@
 //! `/api/apps/instances`, `/api/tenants/domains`, `/api/webhooks`, and `DELETE
 //! /api/apps/instances/slow-1?drain=3600s` during a request. `format-1/closed/export.jsonl` equals the output
 //! of its `ringway export`.
+//!
+//! `format-2/killed` and `format-2/closed` are copies of them that the release of format 2 (commit 5f334f6)
+//! migrated; one more app was stored, and the store was killed or closed.
 
 use std::fs;
 use std::io::BufReader;
@@ -25,13 +28,21 @@ use crate::{Finding, LoadReport, StoreError, durable, export, import};
 const MIGRATED: Finding = Finding::Migrated { from: 1, to: SCHEMA };
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/format-1").join(name)
+    fixture_of(1, name)
+}
+
+fn fixture_of(format: u32, name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/format-{format}")).join(name)
 }
 
 /// A copy of a store of format 1.
 fn old_store(name: &str) -> tempfile::TempDir {
+    old_store_of(1, name)
+}
+
+fn old_store_of(format: u32, name: &str) -> tempfile::TempDir {
     let place = directory();
-    durable::copy_dir(&fixture(name), place.path()).unwrap();
+    durable::copy_dir(&fixture_of(format, name), place.path()).unwrap();
     // A checkout has no empty folders.
     for keyspace in 0..5 {
         fs::create_dir_all(place.path().join(format!("live/keyspaces/{keyspace}/tables"))).unwrap();
@@ -189,6 +200,26 @@ fn an_old_store_is_rewritten_once_and_takes_changes() {
         let loaded = load(place.path());
         assert_eq!((loaded.revision, loaded.resources.len()), (Revision(14), 11), "{name}");
         assert!(loaded.report.findings().is_empty(), "{name}: {}", loaded.report);
+    }
+}
+
+#[test]
+fn a_store_of_format_2_is_rewritten_with_all_records() {
+    for name in ["killed", "closed"] {
+        let place = old_store_of(2, name);
+        let loaded = load(place.path());
+        let migrated = Finding::Migrated { from: 2, to: SCHEMA };
+        assert!(loaded.report.findings().contains(&migrated), "{name}: {}", loaded.report);
+        assert!(!loaded.report.is_degraded(), "{name}: {}", loaded.report);
+        assert_eq!(loaded.revision, Revision(14), "{name}");
+        let mut resources = expected().resources;
+        let at = resources.partition_point(|resource| {
+            resource.kind() == Kind::App && resource.key() < app().id.as_str()
+        });
+        resources.insert(at, app().into());
+        assert_eq!(loaded.resources, resources, "{name}");
+        let again = load(place.path());
+        assert!(!again.report.findings().contains(&migrated), "{name}: {}", again.report);
     }
 }
 
