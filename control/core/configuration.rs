@@ -19,6 +19,7 @@ mod history;
 mod jobs;
 mod judge;
 mod requests;
+mod routing;
 mod sources;
 mod startup;
 mod thread;
@@ -27,8 +28,9 @@ pub use client::ConfigClient;
 pub use error::{ConfigError, Step};
 pub(crate) use governance::Reserved;
 pub use requests::{
-    Applied, ApplyContent, ApplyRequest, ChangeOp, ConfigurationStatus, Current, Diff, DiffRequest, Effects,
-    FieldChange, Mode, Proposal, ReloadRequest, RollbackRequest, Validation, Version,
+    Applied, ApplyContent, ApplyRequest, Candidate, ChangeOp, ConfigurationStatus, Current, Diff,
+    DiffRequest, Effects, ExplainRequest, ExplainedRoute, Explanation, FieldChange, Mode, Proposal,
+    ReloadRequest, Rerouted, Rerouting, RollbackRequest, Sampled, Validation, Version,
 };
 pub use sources::{SourceError, read_sources};
 pub use startup::{ConfigurationSettings, OnBadConfig, Start};

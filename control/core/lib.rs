@@ -43,9 +43,10 @@ mod view;
 
 pub use client::Client;
 pub use configuration::{
-    Applied, ApplyContent, ApplyRequest, ChangeOp, ConfigClient, ConfigError, ConfigurationSettings,
-    ConfigurationStatus, Current, Diff, DiffRequest, Effects, FieldChange, Mode, OnBadConfig, Proposal,
-    ReloadRequest, RollbackRequest, SourceError, Start, Step, Validation, Version, read_sources,
+    Applied, ApplyContent, ApplyRequest, Candidate, ChangeOp, ConfigClient, ConfigError,
+    ConfigurationSettings, ConfigurationStatus, Current, Diff, DiffRequest, Effects, ExplainRequest,
+    ExplainedRoute, Explanation, FieldChange, Mode, OnBadConfig, Proposal, ReloadRequest, Rerouted,
+    Rerouting, RollbackRequest, Sampled, SourceError, Start, Step, Validation, Version, read_sources,
 };
 pub use control::Control;
 pub use discovery::{Resolved, ResolvedTarget, ResolverError, TargetResolver};

@@ -8,8 +8,8 @@ use super::configurator::Configurator;
 use super::error::ConfigError;
 use super::jobs::{Caller, Channels};
 use super::requests::{
-    Applied, ApplyRequest, Current, Diff, DiffRequest, Proposal, ReloadRequest, RollbackRequest, Validation,
-    Version,
+    Applied, ApplyRequest, Current, Diff, DiffRequest, ExplainRequest, Explanation, Proposal, ReloadRequest,
+    Rerouting, RollbackRequest, Validation, Version,
 };
 
 /// The configuration of operators, for the admin API. Cheap to clone.
@@ -89,6 +89,22 @@ impl ConfigClient {
     /// [`ConfigError::UnknownVersion`].
     pub async fn version(&self, owner: Owner, version: Arc<str>) -> Result<Current, ConfigError> {
         self.ask(move |configurator| configurator.version(&owner, &version)).await
+    }
+
+    /// Explains which route a request meets, in the present configuration or in a proposed one.
+    ///
+    /// # Errors
+    /// [`ConfigError::Refused`] for a description that is no request, and for a proposal with mistakes.
+    pub async fn explain(&self, request: ExplainRequest) -> Result<Explanation, ConfigError> {
+        self.ask(move |configurator| configurator.explain(&request)).await
+    }
+
+    /// Routes the last requests of all cores by the present configuration and by a proposed one.
+    ///
+    /// # Errors
+    /// As [`ConfigClient::diff`].
+    pub async fn simulate(&self, proposal: Proposal) -> Result<Rerouting, ConfigError> {
+        self.ask(move |configurator| configurator.simulate(&proposal)).await
     }
 
     async fn ask<T: Send + 'static>(

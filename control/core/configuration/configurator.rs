@@ -27,12 +27,15 @@ use super::history;
 use super::judge::{self, KnownPlaces};
 use super::requests::{
     Applied, ApplyContent, ApplyRequest, ConfigurationStatus, Current, Diff, DiffRequest, Effects,
-    FieldChange, Mode, Proposal, ReloadRequest, RollbackRequest, Validation, Version,
+    ExplainRequest, Explanation, FieldChange, Mode, Proposal, ReloadRequest, Rerouting, RollbackRequest,
+    Sampled, Validation, Version,
 };
+use super::routing;
 use super::startup::Started;
 use super::thread::Notice;
 use crate::client::Client;
 use crate::limits::{CHANGES_REPORTED_MAX, CONFIG_PLANS_MAX, REASON_BYTES_MAX};
+use crate::simulation::Simulation;
 use crate::submission::{Receipt, Refusal, Submission};
 use crate::trial::{TrialId, TrialState, TrialStatus};
 
@@ -44,6 +47,8 @@ pub(crate) trait Plane: Send {
     fn submit(&self, submission: Submission) -> Result<Receipt, Refusal>;
     /// The present trial, or the last one.
     fn trial(&self) -> Result<Option<TrialStatus>, Refusal>;
+    /// Copies of what is in force, for simulations.
+    fn simulation(&self) -> Result<Simulation, Refusal>;
 }
 
 impl Plane for Client {
@@ -57,6 +62,10 @@ impl Plane for Client {
 
     fn trial(&self) -> Result<Option<TrialStatus>, Refusal> {
         Self::trial(self)
+    }
+
+    fn simulation(&self) -> Result<Simulation, Refusal> {
+        Self::simulation(self)
     }
 }
 
@@ -245,7 +254,15 @@ impl Configurator {
             }
         };
         findings.extend(proposed.findings.iter().map(|(_, finding)| finding.clone()));
-        let diff = proposed.diff(from.map(|version| version.as_str().into()), findings);
+        let mut diff = proposed.diff(from.map(|version| version.as_str().into()), findings);
+        let simulated = self
+            .plane
+            .simulation()
+            .map_err(ConfigError::from)
+            .and_then(|simulation| reroute(&simulation, &proposed.owner, &proposed.document.set));
+        // Claims refuse the proposal: there is nothing to route by.
+        diff.effects.sampled =
+            simulated.ok().map(|found| Sampled { requests: found.requests, rerouted: found.rerouted });
         let plan = Plan {
             id: plan_id(&proposed.base, &proposed.owner, &proposed.document.version),
             base: versions(&proposed.base),
@@ -345,6 +362,30 @@ impl Configurator {
         let found = kept(&desired, owner, Some(version.clone()))?;
         let is_current = desired.version_of(owner).is_some_and(|current| current.sequence == found.sequence);
         history::show(&found, is_current).map_err(unreadable)
+    }
+
+    pub(super) fn explain(&mut self, request: &ExplainRequest) -> Result<Explanation, ConfigError> {
+        let simulation = self.plane.simulation()?;
+        let (snapshot, proposed) = match &request.proposal {
+            None => (Arc::clone(simulation.snapshot()), None),
+            Some(proposal) => {
+                let (document, _) = self.read_valid(&simulation.desired, proposal)?;
+                let change = replace(&proposal.owner, &document.set, None, None);
+                let snapshot = simulation.snapshot_after(&proposal.owner, &change, Timestamp::default());
+                (snapshot.map_err(Refusal::Rejected)?, Some((&proposal.owner, document)))
+            }
+        };
+        let place = |owner: &Owner, kind: Kind, id: &str| match &proposed {
+            Some((of, document)) if *of == owner => document.places.get(kind, id).cloned(),
+            _ => self.place(owner, kind, id).cloned(),
+        };
+        routing::explain(request, &snapshot, place).map_err(|finding| unreadable(vec![finding]))
+    }
+
+    pub(super) fn simulate(&mut self, proposal: &Proposal) -> Result<Rerouting, ConfigError> {
+        let simulation = self.plane.simulation()?;
+        let (document, _) = self.read_valid(&simulation.desired, proposal)?;
+        reroute(&simulation, &proposal.owner, &document.set)
     }
 
     // --- Steps --------------------------------------------------------------------------------------------
@@ -609,6 +650,13 @@ impl Proposed {
         let findings = self.findings.into_iter().map(|(_, finding)| finding).collect();
         self.after.ok_or(ConfigError::Refused { step: Step::Claims, findings })
     }
+}
+
+/// Routes the last requests by the configuration in force, and by that with another set of an owner.
+fn reroute(simulation: &Simulation, owner: &Owner, set: &Arc<OperatorSet>) -> Result<Rerouting, ConfigError> {
+    let change = replace(owner, set, None, None);
+    let after = simulation.snapshot_after(owner, &change, Timestamp::default()).map_err(Refusal::Rejected)?;
+    Ok(routing::rerouted(&simulation.samples, simulation.snapshot(), &after))
 }
 
 fn replace(

@@ -9,6 +9,9 @@ use ringway_model::{
     AppId, AppSpec, DomainKind, DomainSpec, Hostname, InstanceId, InstanceSpec, Outcome, Target,
 };
 
+use ringway_traffic::compile::{Compiler, CompilerSettings};
+use ringway_traffic::samples::SampledHeads;
+
 use super::super::startup::{ConfigurationSettings, OnBadConfig, Start, prepare};
 use super::*;
 use crate::limits::{CONFIG_READ_INTERVAL, CONFIG_SETTLE, CONFIG_STAT_INTERVAL};
@@ -28,6 +31,7 @@ struct FakeState {
     submitted: Vec<Submission>,
     has_full_disk: bool,
     trial: Option<TrialStatus>,
+    samples: Vec<Arc<SampledHeads>>,
 }
 
 impl Fake {
@@ -90,6 +94,15 @@ impl Plane for Fake {
 
     fn trial(&self) -> Result<Option<TrialStatus>, Refusal> {
         Ok(self.state.lock().unwrap().trial.clone())
+    }
+
+    fn simulation(&self) -> Result<Simulation, Refusal> {
+        let desired = Self::desired(self);
+        let settings = CompilerSettings { hash_key: 1, cores: 1, defaults: Default::default() };
+        let mut compiler = Compiler::new(settings);
+        let compiled = compiler.compile_all(&desired);
+        compiler.commit(compiled).unwrap();
+        Ok(Simulation::new(desired, compiler, self.state.lock().unwrap().samples.clone()))
     }
 }
 
@@ -672,4 +685,82 @@ fn the_rules_of_the_files_bind_changes_by_requests() {
     let settings = settings_of(&path);
     let mut scene = Scene::over(scene.plane.clone(), scene.folder, settings);
     assert!(scene.apply(&one("b", "wiki.corp.example")).is_err());
+}
+
+// --- Routing of single requests ---------------------------------------------------------------------------
+
+fn question(url: &str, proposal: Option<Proposal>) -> ExplainRequest {
+    ExplainRequest { url: url.into(), method: "GET".into(), headers: Vec::new(), proposal }
+}
+
+const TWO_PATHS: &str = "routes:
+  - {id: api, host: a.example, path_prefix: /v1, headers: {x-beta: \"1\"}, pool: p}
+  - {id: rest, host: a.example, pool: p}
+pools: [{id: p, endpoints: [{address: \"10.0.0.1:8000\"}]}]
+";
+
+#[test]
+fn an_explanation_names_the_route_and_why_the_others_do_not_apply() {
+    let mut scene = Scene::without_files();
+    scene.apply(TWO_PATHS).unwrap();
+    let explanation = scene.configurator.explain(&question("http://a.example/v1/./users?x=1", None)).unwrap();
+    assert_eq!((explanation.tier, &*explanation.path), (Some("exact"), "/v1/users"));
+    let route = explanation.route.unwrap();
+    assert_eq!((&*route.id, route.pool.as_deref(), route.owner), ("rest", Some("p"), Owner::Admin));
+    let candidates: Vec<_> =
+        explanation.candidates.iter().map(|one| (&*one.id, one.mismatch.as_deref())).collect();
+    assert_eq!(candidates, [("api", Some("the header x-beta differs or is absent")), ("rest", None)]);
+    let headers = vec![("X-Beta".into(), "1".into())];
+    let with_header = ExplainRequest { headers, ..question("a.example/v1", None) };
+    assert_eq!(&*scene.configurator.explain(&with_header).unwrap().route.unwrap().id, "api");
+    let unknown = scene.configurator.explain(&question("https://b.example/", None)).unwrap();
+    assert_eq!((unknown.status, unknown.route), (Some(404), None));
+    let bad_path = scene.configurator.explain(&question("a.example/a%2Fb", None)).unwrap();
+    assert_eq!(bad_path.status, Some(400));
+}
+
+#[test]
+fn a_proposal_is_explained_without_being_applied() {
+    let mut scene = Scene::without_files();
+    let explanation =
+        scene.configurator.explain(&question("a.example/x", Some(proposal(TWO_PATHS)))).unwrap();
+    let route = explanation.route.unwrap();
+    assert_eq!((&*route.id, route.place.unwrap().line), ("rest", 3));
+    assert_eq!(scene.routes(), [""; 0]);
+}
+
+#[test]
+fn a_description_that_is_no_request_is_refused() {
+    let mut scene = Scene::without_files();
+    for (url, method, value) in [
+        ("a.example/", "GE T", "1"),
+        ("a.example/ x", "GET", "1"),
+        ("", "GET", "1"),
+        ("a.example/", "GET", "1\r\nHost: b.example"),
+        ("a.example\r\nX: y/", "GET", "1"),
+    ] {
+        let headers = vec![("x".into(), value.into())];
+        let request = ExplainRequest { method: method.into(), headers, ..question(url, None) };
+        assert!(scene.configurator.explain(&request).is_err(), "{url:?} {method:?} {value:?}");
+    }
+}
+
+#[test]
+fn a_simulation_counts_the_requests_that_meet_another_route() {
+    let mut scene = Scene::without_files();
+    scene.apply(TWO_PATHS).unwrap();
+    let mut heads = SampledHeads::default();
+    for target in ["/a", "/b", "/c", "/v1/x"] {
+        heads.push(format!("GET {target} HTTP/1.1\r\nHost: a.example\r\n\r\n").as_bytes());
+    }
+    heads.push(b"GET / HTTP/1.1\r\nHost: other.example\r\n\r\n");
+    heads.push(b"no request");
+    scene.plane.state.lock().unwrap().samples = vec![Arc::new(heads)];
+    let text = "routes: [{id: api, host: a.example, path_prefix: /v1, pool: p}]";
+    let rerouting = scene.configurator.simulate(&proposal(text)).unwrap();
+    assert_eq!((rerouting.requests, rerouting.rerouted), (5, 4));
+    let groups: Vec<_> = rerouting.examples.iter().map(|one| (one.count, &*one.from, &*one.to)).collect();
+    assert_eq!(groups, [(3, "rest to p", "404"), (1, "rest to p", "api to p")]);
+    let diff = scene.configurator.diff(DiffRequest::Proposal(proposal(text))).unwrap();
+    assert_eq!(diff.effects.sampled, Some(Sampled { requests: 5, rerouted: 4 }));
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_config::{Finding, Source};
+use ringway_config::{Finding, Place, Source};
 use ringway_model::{Owner, Timestamp};
 
 use crate::submission::Receipt;
@@ -149,6 +149,45 @@ pub struct Effects {
     pub endpoints_added: usize,
     /// Endpoints that are removed.
     pub endpoints_removed: usize,
+    /// The last requests, routed by both configurations; `None` where that was not tried.
+    pub sampled: Option<Sampled>,
+}
+
+/// Sampled requests, one in 16.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sampled {
+    /// Number of requests.
+    pub requests: usize,
+    /// Requests that meet another route or pool.
+    pub rerouted: usize,
+}
+
+/// Result of a simulation: the last requests, routed by the present and by a proposed configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rerouting {
+    /// Number of requests.
+    pub requests: usize,
+    /// Requests that meet another route or pool.
+    pub rerouted: usize,
+    /// Them by host and route, the most frequent first; at most `REROUTED_MAX` groups.
+    pub examples: Vec<Rerouted>,
+}
+
+/// Requests of one host that would meet another route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rerouted {
+    /// Method of the first one.
+    pub method: Arc<str>,
+    /// Host.
+    pub host: Arc<str>,
+    /// Path of the first one.
+    pub path: Arc<str>,
+    /// Number of requests.
+    pub count: usize,
+    /// Route and pool before, or the status of the response.
+    pub from: Arc<str>,
+    /// Route and pool after.
+    pub to: Arc<str>,
 }
 
 /// A change to apply.
@@ -255,6 +294,76 @@ pub struct Version {
     pub is_proven: bool,
     /// Whether it is the present one.
     pub is_current: bool,
+}
+
+/// A request whose route is asked for.
+#[derive(Clone, Debug)]
+pub struct ExplainRequest {
+    /// URL; the scheme may be left out.
+    pub url: Arc<str>,
+    /// Method.
+    pub method: Arc<str>,
+    /// Header fields.
+    pub headers: Vec<(Arc<str>, Arc<str>)>,
+    /// Configuration to route by, if it is not the present one.
+    pub proposal: Option<Proposal>,
+}
+
+/// Route of a request, and why the others do not apply.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Explanation {
+    /// Host of the request, normalised.
+    pub host: Arc<str>,
+    /// Host pattern that decides; `None` for an unknown host.
+    pub pattern: Option<Arc<str>>,
+    /// Kind of the pattern: `exact`, `one_label`, `suffix`, `regex` or `default`.
+    pub tier: Option<&'static str>,
+    /// Owner of the host.
+    pub owner: Option<Owner>,
+    /// Path that is compared, normalised for hosts with several routes.
+    pub path: Arc<str>,
+    /// The route; `None` when none applies.
+    pub route: Option<ExplainedRoute>,
+    /// Status of a response without an endpoint.
+    pub status: Option<u16>,
+    /// Reason of that response, where no route gives it.
+    pub reason: Arc<str>,
+    /// Routes of the host in the order in which they are tried, the first `CANDIDATES_MAX`.
+    pub candidates: Vec<Candidate>,
+    /// Number of routes of the host.
+    pub candidates_total: usize,
+}
+
+/// Route of an [`Explanation`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExplainedRoute {
+    /// Id of the route, or the registered domain.
+    pub id: Arc<str>,
+    /// Owner of the route.
+    pub owner: Owner,
+    /// Pool or app that serves the request.
+    pub pool: Option<Arc<str>>,
+    /// Action: `proxy`, `redirect` or `respond`.
+    pub action: &'static str,
+    /// Tenant of the request.
+    pub tenant: Option<Arc<str>>,
+    /// Timeout to the response head.
+    pub timeout: Duration,
+    /// Whether TLS is required.
+    pub requires_tls: bool,
+    /// Place of the route, where its documents have one.
+    pub place: Option<Place>,
+}
+
+/// A route of the request's host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Id of the route.
+    pub id: Arc<str>,
+    /// Owner of the route.
+    pub owner: Owner,
+    /// The first condition that the request does not meet; `None` when it meets all.
+    pub mismatch: Option<Arc<str>>,
 }
 
 /// State of the configuration, for status, metrics and readiness.

@@ -1,0 +1,212 @@
+//! Routing of single requests by a snapshot, for people: the route that a request meets, and why the others
+//! do not apply. Decided by the code that routes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ringway_config::{Finding, Place};
+use ringway_model::{HostPattern, Kind, Owner};
+use ringway_traffic::rule_table::Mismatch;
+use ringway_traffic::samples::SampledHeads;
+use ringway_traffic::snapshot::Snapshot;
+use ringway_traffic::virtual_host::{Action, Rule, Rules};
+use ringway_wire::h1::{Limits, Parse, RequestHead};
+
+use super::judge;
+use super::requests::{Candidate, ExplainRequest, ExplainedRoute, Explanation, Rerouted, Rerouting};
+use crate::limits::{CANDIDATES_MAX, REROUTED_MAX};
+
+/// Explains the route of a request. `place`: of a resource of an owner in its documents.
+///
+/// # Errors
+/// The description is no valid request.
+pub(super) fn explain(
+    request: &ExplainRequest,
+    snapshot: &Snapshot,
+    place: impl Fn(&Owner, Kind, &str) -> Option<Place>,
+) -> Result<Explanation, Finding> {
+    let buf = head_of(request)?;
+    let mut head = RequestHead::default();
+    let invalid = |why: String| judge::error("invalid", format!("the request is invalid: {why}"), None);
+    match head.parse(&buf, &Limits::default()) {
+        Ok(Parse::Complete) => {}
+        Ok(Parse::Partial) => return Err(invalid("it is incomplete".to_owned())),
+        Err(error) => return Err(invalid(error.to_string())),
+    }
+    let mut explanation = Explanation { host: head.host().into(), ..Explanation::default() };
+    let Some(host) = snapshot.virtual_host(head.host()) else {
+        explanation.status = Some(404);
+        explanation.reason = "no owner has this host".into();
+        return Ok(explanation);
+    };
+    explanation.pattern = Some(host.host.to_string().into());
+    explanation.tier = Some(tier(&host.host));
+    explanation.owner = Some(host.owner.clone());
+    let candidate = |rule: &Rule, why: Option<String>| Candidate {
+        id: rule.name.clone(),
+        owner: rule.owner.clone(),
+        mismatch: why.map(Arc::from),
+    };
+    let found = match &host.rules {
+        Rules::One(rule) => {
+            explanation.candidates = vec![candidate(rule, None)];
+            Some(Arc::clone(rule))
+        }
+        Rules::Table(table) => {
+            if let Err(error) = head.normalize_path(&buf, table.slashes()) {
+                explanation.status = Some(400);
+                explanation.reason = error.to_string().into();
+                return Ok(explanation);
+            }
+            let tested = table.explain(&head, &buf);
+            explanation.candidates_total = tested.len();
+            let listed = tested.iter().take(CANDIDATES_MAX);
+            explanation.candidates = listed
+                .map(|tested| candidate(tested.rule, tested.mismatch.map(|why| because(&why))))
+                .collect();
+            table.find(&head, &buf).cloned()
+        }
+    };
+    explanation.candidates_total = explanation.candidates_total.max(explanation.candidates.len());
+    explanation.path = head.path(&buf).into();
+    match found {
+        None => {
+            explanation.status = Some(404);
+            explanation.reason = "no route of this host applies to the request".into();
+        }
+        Some(rule) => {
+            explanation.status = match &rule.action {
+                Action::Proxy { .. } => None,
+                Action::Redirect(redirect) => Some(redirect.status),
+                Action::Respond(response) => Some(response.status),
+            };
+            explanation.route = Some(ExplainedRoute {
+                id: rule.name.clone(),
+                owner: rule.owner.clone(),
+                pool: rule.app.as_ref().map(|app| app.as_str().into()),
+                action: match &rule.action {
+                    Action::Proxy { .. } => "proxy",
+                    Action::Redirect(_) => "redirect",
+                    Action::Respond(_) => "respond",
+                },
+                tenant: host.tenant_of(&rule).map(|tenant| tenant.id.as_str().into()),
+                timeout: rule.policy.head_timeout(),
+                requires_tls: rule.policy.requires_tls,
+                place: place(&rule.owner, Kind::Route, &rule.name),
+            });
+        }
+    }
+    Ok(explanation)
+}
+
+/// Head of the described request as HTTP/1.1.
+fn head_of(request: &ExplainRequest) -> Result<Vec<u8>, Finding> {
+    let ExplainRequest { url, method, headers, .. } = request;
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or(url);
+    let (authority, target) = match rest.find(['/', '?']) {
+        Some(at) => rest.split_at(at),
+        None => (rest, "/"),
+    };
+    let slash = if target.starts_with('/') { "" } else { "/" };
+    let target = target.split_once('#').map_or(target, |(target, _)| target);
+    let mut head = format!("{method} {slash}{target} HTTP/1.1\r\nHost: {authority}\r\n");
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    // A line break in a value would begin another field.
+    let breaks = head.matches('\n').count();
+    if breaks != 2 + headers.len() {
+        return Err(judge::error("invalid", "the request has a line break in a value".to_owned(), None));
+    }
+    head.push_str("\r\n");
+    Ok(head.into_bytes())
+}
+
+fn because(mismatch: &Mismatch<'_>) -> String {
+    match mismatch {
+        Mismatch::Path => "the path differs".to_owned(),
+        Mismatch::Method => "the method differs".to_owned(),
+        Mismatch::Header(name) => format!("the header {name} differs or is absent"),
+        Mismatch::Query(name) => format!("the parameter {name} differs or is absent"),
+    }
+}
+
+fn tier(host: &HostPattern) -> &'static str {
+    match host {
+        HostPattern::Exact(_) => "exact",
+        HostPattern::OneLabel(_) => "one_label",
+        HostPattern::Suffix(_) => "suffix",
+        HostPattern::Regex(_) => "regex",
+        HostPattern::Any => "default",
+    }
+}
+
+/// Requests that a proposed configuration would route to another place, among the last ones.
+pub(super) fn rerouted(samples: &[Arc<SampledHeads>], old: &Snapshot, new: &Snapshot) -> Rerouting {
+    let mut rerouting = Rerouting::default();
+    let mut examples: BTreeMap<(Arc<str>, Arc<str>, Arc<str>), Rerouted> = BTreeMap::new();
+    for sample in samples.iter().flat_map(|heads| heads.iter()) {
+        let (Some(before), Some(after)) = (route_of(sample, old), route_of(sample, new)) else { continue };
+        rerouting.requests += 1;
+        if before.target == after.target {
+            continue;
+        }
+        rerouting.rerouted += 1;
+        let key = (before.host.clone(), before.target.clone(), after.target.clone());
+        if examples.len() >= REROUTED_MAX && !examples.contains_key(&key) {
+            continue;
+        }
+        let example = examples.entry(key).or_insert_with(|| Rerouted {
+            method: before.method,
+            host: before.host,
+            path: before.path,
+            count: 0,
+            from: before.target,
+            to: after.target,
+        });
+        example.count += 1;
+    }
+    rerouting.examples = examples.into_values().collect();
+    rerouting.examples.sort_by(|a, b| (b.count, &a.host, &a.path).cmp(&(a.count, &b.host, &b.path)));
+    rerouting
+}
+
+/// Way of one sampled request.
+struct Routed {
+    method: Arc<str>,
+    host: Arc<str>,
+    path: Arc<str>,
+    /// Route and pool, or the status.
+    target: Arc<str>,
+}
+
+/// `None` for bytes that are no request: samples are heads that were valid once.
+fn route_of(sample: &[u8], snapshot: &Snapshot) -> Option<Routed> {
+    let mut head = RequestHead::default();
+    if !matches!(head.parse(sample, &Limits::default()), Ok(Parse::Complete)) {
+        return None;
+    }
+    let target = target_of(&mut head, sample, snapshot);
+    Some(Routed {
+        method: head.method_str(sample).into(),
+        host: head.host().into(),
+        path: head.path(sample).into(),
+        target: target.into(),
+    })
+}
+
+fn target_of(head: &mut RequestHead, sample: &[u8], snapshot: &Snapshot) -> String {
+    let Some(host) = snapshot.virtual_host(head.host()) else { return "404".to_owned() };
+    if let Rules::Table(table) = &host.rules
+        && head.normalize_path(sample, table.slashes()).is_err()
+    {
+        return "400".to_owned();
+    }
+    match host.rules.find(head, sample) {
+        None => "404".to_owned(),
+        Some(rule) => match &rule.app {
+            Some(app) => format!("{} to {app}", rule.name),
+            None => rule.name.to_string(),
+        },
+    }
+}
