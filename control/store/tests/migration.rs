@@ -213,9 +213,8 @@ fn a_store_of_format_2_is_rewritten_with_all_records() {
         assert!(!loaded.report.is_degraded(), "{name}: {}", loaded.report);
         assert_eq!(loaded.revision, Revision(14), "{name}");
         let mut resources = expected().resources;
-        let at = resources.partition_point(|resource| {
-            resource.kind() == Kind::App && resource.key() < app().id.as_str()
-        });
+        let at = resources
+            .partition_point(|resource| resource.kind() == Kind::App && resource.key() < app().id.as_str());
         resources.insert(at, app().into());
         assert_eq!(loaded.resources, resources, "{name}");
         let again = load(place.path());
