@@ -4,6 +4,7 @@ mod certificates;
 mod changes;
 mod instances;
 mod lookup;
+mod pools;
 mod queries;
 
 use std::rc::Rc;
@@ -14,6 +15,7 @@ use self::certificates::{remove_certificate, upload_certificate, verify_domain};
 use self::changes::submit;
 use self::instances::{deregister, lease, remove_instance};
 use self::lookup::app_of;
+use self::pools::{list_breakers, list_tenants, show_pool_health};
 use self::queries::{
     list_apps, list_certificates, list_domains, list_instances, list_webhooks, show_app, show_app_status,
     show_domain,
@@ -148,6 +150,9 @@ pub(crate) async fn handle<P: Plane>(
         }
         Operation::ShowApp => show_app(&**plane, take(input, shape::app_key)?).await,
         Operation::AppStatus => show_app_status(&**plane, take(input, shape::app_key)?).await,
+        Operation::PoolHealth => show_pool_health(&**plane, take(input, shape::pool_key)?).await,
+        Operation::ListBreakers => list_breakers(plane, take(input, shape::app_page)?).await,
+        Operation::ListTenants => list_tenants(plane, take(input, shape::tenant_page)?).await,
         Operation::ShowDomain => show_domain(&**plane, &take(input, shape::domain_key)?),
         Operation::Status => {
             let most = take(input, shape::status)?;
@@ -160,13 +165,12 @@ pub(crate) async fn handle<P: Plane>(
         }
         Operation::Liveness => {
             take(input, shape::nothing)?;
-            Ok(Response::json(200, &LivenessView { status: "ok" }))
+            Ok(Response::json(200, &LivenessView::now()))
         }
         Operation::Readiness | Operation::Startup => {
             take(input, shape::nothing)?;
-            let is_ready = plane.is_ready();
-            let view = ReadinessView::new(is_ready, &plane.status());
-            Ok(Response::json(if is_ready { 200 } else { 503 }, &view))
+            let view = ReadinessView::of(&**plane);
+            Ok(Response::json(if view.is_ready() { 200 } else { 503 }, &view))
         }
         Operation::Metrics => {
             take(input, shape::nothing)?;

@@ -41,6 +41,12 @@ pub(crate) const API_HANDSHAKES_MAX: usize = 64;
 pub(crate) const METRICS_CONNECTIONS_MAX: usize = 64;
 /// Timeout of writing an API response without progress.
 pub(crate) const API_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Routes of one tenant in the list of tenants.
+pub(crate) const TENANT_ROUTES_MAX: usize = 100;
+/// Backends of one tenant in the list of tenants.
+pub(crate) const TENANT_BACKENDS_MAX: usize = 100;
+/// Backends in a readiness report, which anyone may request.
+pub(crate) const READINESS_BACKENDS_MAX: usize = 100;
 /// Apps in a status by default: as many as fit on a screen.
 pub(crate) const STATUS_APPS: usize = 20;
 

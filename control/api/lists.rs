@@ -84,6 +84,20 @@ impl<T: Named> Ord for ByName<T> {
     }
 }
 
+/// Steps of a walk, which yields to other tasks of the thread.
+#[derive(Debug, Default)]
+pub(crate) struct Steps(usize);
+
+impl Steps {
+    /// Counts one item.
+    pub(crate) async fn step(&mut self) {
+        self.0 += 1;
+        if self.0.is_multiple_of(ITEMS_PER_TURN) {
+            crate::pause().await;
+        }
+    }
+}
+
 /// Selects the first `limit` items by name that follow `after` and pass the filter. Cost: one walk over all
 /// items and memory for one page; yields to other tasks of the thread.
 pub(crate) async fn select<'a, T: Named + Clone + 'a>(
@@ -95,10 +109,9 @@ pub(crate) async fn select<'a, T: Named + Clone + 'a>(
     let limit = limit.unwrap_or(limits::PAGE_ITEMS_MAX);
     let mut page = BinaryHeap::new();
     let (mut total, mut beyond) = (0, 0);
-    for (at, item) in items.enumerate() {
-        if at % ITEMS_PER_TURN == ITEMS_PER_TURN - 1 {
-            crate::pause().await;
-        }
+    let mut steps = Steps::default();
+    for item in items {
+        steps.step().await;
         if !is_wanted(item) {
             continue;
         }

@@ -5,9 +5,10 @@ use crate::content::{Content, schema_of, schema_of_accepted};
 use crate::problem::Kind;
 use crate::request::shapes as shape;
 use crate::views::{
-    AppDetails, AppPage, AppStatusView, CertificatePage, DomainDetails, DomainPage, DomainView, DrainedView,
-    DrainingView, Gone, InstancePage, InstanceView, LeaseView, LivenessView, ReadinessView, RegisteredView,
-    StatusView, UploadedView, VerificationView, WebhookPage, WebhookView,
+    AppDetails, AppPage, AppStatusView, BreakerPage, CertificatePage, DomainDetails, DomainPage, DomainView,
+    DrainedView, DrainingView, Gone, InstancePage, InstanceView, LeaseView, LivenessView, PoolHealthView,
+    ReadinessView, RegisteredView, StatusView, TenantPage, UploadedView, VerificationView, WebhookPage,
+    WebhookView,
 };
 use ringway_config::{Described, describe};
 
@@ -43,6 +44,9 @@ pub(crate) enum Operation {
     AddRoute,
     Status,
     AppStatus,
+    PoolHealth,
+    ListBreakers,
+    ListTenants,
     Liveness,
     Readiness,
     Startup,
@@ -89,7 +93,11 @@ impl Operation {
             | Self::ListWebhooks
             | Self::ShowWebhook
             | Self::OpenApi => Access::Registrations,
-            Self::Status | Self::Metrics => Access::Scoped(Scope::Read),
+            Self::Status
+            | Self::PoolHealth
+            | Self::ListBreakers
+            | Self::ListTenants
+            | Self::Metrics => Access::Scoped(Scope::Read),
             Self::RegisterApp
             | Self::RemoveApp
             | Self::AddInstance
@@ -337,6 +345,27 @@ impl Operation {
                 json(schema_of::<AppStatusView>()),
                 &[UnknownApp, Conflicting],
             ),
+            Self::PoolHealth => (
+                "poolHealth",
+                "Show the health of a pool's endpoints.",
+                describe(shape::pool_key),
+                json(schema_of::<PoolHealthView>()),
+                &[UnknownApp, Conflicting],
+            ),
+            Self::ListBreakers => (
+                "listBreakers",
+                "List the circuit breakers of endpoints, by endpoint.",
+                describe(shape::app_page),
+                json(schema_of::<BreakerPage>()),
+                &[Conflicting],
+            ),
+            Self::ListTenants => (
+                "listTenants",
+                "List the tenants with their routes, and the health of their backends.",
+                describe(shape::tenant_page),
+                json(schema_of::<TenantPage>()),
+                &[Conflicting],
+            ),
             Self::Liveness => (
                 "liveness",
                 "Liveness of the process.",
@@ -374,6 +403,15 @@ impl Operation {
             Access::Registrations => problems.push(Unauthorized),
             Access::Scoped(_) => problems.extend([Unauthorized, MissingScope]),
         }
+        if self.changes_registrations() {
+            problems.push(NotOwned);
+        }
+        if matches!(self, Self::Register | Self::AddDomain | Self::AddCustomDomain | Self::AddRoute) {
+            problems.push(Claimed);
+        }
+        if self.takes_policy() {
+            problems.push(UnknownPolicy);
+        }
         if self.is_mutation() {
             problems.extend([
                 BadHeader,
@@ -395,6 +433,27 @@ impl Operation {
             problems,
             access: self.access(),
         }
+    }
+
+    /// Whether it changes resources of the owner `api`, and so none of other owners.
+    fn changes_registrations(self) -> bool {
+        match self {
+            Self::UploadCertificate | Self::RemoveCertificate => false,
+            _ => self.access() == Access::Scoped(Scope::Register) && self.is_mutation(),
+        }
+    }
+
+    /// Whether it may name a policy.
+    fn takes_policy(self) -> bool {
+        matches!(
+            self,
+            Self::RegisterApp
+                | Self::Register
+                | Self::AddDomain
+                | Self::AddCustomDomain
+                | Self::AddRoute
+                | Self::UpdateDomain
+        )
     }
 
     /// Whether it changes the configuration.
@@ -429,6 +488,9 @@ impl Operation {
             | Self::ListCertificates
             | Self::Status
             | Self::AppStatus
+            | Self::PoolHealth
+            | Self::ListBreakers
+            | Self::ListTenants
             | Self::Liveness
             | Self::Readiness
             | Self::Startup

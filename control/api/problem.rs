@@ -248,7 +248,13 @@ impl From<Rejection> for Problem {
             Rejection::UnknownPolicy(_) => Kind::UnknownPolicy,
             Rejection::StaleVersion { .. } => Kind::RevisionMismatch,
         };
-        Self::new(kind, rejection.to_string())
+        let detail = match kind {
+            Kind::NotOwned | Kind::Claimed => {
+                format!("{rejection}; registrations change what belongs to owner api")
+            }
+            _ => rejection.to_string(),
+        };
+        Self::new(kind, detail)
     }
 }
 

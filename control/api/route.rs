@@ -97,6 +97,9 @@ pub(crate) static ROUTES: &[Route] = {
         route(Get, "/health/readiness", Readiness),
         route(Get, "/health/startup", Startup),
         route(Get, "/admin/health", Status),
+        route(Get, "/admin/tenants", ListTenants),
+        route(Get, "/api/v2/pools/{pool}/health", PoolHealth),
+        route(Get, "/api/v2/breakers", ListBreakers),
         route(Get, "/metrics", Metrics),
         route(Get, "/api/openapi.json", OpenApi),
     ]

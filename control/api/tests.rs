@@ -9,6 +9,7 @@ mod fake;
 mod hostile;
 mod listeners;
 mod lists;
+mod operators;
 mod semantics;
 mod trail;
 mod waits;

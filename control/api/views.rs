@@ -6,6 +6,8 @@ mod certificates;
 mod changes;
 mod domains;
 mod instances;
+mod policies;
+mod pools;
 mod status;
 
 pub(crate) use apps::{
@@ -18,4 +20,8 @@ pub(crate) use certificates::{
 pub(crate) use changes::{Accepted, Gone, outcome_name};
 pub(crate) use domains::{DomainDetails, DomainPage, DomainView};
 pub(crate) use instances::{DrainedView, DrainingView, InstancePage, InstanceView, LeaseView, instance_view};
+pub(crate) use pools::{
+    BreakerPage, BreakerView, EndpointView, PoolHealthView, TenantPage, TenantRoutes, TenantView,
+    takes_traffic, tenant_of,
+};
 pub(crate) use status::{AppOverview, AuditView, LivenessView, ReadinessView, StatusView};

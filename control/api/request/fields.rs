@@ -22,6 +22,10 @@ pub(crate) static APP_ID: Field<AppId> = Field {
     parse: |given| AppId::parse(given.text()?).map_err(Fault::invalid),
 };
 
+/// Id of a pool.
+pub(crate) static POOL: Field<AppId> =
+    Field { name: "pool", doc: "Id of a pool, or of a registered app.", ..APP_ID };
+
 /// Display name of an app.
 pub(crate) static APP_NAME: Field<Arc<str>> = Field {
     name: "app_name",

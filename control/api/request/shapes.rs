@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ringway_certs::CertificateState;
 use ringway_config::fields::{client_auth, client_auth_patch, health_check, upstream_tls};
-use ringway_config::{Fault, Reader};
+use ringway_config::{Fault, Reader, policy, policy_patch};
 use ringway_control::InstanceState;
 use ringway_model::{
     AppId, AppSpec, CertificateMode, Change, ClientAuth, Domain, DomainKind, DomainSpec, DomainUpdate,
@@ -15,7 +15,7 @@ use ringway_model::{
 
 use super::fields::{
     AFTER, APP_ID, APP_NAME, CNAME_TARGET, DOMAIN, DRAIN, GENERATION, INSTANCE_ID, KIND, KIND_CUSTOM, LIMIT,
-    STATUS_LIMIT, TARGET, TENANT_ID, WAIT, WAIT_TIMEOUT, WEBHOOK_SECRET, WEBHOOK_URL, failures,
+    POOL, STATUS_LIMIT, TARGET, TENANT_ID, WAIT, WAIT_TIMEOUT, WEBHOOK_SECRET, WEBHOOK_URL, failures,
     on_all_unhealthy,
 };
 use super::tls_fields::{CERTIFICATE_MODE, CERTIFICATE_PEM, KEY_PEM, STATE, Secret};
@@ -34,7 +34,8 @@ pub(crate) fn register_app(reader: &mut Reader<'_>) -> Option<Change> {
     let upstream_tls = upstream_tls(reader);
     let on_all_unhealthy = on_all_unhealthy(reader);
     let failures = failures(reader);
-    let app = AppSpec { policy: Default::default(), id: id?, name, upstream_tls, failures, on_all_unhealthy };
+    let policy = policy_patch(reader);
+    let app = AppSpec { policy, id: id?, name, upstream_tls, failures, on_all_unhealthy };
     let instance = instance.map(|(id, target, health_check)| InstanceSpec {
         id,
         app: app.id.clone(),
@@ -143,8 +144,8 @@ pub(crate) fn register(reader: &mut Reader<'_>) -> Option<Registration> {
     let upstream_tls = upstream_tls(reader);
     let on_all_unhealthy = on_all_unhealthy(reader);
     let failures = failures(reader);
-    let app =
-        AppSpec { policy: Default::default(), id: app?, name, upstream_tls, failures, on_all_unhealthy };
+    let policy = policy_patch(reader);
+    let app = AppSpec { policy, id: app?, name, upstream_tls, failures, on_all_unhealthy };
     let instance = InstanceSpec { id: instance?, app: app.id.clone(), target: target?, health_check };
     Some(Registration {
         app,
@@ -164,7 +165,7 @@ impl Registration {
     pub(crate) fn change(self, domain: Option<&Domain>) -> Change {
         let known = domain.filter(|domain| domain.app == self.app.id);
         let spec = DomainSpec {
-            policy: None,
+            policy: known.and_then(|domain| domain.policy.clone()),
             certificate: self.certificate.or(known.map(|domain| domain.certificate)),
             client_auth: self.client_auth.or_else(|| known.and_then(|domain| domain.client_auth.clone())),
             name: self.domain,
@@ -209,8 +210,9 @@ pub(crate) fn add_domain(reader: &mut Reader<'_>) -> Option<Change> {
     let cname_target = cname_target(reader, name.as_ref());
     let certificate = reader.optional(&CERTIFICATE_MODE);
     let client_auth = client_auth(reader);
+    let policy = policy(reader);
     Some(Change::AddDomain(DomainSpec {
-        policy: None,
+        policy,
         certificate,
         client_auth,
         name: name?,
@@ -230,8 +232,9 @@ pub(crate) fn add_custom_domain(reader: &mut Reader<'_>) -> Option<Change> {
     let kind = reader.optional(&KIND_CUSTOM).unwrap_or(DomainKind::Custom);
     let certificate = reader.optional(&CERTIFICATE_MODE);
     let client_auth = client_auth(reader);
+    let policy = policy(reader);
     Some(Change::AddDomain(DomainSpec {
-        policy: None,
+        policy,
         certificate,
         client_auth,
         name: name?,
@@ -254,8 +257,9 @@ pub(crate) fn add_route(reader: &mut Reader<'_>) -> Option<Change> {
     let cname_target = cname_target(reader, name.as_ref());
     let certificate = reader.optional(&CERTIFICATE_MODE);
     let client_auth = client_auth(reader);
+    let policy = policy(reader);
     Some(Change::AddDomain(DomainSpec {
-        policy: None,
+        policy,
         certificate,
         client_auth,
         name: name?,
@@ -276,8 +280,9 @@ pub(crate) fn update_domain(reader: &mut Reader<'_>) -> Option<Change> {
     distinct(reader, name.as_ref(), cname_target.value());
     let certificate = reader.optional(&CERTIFICATE_MODE);
     let client_auth = client_auth_patch(reader);
+    let policy = policy_patch(reader);
     Some(Change::UpdateDomain(DomainUpdate {
-        policy: Default::default(),
+        policy,
         certificate,
         client_auth,
         name: name?,
@@ -307,6 +312,17 @@ pub(crate) fn upload(reader: &mut Reader<'_>) -> Option<Upload> {
     let certificate = reader.required(&CERTIFICATE_PEM);
     let key = reader.required(&KEY_PEM);
     Some(Upload { name: name?, certificate: certificate?, key: key? })
+}
+
+/// `GET /api/v2/pools/{pool}/health`
+pub(crate) fn pool_key(reader: &mut Reader<'_>) -> Option<AppId> {
+    reader.key(&POOL)
+}
+
+/// `GET /admin/tenants`
+pub(crate) fn tenant_page(reader: &mut Reader<'_>) -> Option<Page> {
+    let tenant = reader.filter(&TENANT_ID);
+    page(reader).map(|page| Page { tenant, ..page })
 }
 
 /// `DELETE /api/apps`, `POST /api/apps/get`, `POST /api/status/app`

@@ -7,7 +7,7 @@ use crate::access::Access;
 use crate::limits;
 use ringway_certs::UploadError;
 use ringway_control::{InstanceState, InstanceStatus, Refusal, StorageFailure};
-use ringway_model::{CoreId, Rejection, Timestamp};
+use ringway_model::{CoreId, Hostname, Kind as ResourceKind, Owner, PolicyId, Rejection, RouteId, Timestamp};
 use ringway_net::DriverChoice;
 use ringway_wire::message::Method;
 
@@ -57,6 +57,7 @@ fn request(route: &Route) -> (String, String) {
         Operation::ShowApp | Operation::AppStatus | Operation::ListInstancesOfApp => {
             ("app1", r#"{"app_id":"app1"}"#)
         }
+        Operation::PoolHealth => ("app1", ""),
         Operation::AddInstance => {
             ("", r#"{"app_id":"app1","instance_id":"i3","target":"http://10.0.0.6:3001"}"#)
         }
@@ -91,6 +92,8 @@ fn request(route: &Route) -> (String, String) {
         | Operation::ListCertificates
         | Operation::ListWebhooks
         | Operation::Status
+        | Operation::ListBreakers
+        | Operation::ListTenants
         | Operation::Liveness
         | Operation::Readiness
         | Operation::Startup
@@ -247,6 +250,25 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
             let reply = survey.send(method, &path, &[], &body, |state| state.refuse = Some(refusal));
             assert_eq!(reply.field("retry-after"), retry_after);
             expect(reply, kind);
+        }
+        let (host, id) = (Hostname::parse("one.example").unwrap(), "x");
+        for (kind, rejection) in [
+            (
+                Kind::NotOwned,
+                Rejection::NotOwned { kind: ResourceKind::App, key: id.into(), owner: Owner::File },
+            ),
+            (
+                Kind::Claimed,
+                Rejection::HostClaimed { host, route: RouteId::parse(id).unwrap(), owner: Owner::File },
+            ),
+            (Kind::UnknownPolicy, Rejection::UnknownPolicy(PolicyId::parse(id).unwrap())),
+        ] {
+            if operation.spec().problems.contains(&kind) {
+                let refuse = Refusal::Rejected(rejection);
+                let reply = survey.send(method, &path, &[], &body, |state| state.refuse = Some(refuse));
+                assert!(kind == Kind::UnknownPolicy || reply.json()["detail"].to_string().contains("file"));
+                expect(reply, kind);
+            }
         }
         if operation.spec().problems.contains(&Kind::LimitReached) {
             let full = Refusal::Rejected(Rejection::Full { what: "domains", max: 1 });
@@ -458,6 +480,10 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
         (Delete, "/api/register/i2", r#"{"instance_id":"i1"}"#, Conflicting),
         (Post, "/api/status/app", r#"{"app_id":"nope"}"#, UnknownApp),
         (Get, "/api/status/app?app_id=app1&app_id=app2", "", Conflicting),
+        (Get, "/api/v2/pools/nope/health", "", UnknownApp),
+        (Get, "/api/v2/pools/app1/health?pool=app2", "", Conflicting),
+        (Get, "/api/v2/breakers?app_id=app1&app_id=app2", "", Conflicting),
+        (Get, "/admin/tenants?tenant_id=a&tenant_id=b", "", Conflicting),
     ] {
         survey.check(method, path, body, kind);
     }
@@ -514,6 +540,7 @@ fn the_openapi_document_lists_the_paths_of_the_api() {
         paths,
         [
             "/admin/health",
+            "/admin/tenants",
             "/api/apps",
             "/api/apps/delete",
             "/api/apps/delete/{app_id}",
@@ -553,6 +580,8 @@ fn the_openapi_document_lists_the_paths_of_the_api() {
             "/api/tenants/domains/verify/{domain}",
             "/api/tenants/domains/{domain}",
             "/api/tenants/domains/{domain}/certificate",
+            "/api/v2/breakers",
+            "/api/v2/pools/{pool}/health",
             "/api/webhooks",
             "/api/webhooks/delete",
             "/api/webhooks/get",

@@ -69,6 +69,7 @@ fn the_examples_of_the_document_work_as_written() {
             "certificate_status": "none",
             "certificate_expiry": null,
             "verified": false,
+            "policy": null,
             "certificate": {
                 "mode": "acme",
                 "status": "none",
@@ -339,8 +340,14 @@ fn policies_of_an_app_are_kept_until_they_are_taken_back() {
 #[test]
 fn health_and_metrics_are_for_machines() {
     let api = Api::start();
-    assert_eq!(api.ask("GET", "/healthz", "").json(), json!({ "status": "ok" }));
-    let ready = json!({ "status": "ok", "checks": { "process": "ok", "workers": "ok", "store": "ok" } });
+    assert_eq!(api.ask("GET", "/healthz", "").json()["status"], "ok");
+    let ready = json!({
+        "status": "ready",
+        "checks": {
+            "process": "ok", "configuration": "ok", "workers": "ok", "store": "ok",
+            "backends": [], "backends_total": 0,
+        },
+    });
     assert_eq!(api.ask("GET", "/health/readiness", "").json(), ready);
     api.state().is_ready = false;
     let reply = api.ask("GET", "/ready", "");

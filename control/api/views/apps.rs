@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use super::domains::DomainView;
 use super::instances::InstanceView;
+use super::policies::PolicyView;
 use crate::lists::PageTail;
 
 /// A registered app.
@@ -13,6 +14,9 @@ use crate::lists::PageTail;
 pub(crate) struct AppView {
     pub(crate) app_id: String,
     pub(crate) app_name: String,
+    /// Source of its configuration; `api` is this API.
+    #[schema(examples("api", "file", "admin"))]
+    pub(crate) owner: String,
     /// Number of instances.
     pub(crate) instance_count: usize,
     /// Number of domains.
@@ -23,6 +27,8 @@ pub(crate) struct AppView {
     #[schema(examples("reject", "panic_open", "trickle"))]
     pub(crate) on_all_unhealthy: &'static str,
     pub(crate) failures: FailuresView,
+    /// Timeouts and limits of its requests; null for the defaults.
+    pub(crate) policy: Option<PolicyView>,
     #[schema(format = "date-time")]
     pub(crate) created_at: String,
     #[schema(format = "date-time")]
@@ -34,6 +40,7 @@ impl AppView {
         Self {
             app_id: app.id.to_string(),
             app_name: app.name.to_string(),
+            owner: app.owner.to_string(),
             instance_count: desired.instance_count_of(app.id.as_str()),
             domain_count: desired.domain_count_of(app.id.as_str()),
             upstream_tls: app.upstream_tls.as_ref().map(UpstreamTlsView::new),
@@ -42,6 +49,7 @@ impl AppView {
                 statuses: app.failures.statuses.parts().collect(),
                 timeouts: app.failures.timeouts.as_str(),
             },
+            policy: app.policy.as_ref().map(PolicyView::new),
             created_at: app.created_at.to_rfc3339_millis(),
             updated_at: app.updated_at.to_rfc3339_millis(),
         }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::certificates::{CertificateView, ClientAuthView, is_verified};
+use super::policies::PolicyView;
 use crate::lists::PageTail;
 use crate::plane::Plane;
 
@@ -29,6 +30,8 @@ pub(crate) struct DomainView {
     pub(crate) certificate: CertificateView,
     /// Client certificates; null when none are required.
     pub(crate) client_auth: Option<ClientAuthView>,
+    /// Timeouts and limits of its requests; null for those of the app.
+    pub(crate) policy: Option<PolicyView>,
     #[schema(format = "date-time")]
     pub(crate) created_at: String,
     #[schema(format = "date-time")]
@@ -51,6 +54,7 @@ impl DomainView {
             verified: is_verified(state.as_ref()),
             certificate,
             client_auth: domain.client_auth.as_ref().map(ClientAuthView::new),
+            policy: domain.policy.as_ref().map(PolicyView::new),
             created_at: domain.created_at.to_rfc3339_millis(),
             updated_at: domain.updated_at.to_rfc3339_millis(),
         }

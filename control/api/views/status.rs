@@ -1,14 +1,20 @@
 //! Status and health of the process, as the API shows them.
 
+use std::sync::Arc;
+
 use ringway_control::{AppStatus, CoreState, CoreStatus, State, Status};
-use ringway_model::{Desired, InstanceId, Kind};
+use ringway_model::{Desired, Instance, InstanceId, Kind, Owner};
+use ringway_net::clock;
 use ringway_telemetry::{DURATION_LIMITS_US, quantile};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::apps::AppHealth;
 use super::certificates::CertificatesView;
+use super::pools::BackendView;
 use crate::audit::{AuditLog, AuditReading};
+use crate::limits::READINESS_BACKENDS_MAX;
+use crate::plane::Plane;
 
 /// Status of the process.
 #[derive(Debug, Serialize, ToSchema)]
@@ -246,47 +252,91 @@ pub(crate) struct LivenessView {
     /// Always `ok`.
     #[schema(examples("ok"))]
     pub(crate) status: &'static str,
+    /// Time of the response.
+    #[schema(format = "date-time")]
+    pub(crate) timestamp: String,
+}
+
+impl LivenessView {
+    pub(crate) fn now() -> Self {
+        Self { status: "ok", timestamp: clock::timestamp().to_rfc3339_millis() }
+    }
 }
 
 /// Readiness for traffic.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ReadinessView {
-    /// `ok` or `unavailable`.
-    #[schema(examples("ok", "unavailable"))]
+    /// `ready` or `not_ready`.
+    #[schema(examples("ready", "not_ready"))]
     pub(crate) status: &'static str,
     /// Single checks.
     pub(crate) checks: Checks,
 }
 
-/// Checks of readiness. Each is `ok` or the problem.
+/// Checks of readiness. Only `process` decides: a process that serves with a problem is better than none.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Checks {
-    /// Started and not shutting down.
+    /// `ok`, or the phase before or after: `starting`, `draining`.
+    #[schema(examples("ok", "starting", "draining"))]
     pub(crate) process: &'static str,
-    /// State of the cores. A lagging or dead core is reported and does not change the readiness.
+    /// `ok` once the configuration is loaded.
+    #[schema(examples("ok", "loading"))]
+    pub(crate) configuration: &'static str,
+    /// State of the cores.
+    #[schema(examples("ok", "degraded", "none"))]
     pub(crate) workers: &'static str,
-    /// State of the store. A degraded store does not change the readiness.
+    /// State of the store.
+    #[schema(examples("ok", "degraded"))]
     pub(crate) store: &'static str,
+    /// Endpoints of operators' pools, by pool; at most 100.
+    pub(crate) backends: Vec<BackendView>,
+    /// Number of these endpoints.
+    pub(crate) backends_total: usize,
 }
 
 impl ReadinessView {
-    pub(crate) fn new(is_ready: bool, status: &Status) -> Self {
+    pub(crate) fn of<P: Plane>(plane: &P) -> Self {
+        let (is_ready, status, desired) = (plane.is_ready(), plane.status(), plane.desired());
         let has_fallen_behind = status.cores.iter().any(|core| core.state != CoreState::Following);
+        let (backends, backends_total) = backends(plane, &desired);
         Self {
-            status: if is_ready { "ok" } else { "unavailable" },
+            status: if is_ready { "ready" } else { "not_ready" },
             checks: Checks {
                 process: match (is_ready, status.state) {
                     (true, _) => "ok",
                     (false, State::Draining) => "draining",
                     (false, _) => "starting",
                 },
+                configuration: if status.state == State::Starting { "loading" } else { "ok" },
                 workers: match (status.cores.is_empty(), has_fallen_behind) {
                     (true, _) => "none",
                     (false, true) => "degraded",
                     (false, false) => "ok",
                 },
                 store: if status.store.degraded.is_empty() { "ok" } else { "degraded" },
+                backends,
+                backends_total,
             },
         }
     }
+
+    /// Whether the process serves.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.status == "ready"
+    }
+}
+
+/// Endpoints of operators' pools: the first by pool and URL, and their number.
+fn backends<P: Plane>(plane: &P, desired: &Desired) -> (Vec<BackendView>, usize) {
+    let of_operators = [Owner::File, Owner::Admin];
+    let owned = of_operators.iter().flat_map(|owner| desired.owned(owner));
+    let endpoints = owned.filter(|(kind, _)| *kind == Kind::Instance);
+    let mut instances: Vec<&Arc<Instance>> = endpoints.filter_map(|(_, id)| desired.instance(id)).collect();
+    let total = instances.len();
+    instances.sort_unstable_by(|a, b| (&a.app, &a.id).cmp(&(&b.app, &b.id)));
+    instances.truncate(READINESS_BACKENDS_MAX);
+    let view = |instance: &Arc<Instance>| {
+        BackendView::new(instance, &plane.instance_status(&instance.id).unwrap_or_default())
+    };
+    (instances.into_iter().map(view).collect(), total)
 }

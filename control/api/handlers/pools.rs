@@ -1,0 +1,109 @@
+//! Pools, circuit breakers and tenants.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::rc::Rc;
+
+use ringway_model::{AppId, TenantId, limits};
+
+use super::lookup::app_of;
+use crate::lists::{Pieces, Selection, Steps, select};
+use crate::plane::Plane;
+use crate::request::shapes::Page;
+use crate::response::{ApiResult, Body, Response};
+use crate::views::{
+    AppHealth, BreakerView, EndpointView, PoolHealthView, TenantRoutes, TenantView, takes_traffic, tenant_of,
+};
+
+pub(crate) async fn show_pool_health<P: Plane>(plane: &P, id: AppId) -> ApiResult {
+    let desired = plane.desired();
+    let app = app_of(&desired, &id)?;
+    let selection = select(desired.instances_of(id.as_str()), |_| true, None, None).await;
+    let (mut healthy, mut total, mut endpoints) = (0, 0, Vec::new());
+    for instance in &selection.items {
+        let status = plane.instance_status(&instance.id).unwrap_or_default();
+        healthy += usize::from(takes_traffic(&status));
+        total += usize::from(status.state != ringway_control::InstanceState::Draining);
+        endpoints.push(EndpointView::new(instance, status));
+    }
+    let revision = desired.revision();
+    let view = PoolHealthView {
+        pool: id.to_string(),
+        owner: app.owner.to_string(),
+        status: AppHealth::of(healthy, total),
+        balancer: app.balancer.as_str(),
+        healthy_endpoints: healthy,
+        total_endpoints: total,
+        endpoints,
+        outage: plane.outage(&id),
+        revision: revision.0,
+    };
+    Ok(Response::json(200, &view).at(revision))
+}
+
+pub(crate) async fn list_breakers<P: Plane>(plane: &Rc<P>, page: Page) -> ApiResult {
+    let desired = plane.desired();
+    let (after, limit) = (page.after.as_deref(), page.limit);
+    let selection = match &page.app {
+        Some(app) => select(desired.instances_of(app.as_str()), |_| true, after, limit).await,
+        None => select(desired.instances(), |_| true, after, limit).await,
+    };
+    let revision = desired.revision();
+    let plane = Rc::clone(plane);
+    let pieces =
+        Pieces::page("breakers", selection, revision.0, move |instance| BreakerView::of(&*plane, instance));
+    Ok(Response { status: 200, fields: Vec::new(), body: Body::Pieces(pieces) }.at(revision))
+}
+
+/// Lists the tenants of domains and of routes. Two walks over both: one for the names of the page, one for
+/// its routes.
+pub(crate) async fn list_tenants<P: Plane>(plane: &Rc<P>, page: Page) -> ApiResult {
+    let desired = plane.desired();
+    let limit = page.limit.unwrap_or(limits::PAGE_ITEMS_MAX);
+    let is_wanted = |tenant: &TenantId| page.tenant.as_ref().is_none_or(|wanted| wanted == tenant);
+    let mut steps = Steps::default();
+    let (mut all, mut names) = (HashSet::new(), BTreeSet::new());
+    let mut is_cut = false;
+    let of_domains = desired.domains().map(|domain| domain.tenant.as_ref());
+    let of_routes = desired.routes().map(|route| tenant_of(&desired, route));
+    for tenant in of_domains.chain(of_routes) {
+        steps.step().await;
+        let Some(tenant) = tenant.filter(|tenant| is_wanted(tenant)) else { continue };
+        if !all.insert(tenant) || page.after.as_deref().is_some_and(|after| tenant.as_str() <= after) {
+            continue;
+        }
+        names.insert(tenant);
+        if names.len() > limit {
+            names.pop_last();
+            is_cut = true;
+        }
+    }
+    let of_tenant =
+        |tenant: &TenantId| TenantRoutes { tenant: tenant.clone(), domains: Vec::new(), routes: Vec::new() };
+    let mut tenants: BTreeMap<&TenantId, TenantRoutes> =
+        names.into_iter().map(|tenant| (tenant, of_tenant(tenant))).collect();
+    for domain in desired.domains() {
+        steps.step().await;
+        if let Some(tenant) = domain.tenant.as_ref().and_then(|tenant| tenants.get_mut(tenant)) {
+            tenant.domains.push(domain.clone());
+        }
+    }
+    for route in desired.routes() {
+        steps.step().await;
+        if let Some(tenant) = tenant_of(&desired, route).and_then(|tenant| tenants.get_mut(tenant)) {
+            tenant.routes.push(route.clone());
+        }
+    }
+    let total = all.len();
+    let mut items: Vec<TenantRoutes> = tenants.into_values().collect();
+    for item in &mut items {
+        item.domains.sort_by(|a, b| a.name.cmp(&b.name));
+        item.routes.sort_by(|a, b| a.spec.id.cmp(&b.spec.id));
+    }
+    let next = items.last().filter(|_| is_cut).map(|last| last.tenant.to_string());
+    let revision = desired.revision();
+    let selection = Selection { items, total, next };
+    let (plane, shown) = (Rc::clone(plane), desired.clone());
+    let view = move |tenant: &TenantRoutes| TenantView::of(&*plane, &shown, tenant);
+    let pieces = Pieces::page("tenants", selection, revision.0, view);
+    Ok(Response { status: 200, fields: Vec::new(), body: Body::Pieces(pieces) }.at(revision))
+}

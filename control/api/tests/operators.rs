@@ -1,0 +1,181 @@
+//! Pools, circuit breakers, tenants and readiness of operators' resources; policies of registrations.
+
+use std::sync::Arc;
+
+use ringway_control::{BreakerState, BreakerStatus, InstanceState, InstanceStatus};
+use ringway_model::{
+    AppId, Balancer, Change, EndpointSpec, FailurePolicy, Health, HealthCheck, HostPattern, InstanceId,
+    OnAllUnhealthy, OperatorSet, Owner, PolicyId, PolicySettings, PolicySpec, PoolRef, PoolSpec, Replacement,
+    RouteId, RouteSpec, Target, TenantId,
+};
+use serde_json::{Value as Json, json};
+
+use super::Api;
+use super::fake::State;
+
+/// Pool `web` of the files with two endpoints, and a route of the tenant `acme` to it.
+fn operator(state: &mut State) {
+    let id = AppId::parse("web").unwrap();
+    let endpoint = |(address, weight): (&str, u16)| {
+        let target = Target::parse(&format!("http://{address}")).unwrap();
+        let id = InstanceId::of_endpoint(&id, &target);
+        EndpointSpec { id, target, weight, health_check: HealthCheck::default() }
+    };
+    let pool = PoolSpec {
+        endpoints: [("10.0.1.1:80", 100), ("10.0.1.2:80", 50)].map(endpoint).to_vec(),
+        balancer: Balancer::WeightedRoundRobin,
+        upstream_tls: None,
+        failures: FailurePolicy::default(),
+        on_all_unhealthy: OnAllUnhealthy::default(),
+        policy: None,
+        id: id.clone(),
+    };
+    let host = HostPattern::parse("*.apps.example").unwrap();
+    let to = PoolRef::Pool(AppId::parse("web").unwrap());
+    let mut route = RouteSpec::new(RouteId::parse("apps").unwrap(), host, to);
+    route.tenant = TenantId::parse("acme").ok();
+    let policy = PolicySpec { id: PolicyId::parse("strict").unwrap(), settings: PolicySettings::default() };
+    let set = OperatorSet { policies: vec![policy], pools: vec![pool], routes: vec![route.into()] };
+    let replacement = Replacement { owner: Owner::File, set: Arc::new(set), expect: None, version: None };
+    state.make(&Change::ReplaceOwned(Arc::new(replacement)));
+}
+
+/// Marks an endpoint with an open circuit breaker.
+fn eject(state: &mut State, id: &str) {
+    let status = InstanceStatus {
+        state: InstanceState::Ejected,
+        health: Health::Unhealthy,
+        breaker: BreakerStatus { state: BreakerState::Open, until: None },
+        ..InstanceStatus::default()
+    };
+    state.statuses.insert(InstanceId::parse(id).unwrap(), status);
+}
+
+fn get(api: &Api, path: &str) -> Json {
+    let reply = api.ask("GET", path, "");
+    assert_eq!(reply.status, 200, "{path}: {reply:?}");
+    reply.json()
+}
+
+#[test]
+fn a_pool_shows_the_health_of_its_endpoints() {
+    let api = Api::start();
+    operator(&mut api.state());
+    eject(&mut api.state(), "web@10.0.1.2:80");
+    let pool = get(&api, "/api/v2/pools/web/health");
+    assert_eq!((&pool["owner"], &pool["status"]), (&json!("file"), &json!("degraded")));
+    assert_eq!((&pool["healthy_endpoints"], &pool["total_endpoints"]), (&json!(1), &json!(2)));
+    assert_eq!(pool["balancer"], "weighted_round_robin");
+    let endpoint = &pool["endpoints"][1];
+    assert_eq!((&endpoint["url"], &endpoint["weight"]), (&json!("http://10.0.1.2:80"), &json!(50)));
+    assert_eq!((&endpoint["state"], &endpoint["circuit_breaker"]), (&json!("ejected"), &json!("open")));
+    let breakers = get(&api, "/api/v2/breakers?limit=1");
+    assert_eq!((&breakers["total"], &breakers["next"]), (&json!(2), &json!("web@10.0.1.1:80")));
+    let breakers = get(&api, "/api/v2/breakers?after=web@10.0.1.1:80");
+    assert_eq!(
+        breakers["breakers"][0],
+        json!({ "endpoint": "web@10.0.1.2:80", "pool": "web", "state": "open", "until": null })
+    );
+}
+
+#[test]
+fn tenants_are_those_of_domains_and_of_routes() {
+    let api = Api::start();
+    operator(&mut api.state());
+    eject(&mut api.state(), "web@10.0.1.1:80");
+    eject(&mut api.state(), "web@10.0.1.2:80");
+    for (domain, tenant) in [("a.example", "acme"), ("b.example", "acme"), ("c.example", "zeta")] {
+        let body = json!({ "domain": domain, "app_id": "shop", "instance_id": "shop-1", "target": "http://10.0.2.1:80", "tenant_id": tenant });
+        assert_eq!(api.ask("POST", "/api/register", &body.to_string()).status / 100, 2);
+    }
+    let page = get(&api, "/admin/tenants");
+    assert_eq!((&page["total"], &page["next"]), (&json!(2), &Json::Null));
+    let acme = &page["tenants"][0];
+    assert_eq!((&acme["tenant_id"], &acme["status"]), (&json!("acme"), &json!("degraded")));
+    assert_eq!(
+        acme["routes"],
+        json!([
+            { "route_id": null, "host": "a.example", "path": null, "owner": "api", "pool": "shop" },
+            { "route_id": null, "host": "b.example", "path": null, "owner": "api", "pool": "shop" },
+            { "route_id": "apps", "host": "*.apps.example", "path": null, "owner": "file", "pool": "web" },
+        ])
+    );
+    let statuses: Vec<_> =
+        acme["backends"].as_array().unwrap().iter().map(|one| one["status"].clone()).collect();
+    assert_eq!(statuses, [json!("unknown"), json!("unhealthy"), json!("unhealthy")]);
+    assert_eq!((&acme["routes_total"], &acme["backends_total"]), (&json!(3), &json!(3)));
+    let first = get(&api, "/admin/tenants?limit=1");
+    assert_eq!((&first["next"], &first["total"]), (&json!("acme"), &json!(2)));
+    let second = get(&api, "/admin/tenants?limit=1&after=acme");
+    assert_eq!((&second["tenants"][0]["tenant_id"], &second["next"]), (&json!("zeta"), &Json::Null));
+    assert_eq!(get(&api, "/admin/tenants?tenant_id=zeta")["total"], 1);
+}
+
+#[test]
+fn readiness_names_its_checks_and_operators_backends() {
+    let api = Api::start();
+    operator(&mut api.state());
+    eject(&mut api.state(), "web@10.0.1.2:80");
+    let ready = get(&api, "/health/readiness");
+    assert_eq!((&ready["status"], &ready["checks"]["configuration"]), (&json!("ready"), &json!("ok")));
+    assert_eq!(
+        ready["checks"]["backends"],
+        json!([
+            { "url": "http://10.0.1.1:80", "status": "unknown", "pool": "web" },
+            { "url": "http://10.0.1.2:80", "status": "unhealthy", "pool": "web" },
+        ])
+    );
+    api.state().is_ready = false;
+    let reply = api.ask("GET", "/ready", "");
+    assert_eq!((reply.status, &reply.json()["status"]), (503, &json!("not_ready")));
+    let alive = get(&api, "/healthz");
+    assert!(alive["status"] == "ok" && alive["timestamp"].as_str().unwrap().ends_with('Z'), "{alive}");
+}
+
+#[test]
+fn apps_and_domains_take_policies_by_name_and_in_place() {
+    let api = Api::start();
+    operator(&mut api.state());
+    let post = |path: &str, body: Json| api.ask("POST", path, &body.to_string());
+    let inline = json!({ "timeout": "3s", "body_size_limit": 1000, "websocket": false });
+    let made = post("/api/apps/register", json!({ "app_id": "shop", "policy": inline }));
+    assert_eq!((made.status, &made.json()["policy"]), (201, &inline));
+    // Absent keeps it, null removes it.
+    assert_eq!(post("/api/apps/register", json!({ "app_id": "shop" })).json()["policy"], inline);
+    assert_eq!(
+        post("/api/apps/register", json!({ "app_id": "shop", "policy": null })).json()["policy"],
+        Json::Null
+    );
+    let domain = |policy: Json| json!({ "domain": "shop.example", "app_id": "shop", "policy": policy });
+    assert_eq!(post("/api/tenants/domains", domain(json!("strict"))).json()["policy"], "strict");
+    let reply = post("/api/apps/register", json!({ "app_id": "shop", "policy": "lax" }));
+    assert_eq!(reply.code(), "unknown_policy");
+    let reply = post(
+        "/api/apps/register",
+        json!({ "app_id": "shop", "policy": { "timeout": "soon", "retries": 3 } }),
+    );
+    assert_eq!(reply.code(), "invalid_request");
+}
+
+#[test]
+fn registrations_do_not_change_what_operators_own() {
+    let api = Api::start();
+    operator(&mut api.state());
+    let post = |path: &str, body: Json| api.ask("POST", path, &body.to_string());
+    let refused = |reply: super::Reply, code: &str| {
+        assert_eq!((reply.status, reply.code().as_str()), (409, code), "{reply:?}");
+        assert!(reply.json()["detail"].as_str().unwrap().contains("file"), "it names the owner: {reply:?}");
+    };
+    refused(post("/api/apps/register", json!({ "app_id": "web" })), "not_owned");
+    refused(
+        post(
+            "/api/apps/instances",
+            json!({ "app_id": "web", "instance_id": "x", "target": "http://10.0.0.1:80" }),
+        ),
+        "not_owned",
+    );
+    refused(api.ask("DELETE", "/api/apps/web", ""), "not_owned");
+    refused(api.ask("DELETE", "/api/apps/instances/web@10.0.1.1:80", ""), "not_owned");
+    let body = json!({ "app_id": "web", "url": "https://example.com/hook" });
+    refused(post("/api/webhooks", body), "not_owned");
+}
