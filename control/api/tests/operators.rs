@@ -35,7 +35,12 @@ fn operator(state: &mut State) {
     let mut route = RouteSpec::new(RouteId::parse("apps").unwrap(), host, to);
     route.tenant = TenantId::parse("acme").ok();
     let policy = PolicySpec { id: PolicyId::parse("strict").unwrap(), settings: PolicySettings::default() };
-    let set = OperatorSet { policies: vec![policy], pools: vec![pool], routes: vec![route.into()] };
+    let set = OperatorSet {
+        policies: vec![policy],
+        pools: vec![pool],
+        routes: vec![route.into()],
+        ..OperatorSet::default()
+    };
     let replacement = Replacement { owner: Owner::File, set: Arc::new(set), expect: None, version: None };
     state.make(&Change::ReplaceOwned(Arc::new(replacement)));
 }
