@@ -636,6 +636,8 @@ impl Compiled {
 }
 
 #[cfg(test)]
+mod operator_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod trial_tests;
