@@ -1,14 +1,21 @@
 //! Cost of finding a route, choosing an endpoint, and applying a change, among few and a million domains.
 
+use std::sync::Arc;
+
 use ringway_model::{
-    AppId, AppSpec, Change, CoreId, Desired, DomainKind, DomainSpec, HealthCheck, Hostname, InstanceId,
-    InstanceSpec, Target, Tick, Timestamp,
+    AppId, AppSpec, Balancer, Change, CoreId, Desired, DomainKind, DomainSpec, EndpointSpec, FailurePolicy,
+    HealthCheck, Hostname, InstanceId, InstanceSpec, OnAllUnhealthy, OperatorSet, Owner, PathMatch, PoolSpec,
+    Replacement, RouteMatch, Target, Tick, Timestamp,
 };
 use ringway_traffic::balance::{Cursors, TriedSet, sticky};
 use ringway_traffic::breaker::Candidate;
 use ringway_traffic::compile::{Compiler, CompilerSettings};
-
+use ringway_traffic::pattern::Patterns;
+use ringway_traffic::rule_table::{RuleEntry, RuleTable};
+use ringway_traffic::snapshot::{MetricSlot, PoolId};
+use ringway_traffic::virtual_host::{Action, Rule, RuleId};
 use ringway_wire::h1::{Limits, RequestHead};
+use ringway_wire::path::Slashes;
 
 use crate::harness::Harness;
 
@@ -16,6 +23,11 @@ use crate::harness::Harness;
 const INSTANCES: usize = 100;
 
 pub(crate) fn run(bench: &mut Harness) {
+    paths(bench);
+    for prefixes in [1, 8, 100, 5_000] {
+        table_of(bench, prefixes);
+    }
+    weights(bench);
     for domains in [1, 5_000, 1_000_000] {
         if bench.has_time_for(domains)
             && ["route", "change", "balance", "breaker"].iter().any(|word| bench.wants(word))
@@ -23,6 +35,99 @@ pub(crate) fn run(bench: &mut Harness) {
             among(bench, domains);
         }
     }
+}
+
+/// Normalisation of the paths of hosts with rules by path.
+fn paths(bench: &mut Harness) {
+    for (what, target) in
+        [("plain", "/services/42/orders/1234567?page=2"), ("dotted", "/services/./42//orders/%31")]
+    {
+        let text = format!("GET {target} HTTP/1.1\r\nHost: bench.test\r\n\r\n").into_bytes();
+        let mut head = RequestHead::default();
+        head.parse(&text, &Limits::default()).expect("a request head");
+        bench.line(&format!("path: normalise a {what} one"), || {
+            head.clone().normalize_path(&text, Slashes::Merge).is_ok()
+        });
+    }
+}
+
+/// Search among the rules of one host.
+fn table_of(bench: &mut Harness, prefixes: usize) {
+    if !bench.wants("table") {
+        return;
+    }
+    let rule = |number: usize| Rule {
+        id: RuleId(number as u64),
+        owner: Owner::Api,
+        name: format!("route-{number}").into(),
+        app: None,
+        tenant: None,
+        requires_client_cert: false,
+        action: Action::Proxy { pool: PoolId(1), rewrite: None },
+        policy: Arc::default(),
+        stages: None,
+        metric: MetricSlot::SHARED,
+    };
+    let entries = (0..prefixes).map(|number| RuleEntry {
+        matcher: RouteMatch {
+            path: PathMatch::Prefix(format!("/services/{number}").into()),
+            ..RouteMatch::default()
+        },
+        priority: 0,
+        order: number as u32,
+        rule: Arc::new(rule(number)),
+    });
+    let (table, _) = RuleTable::new(entries.collect(), Slashes::Merge, &Patterns::default());
+    let heads: Vec<(RequestHead, Vec<u8>)> = (0..prefixes.min(512))
+        .map(|number| {
+            let number = number * (prefixes / prefixes.min(512));
+            let text =
+                format!("GET /services/{number}/orders/1234567?page=2 HTTP/1.1\r\nHost: bench.test\r\n\r\n");
+            let mut head = RequestHead::default();
+            head.parse(text.as_bytes(), &Limits::default()).expect("a request head");
+            (head, text.into_bytes())
+        })
+        .collect();
+    let mut at = 0;
+    bench.line(&format!("table: find one of {prefixes} prefixes"), || {
+        at = (at + 1) % heads.len();
+        let (head, text) = &heads[at];
+        table.find(head, text).is_some()
+    });
+}
+
+/// Choice among endpoints of unlike weights.
+fn weights(bench: &mut Harness) {
+    if !bench.wants("balance") {
+        return;
+    }
+    let id = app_id(0);
+    let endpoint = |number: usize| {
+        let target = Target::parse(&format!("http://10.0.0.{}:3000", number + 1)).expect("a target");
+        let (id, weight) = (InstanceId::of_endpoint(&id, &target), 1 + number as u16);
+        EndpointSpec { id, target, weight, health_check: HealthCheck::default() }
+    };
+    let pool = PoolSpec {
+        endpoints: (0..INSTANCES).map(endpoint).collect(),
+        id: id.clone(),
+        balancer: Balancer::WeightedRoundRobin,
+        upstream_tls: None,
+        failures: FailurePolicy::default(),
+        on_all_unhealthy: OnAllUnhealthy::default(),
+        policy: None,
+    };
+    let set = Arc::new(OperatorSet { pools: vec![pool], ..OperatorSet::default() });
+    let replacement = Replacement { owner: Owner::File, set, expect: None, version: None };
+    let change = Change::ReplaceOwned(Arc::new(replacement));
+    let desired = Desired::default().apply(&change, Timestamp(1)).expect("it is valid").desired;
+    let mut compiler = Compiler::new(CompilerSettings { cores: 4, ..CompilerSettings::default() });
+    publish_all(&mut compiler, &desired);
+    let snapshot = compiler.snapshot().clone();
+    let pool = snapshot.pool_of_app("app-0").expect("it is registered");
+    let mut cursors = Cursors::new(CoreId(1));
+    bench.line(&format!("balance: next of {INSTANCES} endpoints by weight"), || {
+        cursors.pick(pool, &TriedSet::default(), Candidate::Ready, Tick(1)).is_ok()
+    });
 }
 
 fn among(bench: &mut Harness, domains: usize) {

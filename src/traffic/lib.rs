@@ -9,6 +9,8 @@
 //! - [`compile`] turns the registered configuration into routing tables, at a cost that follows the change.
 //! - [`snapshot`] holds those tables: immutable, shared by all cores. [`virtual_host`] has the hosts and
 //!   their rules, [`rule_table`] those with conditions, [`policy`] the settings of rules and pools.
+//! - [`rewrite`] changes the target of a forwarded request, [`pattern`] compiles regular expressions, and
+//!   [`route_check`] finds routes that cannot be compiled.
 //! - [`breaker`] holds an endpoint's health and circuit breaker: the only shared state that data cores write,
 //!   in atomics.
 //! - [`in_flight`] counts the requests in flight at an endpoint, for drains.
@@ -30,6 +32,7 @@ pub mod policy;
 pub mod report;
 pub mod retry;
 pub mod rewrite;
+pub mod route_check;
 pub mod route_path;
 pub mod rule_table;
 pub mod samples;

@@ -64,6 +64,8 @@ pub struct RuleEntry {
 pub enum TableError {
     /// Its path.
     Path(RoutePathError),
+    /// The path that replaces that of a request.
+    Rewrite(RoutePathError),
     /// Its pattern.
     Pattern(PatternError),
     /// The pattern of its host.
@@ -76,6 +78,7 @@ impl std::fmt::Display for TableError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Path(error) => write!(f, "path {error}"),
+            Self::Rewrite(error) => write!(f, "rewrite {error}"),
             Self::Pattern(error) => write!(f, "path_regex {error}"),
             Self::Host(error) => write!(f, "host {error}"),
             Self::TooManyPatterns => {

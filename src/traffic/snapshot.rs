@@ -278,10 +278,10 @@ impl Snapshot {
         self.endpoints.contains_key(&id)
     }
 
-    /// Whether a host is ready for requests: it is known, and each non-empty pool of its rules has an
-    /// endpoint with an address. Two hash lookups.
+    /// Whether a host is ready for requests: it is known, other than to the default host, and each non-empty
+    /// pool of its rules has an endpoint with an address. Two hash lookups.
     pub fn is_settled(&self, host: &str) -> bool {
-        self.virtual_host(host).is_some_and(|host| {
+        self.virtual_host(host).filter(|host| host.host != HostPattern::Any).is_some_and(|host| {
             host.rules.iter().filter_map(|rule| self.pool_of(rule)).all(|pool| {
                 let endpoints = &pool.endpoints;
                 endpoints.is_empty() || endpoints.iter().any(|endpoint| !endpoint.addresses.is_empty())

@@ -7,7 +7,7 @@
 //! The path of a host with a table of rules is normalised before: what is matched is what is forwarded, shown
 //! to stages, and logged.
 
-use ringway_model::Owner;
+use ringway_model::{HostPattern, Owner};
 use ringway_traffic::snapshot::{Pool, Snapshot};
 use ringway_traffic::virtual_host::{Rule, Rules, Tenant, VirtualHost};
 use ringway_wire::h1::RequestHead;
@@ -19,6 +19,7 @@ use crate::core::{ConnBuffers, Core};
 use crate::exchange::failure::Failure;
 use crate::exchange::forwarded::{self, Reach};
 use crate::exchange::local_reply::LocalReply;
+use crate::exchange::on_demand_hosts::Absent;
 use crate::exchange::{Exchange, Interrupt, acme_challenge, https_redirect};
 use crate::runtime::Runtime;
 use crate::session::downstream_conn::DownstreamConn;
@@ -62,6 +63,9 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         }
         let is_challenge = challenge.is_some();
         let Some(host) = snapshot.virtual_host(request.host()) else { return Err(self.absent.into()) };
+        if self.absent == Absent::Unresolved && host.host == HostPattern::Any {
+            return Err(self.absent.into());
+        }
         if let Rules::Table(table) = &host.rules {
             request.normalize_path(client_in, table.slashes()).map_err(Failure::BadPath)?;
         }

@@ -5,6 +5,7 @@
 //! no route ──► HostWanted ──► snapshot with its route ─► served
 //!    │                   └──► HostAbsent ─► 404, or 503; cached for a moment
 //!    └ no result in time ─────────────────► 503
+//! default host: asked like a host without a route, and serves one that is absent
 //! route of a resolver ──► served, and HostWanted once in a while, to refresh it
 //! ```
 
@@ -14,7 +15,7 @@ use std::task::{Poll, Waker};
 use crate::limits;
 use ahash::AHashMap;
 use ringway_bridge::MailboxSender;
-use ringway_model::{CoreId, Hostname, Owner, Tick};
+use ringway_model::{CoreId, HostPattern, Hostname, Owner, Tick};
 use ringway_net::Waits;
 use ringway_traffic::report::{Absence, Report};
 use ringway_traffic::snapshot::Snapshot;
@@ -166,6 +167,8 @@ pub(crate) fn is_wanted<R: Runtime>(
     let snapshot = &tables.snapshot;
     match snapshot.virtual_host(request.host()) {
         None => true,
+        // The default host serves a name only if the resolver does not know it.
+        Some(host) if host.host == HostPattern::Any => true,
         Some(host) if host.owner == Owner::Resolver => {
             hosts.refresh(host, core.runtime.now(), &core.reports);
             !snapshot.is_settled(request.host())
