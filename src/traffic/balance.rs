@@ -13,7 +13,7 @@ use ringway_model::{CoreId, Health, OnAllUnhealthy, Tick, limits};
 
 use crate::breaker::{Admission, Candidate, PROBE_WAIT};
 use crate::snapshot::{Endpoint, EndpointId, Fallback, Pool, PoolId, Snapshot};
-use crate::weights::Shares;
+use crate::weights::{Sequence, Shares};
 
 /// Selected endpoint, and its admission for one request.
 #[derive(Clone, Copy, Debug)]
@@ -72,53 +72,58 @@ impl Cursors {
         now: Tick,
     ) -> Result<Picked<'p>, Unavailable> {
         let count = pool.endpoints.len();
-        if count == 0 || pool.shares == Shares::None {
+        if count == 0 {
             return Err(Unavailable::NoEndpoints);
         }
-        let core = self.core.0;
-        let position = self.positions.entry(pool.id).or_insert_with(|| match &pool.shares {
-            Shares::Equal | Shares::None => core.into(),
-            Shares::Weighted(sequence) => sequence.start_of(core),
-        });
+        match &pool.shares {
+            Shares::Equal => {}
+            Shares::Weighted(sequence) => return self.pick_weighted(pool, sequence, tried, candidate, now),
+            Shares::None => return Err(Unavailable::NoEndpoints),
+        }
+        let position = self.positions.entry(pool.id).or_insert(usize::from(self.core.0));
+        let start = *position % count;
+        let pick = |filter| {
+            (start..count).chain(0..start).find_map(|index| {
+                let endpoint = &pool.endpoints[index];
+                let admission = admit(endpoint, tried, candidate, filter, (pool, now))?;
+                *position = index + 1;
+                Some(Picked { endpoint, admission })
+            })
+        };
+        by_health(pick, pool, tried, now)
+    }
+
+    /// The same by the endpoints' weights.
+    fn pick_weighted<'p>(
+        &mut self,
+        pool: &'p Pool,
+        sequence: &Sequence,
+        tried: &TriedSet,
+        candidate: Candidate,
+        now: Tick,
+    ) -> Result<Picked<'p>, Unavailable> {
+        let position = self.positions.entry(pool.id).or_insert_with(|| sequence.start_of(self.core.0));
+        let start = *position % sequence.len();
+        let steps = (2 * pool.endpoints.len() + STEPS_SPARE).min(sequence.len());
         let admit = |index: usize, filter| {
             let endpoint = &pool.endpoints[index];
             let admission = admit(endpoint, tried, candidate, filter, (pool, now))?;
             Some(Picked { endpoint, admission })
         };
-        let mut pick = |filter| match &pool.shares {
-            Shares::Equal | Shares::None => {
-                let start = *position % count;
-                (start..count).chain(0..start).find_map(|index| {
-                    let picked = admit(index, filter)?;
-                    *position = index + 1;
-                    Some(picked)
-                })
-            }
-            Shares::Weighted(sequence) => {
-                let start = *position % sequence.len();
-                let steps = (2 * count + STEPS_SPARE).min(sequence.len());
-                let found = (start..start + steps).find_map(|at| {
-                    let picked = admit(sequence.at(at), filter)?;
-                    *position = at + 1;
-                    Some(picked)
-                });
-                found.or_else(|| {
-                    *position = start + 1;
-                    let is_candidate = |endpoint: &Endpoint| {
-                        !tried.contains(endpoint.id) && is_available(endpoint, filter, now)
-                    };
-                    admit(weighted_choice(pool, start, is_candidate)?, filter)
-                })
-            }
+        let pick = |filter| {
+            let found = (start..start + steps).find_map(|at| {
+                let picked = admit(sequence.at(at), filter)?;
+                *position = at + 1;
+                Some(picked)
+            });
+            found.or_else(|| {
+                *position = start + 1;
+                let is_candidate =
+                    |endpoint: &Endpoint| !tried.contains(endpoint.id) && is_available(endpoint, filter, now);
+                admit(weighted_choice(pool, start, is_candidate)?, filter)
+            })
         };
-        if let Some(picked) = pick(HealthFilter::Rotation) {
-            return Ok(picked);
-        }
-        if let Some(picked) = pick(HealthFilter::Joining) {
-            return Ok(picked);
-        }
-        let picked = if falls_back(pool, now) { pick(HealthFilter::Any) } else { None };
-        picked.ok_or_else(|| unavailable_reason(pool, tried, now))
+        by_health(pick, pool, tried, now)
     }
 
     /// Removes the cursors of pools that are not in `snapshot`. To be called for every new snapshot: it scans
@@ -138,6 +143,22 @@ impl Cursors {
     pub fn is_empty(&self) -> bool {
         self.positions.is_empty()
     }
+}
+
+/// Picks among the endpoints in rotation, else among those that join, else among all where the pool falls
+/// back.
+#[inline]
+fn by_health<'p>(
+    mut pick: impl FnMut(HealthFilter) -> Option<Picked<'p>>,
+    pool: &Pool,
+    tried: &TriedSet,
+    now: Tick,
+) -> Result<Picked<'p>, Unavailable> {
+    if let Some(picked) = pick(HealthFilter::Rotation).or_else(|| pick(HealthFilter::Joining)) {
+        return Ok(picked);
+    }
+    let picked = if falls_back(pool, now) { pick(HealthFilter::Any) } else { None };
+    picked.ok_or_else(|| unavailable_reason(pool, tried, now))
 }
 
 /// Steps along the sequence, beyond two for each endpoint, after which an endpoint is chosen by its weight
@@ -203,11 +224,7 @@ pub fn sticky<'p>(
         }
         None
     };
-    if let Some(picked) = pick(HealthFilter::Rotation).or_else(|| pick(HealthFilter::Joining)) {
-        return Ok(picked);
-    }
-    let picked = if falls_back(pool, now) { pick(HealthFilter::Any) } else { None };
-    picked.ok_or_else(|| unavailable_reason(pool, tried, now))
+    by_health(pick, pool, tried, now)
 }
 
 /// Score of an endpoint for a client: the highest one wins with a probability of the endpoint's weight

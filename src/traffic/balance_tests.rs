@@ -398,3 +398,103 @@ fn an_upload_goes_to_an_endpoint_that_needs_no_probe() {
     }
     assert!(cursors.pick(&pool, &none, Candidate::Ready, due).unwrap().admission.is_probe());
 }
+
+/// Pool of endpoints with these weights.
+fn weighted(weights: &[u16]) -> Pool {
+    let mut pool = pool(1, weights.len());
+    for (endpoint, weight) in pool.endpoints.iter_mut().zip(weights) {
+        endpoint.weight = *weight;
+    }
+    Pool { shares: Shares::new(weights), ..pool }
+}
+
+#[test]
+fn requests_follow_the_weights() {
+    let pool = weighted(&[5, 0, 1, 2]);
+    let mut cursors = Cursors::new(CoreId(0));
+    let counts = counts((0..80).map(|_| pick(&mut cursors, &pool, NOW).unwrap()));
+    let expected = [(EndpointId(1), 50), (EndpointId(3), 10), (EndpointId(4), 20)];
+    assert_eq!(counts, BTreeMap::from(expected));
+}
+
+#[test]
+fn an_endpoint_without_weight_gets_nothing_whatever_happens_to_the_others() {
+    let pool = weighted(&[1, 0]);
+    pool.endpoints[0].state.set_health(Health::Unhealthy);
+    let mut cursors = Cursors::new(CoreId(0));
+    assert!(pick(&mut cursors, &pool, NOW).is_err());
+    assert!(sticky(&pool, 7, &TriedSet::default(), NOW).is_err());
+    let none = weighted(&[0, 0]);
+    assert_eq!(pick(&mut cursors, &none, NOW), Err(Unavailable::NoEndpoints));
+    assert_eq!(
+        sticky(&none, 7, &TriedSet::default(), NOW).map(|picked| picked.endpoint.id),
+        Err(Unavailable::NoEndpoints)
+    );
+}
+
+#[test]
+fn the_share_of_a_heavy_endpoint_that_fails_is_spread_by_weight() {
+    // 9,999 of 10,000 entries are those of the one that fails.
+    let pool = weighted(&[60_000, 3, 1]);
+    pool.endpoints[0].state.set_health(Health::Unhealthy);
+    let mut cursors = Cursors::new(CoreId(0));
+    let counts = counts((0..4_000).map(|_| pick(&mut cursors, &pool, NOW).unwrap()));
+    assert_eq!(counts.len(), 2);
+    let heavier = counts[&EndpointId(2)];
+    assert!((2_800..3_200).contains(&heavier), "{heavier} of 4000");
+}
+
+#[test]
+fn sticky_clients_are_spread_by_weight_and_stay() {
+    let pool = weighted(&[3, 1, 0]);
+    let of = |client| sticky(&pool, client, &TriedSet::default(), NOW).unwrap().endpoint.id;
+    let counts = counts((0..4_000).map(of));
+    assert_eq!(counts.len(), 2);
+    assert!((2_850..3_150).contains(&counts[&EndpointId(1)]), "{counts:?}");
+    // More weight moves clients to that endpoint only.
+    let heavier = weighted(&[3, 2, 0]);
+    for client in 0..1_000 {
+        let (before, after) =
+            (of(client), sticky(&heavier, client, &TriedSet::default(), NOW).unwrap().endpoint.id);
+        assert!(before == after || after == EndpointId(2), "{client}");
+    }
+}
+
+proptest! {
+    /// The available endpoints get their weights' parts, whichever they are.
+    #[test]
+    fn available_endpoints_get_their_parts(
+        rows in prop::collection::vec((0..20_u16, any::<bool>()), 2..30), core in 0..64_u16
+    ) {
+        let weights: Vec<u16> = rows.iter().map(|(weight, _)| *weight).collect();
+        let mut pool = weighted(&weights);
+        for (endpoint, (_, is_there)) in pool.endpoints.iter_mut().zip(&rows) {
+            if !is_there {
+                endpoint.addresses = [].into();
+            }
+        }
+        let sum = |count_all: bool| {
+            let rows = rows.iter().filter(|(_, is_there)| count_all || *is_there);
+            rows.map(|(weight, _)| u32::from(*weight)).sum::<u32>()
+        };
+        let (there, sum) = (sum(false), sum(true));
+        if pool.shares == Shares::Equal {
+            return Ok(());
+        }
+        let mut cursors = Cursors::new(CoreId(core));
+        if there == 0 {
+            prop_assert!(pick(&mut cursors, &pool, NOW).is_err());
+            return Ok(());
+        }
+        // Steps along a sequence that is mostly of others end in a choice by chance: only without that.
+        if sum > 2 * rows.len() as u32 {
+            return Ok(());
+        }
+        let counts = counts((0..2 * there).map(|_| pick(&mut cursors, &pool, NOW).unwrap()));
+        for (endpoint, (weight, is_there)) in pool.endpoints.iter().zip(&rows) {
+            let count = counts.get(&endpoint.id).copied().unwrap_or(0);
+            let due = if *is_there { 2 * usize::from(*weight) } else { 0 };
+            prop_assert!(count.abs_diff(due) <= 2, "{} picks of {}", count, due);
+        }
+    }
+}

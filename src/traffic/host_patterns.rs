@@ -43,6 +43,7 @@ impl Default for HostPatterns {
 
 impl HostPatterns {
     /// Finds the host of a request that no exact name has.
+    #[cold]
     pub(crate) fn find(&self, host: &str) -> Option<&Arc<VirtualHost>> {
         let mut parent = host.split_once('.').map(|(_, parent)| parent);
         if let Some(found) = parent.and_then(|parent| self.one_label.get(parent)) {
