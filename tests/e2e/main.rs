@@ -45,6 +45,7 @@ mod protocol;
 mod readme;
 mod registration;
 mod resolver;
+mod routes;
 mod routing;
 mod smuggling;
 mod soak;
