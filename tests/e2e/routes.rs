@@ -74,7 +74,7 @@ fn with_rewrite(mut route: RouteSpec, rewrite: Rewrite) -> RouteSpec {
 /// Puts these pools and routes in place of those before, in the order of their declaration.
 fn configure(gateway: &Handle, pools: Vec<PoolSpec>, routes: Vec<RouteSpec>) {
     let routes = (0..).zip(routes).map(|(order, route)| Arc::new(RouteSpec { order, ..route })).collect();
-    let set = Arc::new(OperatorSet { policies: Vec::new(), pools, routes });
+    let set = Arc::new(OperatorSet { pools, routes, ..OperatorSet::default() });
     let replacement = Replacement { owner: Owner::File, set, expect: None, version: None };
     gateway.client().submit(Submission::of(Change::ReplaceOwned(Arc::new(replacement)))).unwrap();
 }
