@@ -1,4 +1,4 @@
-//! Origin on one thread and one epoll: responds to `GET /N` with N bytes, discards request bodies, and echoes
+//! Origin on one thread and one epoll: responds to `GET /…/N` with N bytes, discards request bodies, and echoes
 //! upgraded connections. For trusted clients only: it parses no more than a proxy sends.
 
 use std::collections::HashMap;
@@ -156,7 +156,8 @@ impl Connection {
                 continue;
             }
             let target = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-            self.due = Some(number(target.strip_prefix(b"/").unwrap_or_default()).min(BODY_BYTES_MAX));
+            let size = target.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+            self.due = Some(number(size).min(BODY_BYTES_MAX));
         }
         self.input.drain(..at);
         Ok(())
