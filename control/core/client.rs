@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::limits::{CLIENT_TIMEOUT, CONFIG_REQUEST_TIMEOUT, STORE_CLOSE_TIMEOUT};
 use ringway_bridge::{MailboxSender, ReplyError, ReplyReceiver, ReplySender, SendError, reply};
-use ringway_model::{Desired, Generation, InstanceId, Rejection};
+use ringway_model::{Desired, Generation, InstanceId, Owner, Rejection, SetVersion};
 use ringway_net::spawn;
 use ringway_traffic::samples::SampledHeads;
 
@@ -33,6 +33,7 @@ pub(crate) enum Call {
     InstanceStatus(InstanceId, ReplySender<Option<InstanceStatus>>),
     Metrics(ReplySender<String>),
     Trial(ReplySender<Option<TrialStatus>>),
+    RefusedVersion(Owner, ReplySender<Option<SetVersion>>),
     PromoteTrial(ReplySender<Result<(), NoTrial>>),
     AbortTrial(ReplySender<Result<(), NoTrial>>),
     Samples(ReplySender<Vec<Arc<SampledHeads>>>),
@@ -106,6 +107,15 @@ impl Client {
     /// As [`Client::desired`].
     pub fn trial(&self) -> Result<Option<TrialStatus>, Refusal> {
         self.call(Call::Trial)
+    }
+
+    /// The version of an owner that must not be tried again by itself: it was reverted on trial, or the process
+    /// crashed with it. An explicit change may.
+    ///
+    /// # Errors
+    /// As [`Client::desired`].
+    pub fn refused_version(&self, owner: Owner) -> Result<Option<SetVersion>, Refusal> {
+        self.call(|reply| Call::RefusedVersion(owner, reply))
     }
 
     /// Promotes the configuration on trial without waiting for the end of its bake time.
@@ -204,6 +214,9 @@ impl Call {
             }
             Self::Trial(reply) => {
                 let _ = reply.send(control.trial());
+            }
+            Self::RefusedVersion(owner, reply) => {
+                let _ = reply.send(control.refused_version(&owner));
             }
             Self::PromoteTrial(reply) => {
                 let _ = reply.send(control.promote_trial());

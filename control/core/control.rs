@@ -6,7 +6,9 @@ use std::rc::Rc;
 
 use crate::limits::DNS_TIMEOUT;
 use ringway_certs::Certificates;
-use ringway_model::{AppId, Desired, Generation, Hostname, InstanceId, Rejection, Revision, Tick};
+use ringway_model::{
+    AppId, Desired, Generation, Hostname, InstanceId, Owner, Rejection, Revision, SetVersion, Tick,
+};
 use ringway_net::sync::oneshot;
 use ringway_net::{clock, spawn};
 
@@ -108,6 +110,12 @@ impl Control {
     /// The configuration on trial, or the last one that was.
     pub fn trial(&self) -> Option<TrialStatus> {
         self.engine.borrow().trial(Now::read())
+    }
+
+    /// The version of an owner that must not be tried again by itself: it was reverted on trial, or the process
+    /// crashed with it. An explicit change may.
+    pub fn refused_version(&self, owner: &Owner) -> Option<SetVersion> {
+        self.engine.borrow().refused_version(owner)
     }
 
     /// Promotes the configuration on trial without waiting for the end of its bake time.

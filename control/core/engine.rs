@@ -34,7 +34,8 @@ use ringway_bridge::{ReplySender, Waker};
 use ringway_certs::{CertificateEvent, Certificates, PublishError};
 use ringway_health::HealthChange;
 use ringway_model::{
-    AppId, Change, Delta, Desired, Generation, Hostname, InstanceId, Rejection, Resource, TargetHost, Tick,
+    AppId, Change, Delta, Desired, Generation, Hostname, InstanceId, Owner, Rejection, Resource, SetVersion,
+    TargetHost, Tick,
 };
 use ringway_net::sync::{Receiver, Sender};
 use ringway_store::{Description, LoadReport};
@@ -70,6 +71,8 @@ use crate::simulation::{SampleRequests, Simulation};
 use crate::status::CoreState;
 use crate::submission::{Receipt, Refusal, Submission};
 use crate::time::{Micros, Now};
+use crate::trial::probation::Probation;
+use crate::trial::proving::Proving;
 use crate::trial::trials::{Begun, TrialCounters, Trials, Verdict};
 use crate::trial::{NoTrial, RevertReason, TrialStatus};
 use crate::view::View;
@@ -91,6 +94,8 @@ pub(crate) struct Engine {
     configuration: ConfigurationStatus,
     sample_requests: SampleRequests,
     trials: Trials,
+    proving: Proving,
+    probation: Probation,
     notifications: Notifications,
     core_watch: CoreWatch,
     shutdown: Shutdown,
@@ -118,6 +123,7 @@ pub(crate) struct EngineParts {
     pub(crate) store: StoreLink,
     pub(crate) description: Description,
     pub(crate) report: LoadReport,
+    pub(crate) probation: Probation,
     pub(crate) liveness: Liveness,
     pub(crate) waker: Waker,
 }
@@ -132,6 +138,8 @@ pub(crate) enum ReplyTo {
     ExpiredInstance(InstanceId),
     /// The engine itself, for an instance that has drained.
     DrainedInstance(InstanceId),
+    /// The engine itself, for a version that has proven itself.
+    ProvenVersion(Arc<str>),
 }
 
 impl Engine {
@@ -143,6 +151,7 @@ impl Engine {
         if let Some(certificates) = &parts.certificates {
             parts.desired.domains().for_each(|domain| certificates.put_domain(domain));
         }
+        let proving = Proving::new(&parts.desired, now.micros);
         let mut engine = Self {
             plane: Plane::new(parts.desired, cores.iter().copied()),
             commits: Commits::new(parts.store, parts.description, &parts.report),
@@ -158,6 +167,8 @@ impl Engine {
             configuration: ConfigurationStatus::default(),
             sample_requests: SampleRequests::default(),
             trials: Trials::default(),
+            proving,
+            probation: parts.probation,
             notifications: Notifications::new(parts.settings.certificate_webhook.clone()),
             core_watch: CoreWatch::new(cores.len()),
             shutdown: Shutdown::Running,
@@ -346,6 +357,7 @@ impl Engine {
         self.advance_instances(now);
         self.advance_overlay(now);
         self.advance_trial(now);
+        self.prove_versions(now);
         self.advance_plane(now);
         self.probe_cores(now);
         self.release_ack_waiters(now);
@@ -380,6 +392,7 @@ impl Engine {
             self.ack_waiters.next_deadline().tick(),
             self.sample_requests.next_deadline().tick(),
             self.trials.next_deadline().tick(),
+            self.proving.next_deadline().tick(),
             self.dns.next_deadline(),
             now.tick.after(RECORD_INTERVAL),
             instances,
@@ -458,6 +471,10 @@ impl Engine {
         let TrialStatus { owner, version, core, on_trial, others, z, .. } = status;
         let reason = &ended.reason;
         if reason.blames_configuration() {
+            if let Some(version) = SetVersion::parse(&version) {
+                self.probation.refuse(&owner, &version);
+                self.commits.save(self.probation.clone());
+            }
             tracing::error!(
                 %owner, %version, %core, %reason, code = reason.code(), requests = on_trial.requests,
                 errors = on_trial.errors, others.requests, others.errors, ?z, "configuration reverted"
@@ -477,6 +494,38 @@ impl Engine {
             Some(Verdict::Revert(reason)) => _ = self.plane.handle_revert(reason),
             None => {}
         }
+    }
+
+    /// Takes over the versions that a commit stored.
+    fn follow_versions(&mut self, deltas: &[Delta], now: Now) {
+        let mut is_changed = false;
+        for delta in deltas {
+            if let Some(owner) = self.proving.handle_stored(delta, self.plane.desired(), now.micros) {
+                is_changed |= self.probation.forget(&owner);
+            }
+        }
+        if is_changed {
+            self.commits.save(self.probation.clone());
+        }
+    }
+
+    /// Submits the proofs of versions that have served long enough.
+    fn prove_versions(&mut self, now: Now) {
+        while self.shutdown.is_running()
+            && let Some(key) = self.proving.poll(now.micros)
+        {
+            let change = Change::ProveVersion { key: key.clone(), is_proven: true };
+            self.handle_submit(Submission::of(change), ReplyTo::ProvenVersion(key), now);
+        }
+    }
+
+    /// The refused version of an owner, which must not be tried again by itself.
+    pub(crate) fn refused_version(&self, owner: &Owner) -> Option<SetVersion> {
+        self.probation.refused(owner).map(|(version, _)| version.clone())
+    }
+
+    pub(crate) fn probation(&self) -> &Probation {
+        &self.probation
     }
 
     /// Promotes the configuration on trial at once.
@@ -574,6 +623,7 @@ impl Engine {
                 "configuration promoted to all cores"
             );
         }
+        self.follow_versions(&commit.deltas, now);
         self.drop_overlay_routes(&commit.deltas, now);
         let view = view(&self.plane, &self.publisher, now);
         self.notifications.handle_stored(&commit.deltas, &reasons, view);
@@ -687,6 +737,13 @@ impl Engine {
                 Some(ReplyTo::ExpiredInstance(instance)) => {
                     self.instances.handle_expired_removal(&instance, result.err().as_ref());
                 }
+                Some(ReplyTo::ProvenVersion(key)) => match result {
+                    Ok(_) => tracing::info!(version = %key, "configuration has served for a minute: proven"),
+                    Err(error) => {
+                        let error = with_causes(&error);
+                        tracing::warn!(version = %key, error, "proof of a configuration not stored; will retry");
+                    }
+                },
                 Some(ReplyTo::DrainedInstance(instance)) => {
                     self.instances.handle_drained_removal(&instance, result.err().as_ref());
                 }
@@ -699,6 +756,9 @@ impl Engine {
         let is_drained = self.plane.have_cores_ended() && self.plane.is_idle();
         if self.shutdown.is_closing_due(is_drained, now.tick) {
             self.publisher.send(&Order::Stop, |_| true);
+            if self.probation.handle_end() {
+                self.commits.save(self.probation.clone());
+            }
             let deadline = match self.commits.close() {
                 Ok(()) => now.tick.after(STORE_CLOSE_TIMEOUT),
                 Err(_) => now.tick,

@@ -92,6 +92,7 @@ fn engine_of(
         description: store.describe(),
         store: store_thread::start(store, Vec::new(), waker.clone()).unwrap(),
         report: LoadReport::default(),
+        probation: Default::default(),
         liveness: liveness.clone(),
         waker,
     };

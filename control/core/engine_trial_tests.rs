@@ -122,6 +122,7 @@ impl Scene {
             description: store.describe(),
             store: store_thread::start(store, Vec::new(), waker.clone()).unwrap(),
             report: LoadReport::default(),
+            probation: Default::default(),
             liveness: Liveness::default(),
             waker,
         };

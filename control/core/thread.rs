@@ -43,6 +43,7 @@ use crate::instances::probe_tls::AppProbeTls;
 use crate::liveness::Liveness;
 use crate::settings::ControlSettings;
 use crate::time::Now;
+use crate::trial::probation::Probation;
 
 /// Service on the control thread, such as the admin API. It is dropped when the control plane ends.
 pub type Service = Box<dyn FnOnce(Control) -> Pin<Box<dyn Future<Output = ()>>> + Send>;
@@ -188,6 +189,7 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
     let reserved = configuration.reserved();
     let desired = configuration.desired.clone();
     let description = store.describe();
+    let probation = Probation::open(description.path.as_deref());
     let cores = links.iter().map(|link| usize::from(link.core.0) + 1).max().unwrap_or(0);
     let mut compiler = Compiler::new(CompilerSettings {
         hash_key: settings.hash_key,
@@ -238,6 +240,7 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
                 store,
                 description,
                 report,
+                probation,
                 liveness: thread_liveness,
                 waker,
             };

@@ -10,6 +10,8 @@
 
 mod gate;
 pub(crate) mod history;
+pub(crate) mod probation;
+pub(crate) mod proving;
 pub(crate) mod trials;
 
 use std::fmt;

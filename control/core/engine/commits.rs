@@ -13,6 +13,7 @@ use crate::error_chain::with_causes;
 use crate::limits::APPLY_DEADLINE;
 use crate::submission::StorageFailure;
 use crate::time::Micros;
+use crate::trial::probation::Probation;
 
 /// Link to the store thread, the batch in flight, and the last known state of the store.
 pub(crate) struct Commits {
@@ -169,6 +170,11 @@ impl Commits {
             self.counters.store_micros += u64::try_from(now.since(since).as_micros()).unwrap_or(u64::MAX);
             return Some(StoreEvent::Stored(commit, Box::new(compiled)));
         }
+    }
+
+    /// Replaces the probation's file.
+    pub(crate) fn save(&self, probation: Probation) {
+        self.store.save(probation);
     }
 
     /// Closes the store; [`StoreEvent::Closed`] follows.

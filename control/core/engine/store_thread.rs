@@ -20,6 +20,7 @@ use ringway_store::{Batch, Description, Store};
 use crate::engine::plane::Commit;
 use crate::error_chain::with_causes;
 use crate::submission::StorageFailure;
+use crate::trial::probation::Probation;
 
 /// Control thread's end of the store thread.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(crate) struct StoreLink {
 #[derive(Debug)]
 enum Job {
     Commit(Arc<Commit>),
+    /// Replaces the file of the probation.
+    Save(Probation),
     Close,
 }
 
@@ -85,6 +88,14 @@ impl StoreLink {
         self.jobs.send(Job::Commit(commit)).map_err(|_| StoreGone)
     }
 
+    /// Queues the probation's file to be replaced. It is logged when that fails, and when the store is so slow
+    /// that the queue is full.
+    pub(crate) fn save(&self, probation: Probation) {
+        if self.jobs.send(Job::Save(probation)).is_err() {
+            tracing::warn!("probation of the configuration not saved: the store is busy or has ended");
+        }
+    }
+
     /// Queues the closing of the store; [`Done::Closed`] follows.
     pub(crate) fn close(&self) -> Result<(), StoreGone> {
         self.jobs.send(Job::Close).map_err(|_| StoreGone)
@@ -119,6 +130,11 @@ impl Worker {
                     // Described first: the description belongs to the result that follows.
                     self.describe();
                     self.report(Done::Stored(result));
+                }
+                Ok(Job::Save(probation)) => {
+                    if let Err(error) = probation.save() {
+                        tracing::warn!(%error, "probation of the configuration not saved");
+                    }
                 }
                 Ok(Job::Close) => {
                     self.close();
@@ -188,8 +204,8 @@ impl Worker {
     }
 }
 
-/// One commit and the closing are in flight at most; twice that, and a full queue is a defect.
-const JOBS_MAX: usize = 4;
+/// One commit and the closing are in flight at most; the rest is for the probation, which changes rarely.
+const JOBS_MAX: usize = 8;
 
 /// Maintenance interval, by the contract of [`Store::maintain`].
 const MAINTAIN_INTERVAL: Duration = Duration::from_secs(60);

@@ -218,5 +218,6 @@ fn process_warnings(engine: &Engine, now: Now) -> Vec<String> {
     warnings.extend(of_store.into_iter().map(|warning| format!("store: {warning}")));
     warnings.extend(engine.files().warnings());
     warnings.extend(engine.configuration().problems());
+    warnings.extend(engine.probation().warnings());
     warnings
 }
