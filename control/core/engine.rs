@@ -22,6 +22,7 @@ mod plane_trial_tests;
 mod publisher;
 mod shutdown;
 pub(crate) mod store_thread;
+mod trial_steps;
 
 use std::fmt;
 use std::io;
@@ -34,14 +35,14 @@ use ringway_bridge::{ReplySender, Waker};
 use ringway_certs::{CertificateEvent, Certificates, PublishError};
 use ringway_health::HealthChange;
 use ringway_model::{
-    AppId, Change, Delta, Desired, Generation, Hostname, InstanceId, Owner, Rejection, Resource, SetVersion,
+    AppId, Change, Delta, Desired, Generation, Hostname, InstanceId, Rejection, Resource,
     TargetHost, Tick,
 };
 use ringway_net::sync::{Receiver, Sender};
 use ringway_store::{Description, LoadReport};
 use ringway_telemetry::{LogReading, Registry};
 use ringway_tls::{LoadError, SecretKey};
-use ringway_traffic::compile::{Compiled, Compiler, Outdated, Published, Work};
+use ringway_traffic::compile::{Compiled, Compiler, Outdated, Published};
 use ringway_traffic::report::{Order, Report};
 use ringway_traffic::samples::SampledHeads;
 
@@ -50,7 +51,7 @@ use self::ack_waiters::{AckState, AckWaiters};
 pub(crate) use self::commits::Commits;
 use self::commits::{StoreEvent, TrialBranch};
 use self::core_watch::{CoreWatch, has_stalled};
-use self::plane::{Commit, EndedTrial, Plane, Publication, Step, Ticket, TrialStart};
+use self::plane::{Commit, Plane, Publication, Step, Ticket};
 pub(crate) use self::publisher::Publisher;
 pub use self::publisher::WorkerLink;
 pub use self::shutdown::Drained;
@@ -62,6 +63,7 @@ use crate::configuration::{ConfigurationStatus, Notice, Reserved};
 use crate::discovery::dns_refresh::{DnsCounters, DnsRefresh, usable_addresses};
 use crate::discovery::overlay::{self, Overlay};
 use crate::discovery::threads::ResolverLink;
+use crate::error_chain::with_causes;
 use crate::instances::{self, Instances, outage};
 use crate::limits::STORE_CLOSE_TIMEOUT;
 use crate::liveness::Liveness;
@@ -73,8 +75,8 @@ use crate::submission::{Receipt, Refusal, Submission};
 use crate::time::{Micros, Now};
 use crate::trial::probation::Probation;
 use crate::trial::proving::Proving;
-use crate::trial::trials::{Begun, TrialCounters, Trials, Verdict};
-use crate::trial::{NoTrial, RevertReason, TrialStatus};
+use crate::trial::trials::Trials;
+use crate::trial::{RevertReason, TrialStatus};
 use crate::view::View;
 
 /// Driver of the control plane.
@@ -431,124 +433,6 @@ impl Engine {
             }
             Err(failure) => self.plane.handle_stored(Err(failure), now.micros),
         }
-    }
-
-    // --- Trial --------------------------------------------------------------------------------------------
-
-    /// Publishes a configuration on one core.
-    fn begin_trial(&mut self, start: TrialStart, now: Now) {
-        let is_following =
-            |core| self.plane.cores().any(|known| known.id == core && known.state == CoreState::Following);
-        let Some(core) = self.trials.choose_core(is_following) else {
-            return self.plane.handle_trial_needless();
-        };
-        let compiled = match Commits::compile_trial(&start, self.publisher.compiler()) {
-            Ok(compiled) => compiled,
-            Err(failure) => return self.plane.handle_trial_failed(failure, now.micros),
-        };
-        if compiled.work() == Work::default() {
-            return self.plane.handle_trial_needless();
-        }
-        // Cannot be outdated: it was compiled in this turn.
-        let Ok(published) = self.publisher.compiler_mut().commit(compiled) else { return };
-        let TrialStart { id, desired: _, deltas, owner, version, bake } = start;
-        let shown = version.as_ref().map_or("", |version| version.as_str());
-        tracing::info!(%owner, version = shown, core = core.0, ?bake, "configuration on trial on one core");
-        self.publisher.set_trial_core(Some(core));
-        let serial = self.publisher.publish(published, &mut self.dns, now.tick);
-        self.instances.begin_trial(&deltas, self.plane.desired());
-        self.plane.handle_trial_begun(serial, now.micros);
-        self.trials.begin(Begun { id, owner, version, bake, core, serial }, now);
-    }
-
-    /// Publishes the configuration on disk on all cores again.
-    fn end_trial(&mut self, ended: &EndedTrial, now: Now) {
-        let compiled = self.publisher.compiler().revert();
-        self.publisher.set_trial_core(None);
-        self.publish_compiled(compiled, now);
-        self.instances.drop_trial(&ended.deltas, self.plane.desired());
-        let Some(status) = self.trials.handle_reverted(ended.reason.clone(), now.micros) else { return };
-        let TrialStatus { owner, version, core, on_trial, others, z, .. } = status;
-        let reason = &ended.reason;
-        if reason.blames_configuration() {
-            if let Some(version) = SetVersion::parse(&version) {
-                self.probation.refuse(&owner, &version);
-                self.commits.save(self.probation.clone());
-            }
-            tracing::error!(
-                %owner, %version, %core, %reason, code = reason.code(), requests = on_trial.requests,
-                errors = on_trial.errors, others.requests, others.errors, ?z, "configuration reverted"
-            );
-        } else {
-            tracing::warn!(%owner, %version, %core, %reason, code = reason.code(), "configuration reverted");
-        }
-    }
-
-    /// Judges the running trial.
-    fn advance_trial(&mut self, now: Now) {
-        self.trials.record(self.publisher.core_counts(), now.micros);
-        let progress = |id| self.plane.cores().find(|core| core.id == id);
-        match self.trials.review(self.publisher.core_counts(), progress, now.micros) {
-            // Neither fails: there is a trial.
-            Some(Verdict::Promote) => drop(self.promote_trial()),
-            Some(Verdict::Revert(reason)) => _ = self.plane.handle_revert(reason),
-            None => {}
-        }
-    }
-
-    /// Takes over the versions that a commit stored.
-    fn follow_versions(&mut self, deltas: &[Delta], now: Now) {
-        let mut is_changed = false;
-        for delta in deltas {
-            if let Some(owner) = self.proving.handle_stored(delta, self.plane.desired(), now.micros) {
-                is_changed |= self.probation.forget(&owner);
-            }
-        }
-        if is_changed {
-            self.commits.save(self.probation.clone());
-        }
-    }
-
-    /// Submits the proofs of versions that have served long enough.
-    fn prove_versions(&mut self, now: Now) {
-        while self.shutdown.is_running()
-            && let Some(key) = self.proving.poll(now.micros)
-        {
-            let change = Change::ProveVersion { key: key.clone(), is_proven: true };
-            self.handle_submit(Submission::of(change), ReplyTo::ProvenVersion(key), now);
-        }
-    }
-
-    /// The refused version of an owner, which must not be tried again by itself.
-    pub(crate) fn refused_version(&self, owner: &Owner) -> Option<SetVersion> {
-        self.probation.refused(owner).map(|(version, _)| version.clone())
-    }
-
-    pub(crate) fn probation(&self) -> &Probation {
-        &self.probation
-    }
-
-    /// Promotes the configuration on trial at once.
-    pub(crate) fn promote_trial(&mut self) -> Result<(), NoTrial> {
-        if !self.plane.handle_promotion() {
-            return Err(NoTrial);
-        }
-        self.trials.handle_promoting();
-        Ok(())
-    }
-
-    /// Reverts the configuration on trial, unless it is being stored.
-    pub(crate) fn abort_trial(&mut self) -> Result<(), NoTrial> {
-        if self.plane.handle_revert(RevertReason::Aborted) { Ok(()) } else { Err(NoTrial) }
-    }
-
-    /// The running trial, or the last one.
-    pub(crate) fn trial(&self, now: Now) -> Option<TrialStatus> {
-        self.trials.status(now.micros)
-    }
-
-    pub(crate) fn trial_counters(&self) -> TrialCounters {
-        self.trials.counters()
     }
 
     /// Publishes a stored batch and hands its records to the parts.

@@ -12,7 +12,7 @@ use ringway_model::{
     Revision, RouteId, RouteSpec, Serial, SetVersion, Target,
 };
 
-use super::plane::{Commit, EndedTrial, Publication, Step, Ticket, TrialStart};
+use super::plane::{Commit, EndedTrial, Step, Ticket, TrialStart};
 use super::plane_tests::{AT, CORES, Scene, add_domain, app, failure, register};
 use crate::submission::{Refusal, Submission};
 use crate::trial::{RevertReason, TrialId};

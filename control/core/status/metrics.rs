@@ -112,6 +112,8 @@ fn render_scalars(engine: &Engine, now: Now, out: &mut String) {
     let commits = engine.commits().counters();
     let webhooks = engine.notifications().counters();
     let resolver = engine.overlay().map(Overlay::counters).unwrap_or_default();
+    let trials = engine.trial_counters();
+    let is_on_trial = u64::from(engine.plane().on_trial().is_some());
     let is_degraded = u64::from(!engine.commits().warnings(now.micros).is_empty());
     for (name, kind, help, value) in [
         ("ringway_ready", "gauge", "Whether the process takes traffic.", u64::from(engine.is_ready())),
@@ -132,6 +134,14 @@ fn render_scalars(engine: &Engine, now: Now, out: &mut String) {
         ),
         ("ringway_store_microseconds_total", "counter", "Time spent storing batches.", commits.store_micros),
         ("ringway_store_degraded", "gauge", "Whether the store has a problem.", is_degraded),
+        ("ringway_trial_running", "gauge", "Whether a configuration is on trial on one core.", is_on_trial),
+        (
+            "ringway_trials_promoted_total",
+            "counter",
+            "Configurations promoted after a trial.",
+            trials.promoted,
+        ),
+        ("ringway_trials_reverted_total", "counter", "Configurations reverted on trial.", trials.reverted),
         (
             "ringway_leases_expired_total",
             "counter",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_model::{CoreId, Owner, Serial, SetVersion, Timestamp};
+use ringway_model::{CoreId, Owner, Serial, SetVersion};
 
 use super::gate::{Baseline, compare};
 use super::history::{CoreCounts, History};
