@@ -35,8 +35,7 @@ use ringway_bridge::{ReplySender, Waker};
 use ringway_certs::{CertificateEvent, Certificates, PublishError};
 use ringway_health::HealthChange;
 use ringway_model::{
-    AppId, Change, Delta, Desired, Generation, Hostname, InstanceId, Rejection, Resource,
-    TargetHost, Tick,
+    AppId, Change, Delta, Desired, Generation, Hostname, InstanceId, Rejection, Resource, TargetHost, Tick,
 };
 use ringway_net::sync::{Receiver, Sender};
 use ringway_store::{Description, LoadReport};

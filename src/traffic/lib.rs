@@ -15,7 +15,7 @@
 //!   in atomics.
 //! - [`in_flight`] counts the requests in flight at an endpoint, for drains.
 //! - [`balance`] picks an endpoint of a pool, [`retry`] decides whether another attempt follows a failed one.
-//! - [`samples`] keeps heads of requests, by which a change is simulated.
+//! - [`samples`] keeps heads of requests, by which [`simulate`] shows the effects of a change.
 //! - [`report`] defines the messages between the two planes other than snapshots.
 //!
 //! The crate has no sockets and no clock: its callers pass in `now`.
@@ -36,6 +36,7 @@ pub mod route_check;
 pub mod route_path;
 pub mod rule_table;
 pub mod samples;
+pub mod simulate;
 pub mod snapshot;
 pub mod virtual_host;
 pub mod weights;
