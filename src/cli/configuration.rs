@@ -48,6 +48,9 @@ pub(crate) fn load_from(flags: &Flags, environment: &Environment, machine: &Mach
     reading.warnings.extend(warnings.into_iter().map(|finding| Warning::Finding(finding.to_string())));
     let mut problems: Vec<String> = errors.into_iter().map(ToString::to_string).collect();
     problems.extend(unreadable);
+    problems.extend(
+        documents.as_ref().and_then(|documents| more_than_settings(configuration.as_ref()?, documents)),
+    );
     if !problems.is_empty() {
         refuse(&mut reading, problems);
     }
@@ -60,6 +63,20 @@ fn read(configuration: &Configuration) -> Result<ringway_config::Reading, String
     let sources =
         ringway_control::read_sources(path).map_err(|error| ringway_control::with_causes(&error))?;
     Ok(ringway_config::read(&sources))
+}
+
+/// Mistake of a static configuration with routes, pools or policies, which would be ignored.
+fn more_than_settings(configuration: &Configuration, documents: &ringway_config::Reading) -> Option<String> {
+    let Configuration::Static(path) = configuration else { return None };
+    let sections = documents.document.as_ref()?.sections;
+    let has_more = sections != ringway_config::Sections::default();
+    has_more.then(|| {
+        format!(
+            "{}: has routes, pools or policies, but --static-config takes settings of the process only; give it as \
+             --config, or move them to a configuration that is applied by the admin API",
+            path.display()
+        )
+    })
 }
 
 /// Adds the mistakes of the configuration to the settings: as problems, or as warnings where the last good

@@ -19,6 +19,7 @@ mod certificate_api;
 mod certificates;
 mod churn;
 mod cli;
+mod config_cli;
 #[path = "../conformance/conformance.rs"]
 mod conformance;
 mod departures;
