@@ -1,9 +1,9 @@
 //! Commands of the `ringway` binary: arguments and environment → settings → the library → an exit code.
 //!
 //! ```text
-//! ringway [run] ─► config ─► logging ─► run ─► signals ─► drain ─► exit code
-//! ringway check ─► config ─► machine ─► a table of the settings in force and their problems
-//! ringway status|apps|instances|deploy|domains ─► client ─► the admin API of a running process
+//! ringway [run] ─► configuration, config ─► logging ─► run ─► signals ─► drain ─► exit code
+//! ringway check ─► configuration, config ─► machine ─► a table of the settings in force and their problems
+//! ringway status|apps|instances|deploy|domains|config ─► client ─► the admin API of a running process
 //! ringway demo ─► demo: the library, sample apps and the API in one process
 //! ```
 
@@ -29,6 +29,7 @@ mod notify;
 mod origin;
 mod parse;
 mod ready;
+mod reloads;
 mod resolver;
 mod run;
 mod setting;
@@ -157,11 +158,11 @@ pub(crate) fn main() -> ExitCode {
 
 const LONG_ABOUT: &str = "\
 A reverse proxy for many apps, each with several instances, and thousands of tenant domains. Apps register \
-themselves over a local HTTP API; every change is live on every core at once and survives a restart. There is no \
-configuration file.
+themselves over a local HTTP API; every change is live on every core at once and survives a restart. Routes, pools \
+and policies of the operator come from a file (--config) or the same API.
 
-Without a command, ringway runs the proxy. Every setting is a flag or an environment variable; a flag overrides the \
-environment, and the environment overrides the default.";
+Without a command, ringway runs the proxy. Every setting is a flag, an environment variable, or a value of that \
+file; a flag overrides the environment, the environment overrides the file, and the file overrides the default.";
 
 const AFTER_HELP: &str = "\
 Environment only, because every user of a machine can read the arguments of
@@ -185,7 +186,8 @@ Signals:
   SIGTERM, SIGINT  Drain: finish the requests in flight, at most for
                    --drain-timeout, and exit. A second one ends the process
                    at once
-  SIGHUP           Reopen log files, for logrotate
+  SIGHUP           Reopen log files, for logrotate, and apply the
+                   configuration again
 
 Exit codes:
   0         orderly shutdown
@@ -195,6 +197,7 @@ Exit codes:
 
 Examples:
   ringway --http-port 8081                # needs no root
+  ringway --config config.yaml            # routes, pools, policies and settings
   RINGWAY_HTTP_PORT=8081 ringway check    # settings in force and their problems
   ringway --storage memory --http-port 0  # keeps nothing; prints its ports";
 

@@ -10,6 +10,7 @@ pub(crate) static ALL: &[&Setting] = &[
     &CONFIG,
     &STATIC_CONFIG,
     &ON_BAD_CONFIG,
+    &WATCH_CONFIG,
     &DEFAULT_BACKEND,
     &BACKEND_TIMEOUT,
     &HTTP_PORT,
@@ -121,6 +122,15 @@ pub(crate) static ON_BAD_CONFIG: Setting = Setting::new(
 .help(
     "Start with a configuration that has mistakes: `fail` ends it, `last_good` serves what was applied last",
 );
+
+pub(crate) static WATCH_CONFIG: Setting = Setting::new(
+    "PROXY_WATCH_CONFIG",
+    "watch-config",
+    Group::Configuration,
+)
+.value("BOOL")
+.default("true")
+.help("Apply the configuration again when its files change; `false` leaves that to SIGHUP and the admin API");
 
 pub(crate) static DEFAULT_BACKEND: Setting =
     Setting::new("DEFAULT_BACKEND", "default-backend", Group::Configuration)

@@ -41,8 +41,7 @@ use reader::{Decision, Reader};
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) on_bad_config: OnBadConfig,
-    /// Backend of requests that no other route takes.
-    pub(crate) default_backend: Option<DefaultBackend>,
+    pub(crate) watches_config: bool,
     /// Public listeners without TLS. Port 0: one free port for all of them.
     pub(crate) http: Vec<SocketAddr>,
     pub(crate) http_mode: HttpMode,
@@ -194,6 +193,11 @@ pub(crate) fn configuration(flags: &Flags, environment: &Environment) -> Option<
     full.or_else(|| path(&catalogue::STATIC_CONFIG).map(Configuration::Static))
 }
 
+/// Returns the default backend of flags and environment; [`read`] reports what is wrong with it.
+pub(crate) fn default_backend(flags: &Flags, environment: &Environment) -> Option<DefaultBackend> {
+    Reader::new(flags, environment, Statics::default()).default_backend()
+}
+
 /// Reads all settings.
 pub(crate) fn read(flags: &Flags, environment: &Environment, statics: Statics, machine: &Machine) -> Reading {
     let mut reader = Reader::new(flags, environment, statics);
@@ -222,8 +226,8 @@ impl Reader<'_> {
             self.problems.push(Problem::TwoConfigurations);
         }
         let on_bad_config = self.value(&c::ON_BAD_CONFIG, parse::on_bad_config, ToString::to_string);
-        let default_backend = self.optional(&c::DEFAULT_BACKEND, parse::backend, ToString::to_string);
-        let backend_timeout = self.optional(&c::BACKEND_TIMEOUT, timeout, time);
+        let watches_config = self.value(&c::WATCH_CONFIG, parse::boolean, ToString::to_string);
+        self.default_backend();
         self.find_log_file();
         let http_port = self.value(&c::HTTP_PORT, parse::port, ToString::to_string);
         let http_bind = self.value(&c::HTTP_BIND, parse::addresses, joined);
@@ -356,8 +360,7 @@ impl Reader<'_> {
         }
         Some(Settings {
             on_bad_config: on_bad_config?,
-            default_backend: default_backend
-                .map(|target| DefaultBackend { target, timeout: backend_timeout }),
+            watches_config: watches_config?,
             http,
             http_mode: http_mode?,
             listener_limits,
@@ -533,6 +536,13 @@ impl Reader<'_> {
             }
             decided => decided.value(),
         }
+    }
+
+    fn default_backend(&mut self) -> Option<DefaultBackend> {
+        let target = self.optional(&catalogue::DEFAULT_BACKEND, parse::backend, ToString::to_string);
+        let timeout = |text: &str| parse::time(text, parse::TIME_MIN, parse::TIME_MAX);
+        let timeout = self.optional(&catalogue::BACKEND_TIMEOUT, timeout, time);
+        Some(DefaultBackend { target: target?, timeout })
     }
 
     /// Whether the port of `http` is served with TLS, and only so.

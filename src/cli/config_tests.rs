@@ -775,12 +775,16 @@ fn a_configuration_is_named_once() {
 #[test]
 fn a_default_backend_has_a_timeout() {
     let environment = [("DEFAULT_BACKEND", "http://localhost:8000"), ("BACKEND_TIMEOUT", "30s")];
-    let backend = settings(&environment).default_backend.unwrap();
+    let of = |environment: &[(&str, &str)]| {
+        let environment = environment.iter().map(|(name, value)| (name.into(), value.into()));
+        default_backend(&Flags::default(), &super::environment(environment))
+    };
+    let backend = of(&environment).unwrap();
     assert_eq!(
         (backend.target.to_string(), backend.timeout),
         ("http://localhost:8000".into(), Some(Duration::from_secs(30)))
     );
-    assert_eq!(settings(&[]).default_backend, None);
+    assert_eq!(of(&[]), None);
     let lines = problems(reading(&[], &[("PROXY_DEFAULT_BACKEND", "localhost")]));
     assert!(lines.len() == 1 && lines[0].contains("http://HOST:PORT"), "{lines:?}");
 }

@@ -7,15 +7,17 @@
 //!                                           └─► routes, pools and policies, for the control plane
 //! ```
 
+use std::path::Path;
 use std::sync::Arc;
 
-use ringway_config::{Finding, Source};
+use ringway::{ConfigurationSettings, OnBadConfig, Start};
+use ringway_config::{Finding, Sections, Source};
 use serde_json::json;
 
 use super::config::{self, Configuration, DefaultBackend, Environment, Machine};
 use super::flags::Flags;
 use super::origin::{Problem, Warning};
-use super::parse::OnBadConfig;
+use super::parse;
 use super::statics::Statics;
 
 /// Settings, and the configuration that some of them come from.
@@ -23,9 +25,14 @@ use super::statics::Statics;
 pub(crate) struct Loaded {
     /// The settings, with all problems of the configuration among theirs.
     pub(crate) reading: config::Reading,
-    pub(crate) configuration: Option<Configuration>,
-    /// Result of reading it; absent without one, and when its files cannot be read.
-    pub(crate) documents: Option<ringway_config::Reading>,
+    /// The configuration for the control plane; without mistakes, or for a start with the last good one.
+    pub(crate) configuration: ConfigurationSettings,
+}
+
+/// Documents as they were read.
+struct Documents {
+    sources: Vec<Source>,
+    reading: ringway_config::Reading,
 }
 
 /// Reads the configuration and all settings.
@@ -35,41 +42,70 @@ pub(crate) fn load(flags: &Flags) -> Loaded {
 
 /// [`load`] in an environment.
 pub(crate) fn load_from(flags: &Flags, environment: &Environment, machine: &Machine) -> Loaded {
-    let configuration = config::configuration(flags, environment);
-    let (documents, unreadable) = match configuration.as_ref().map(read) {
-        None => (None, None),
-        Some(Ok(documents)) => (Some(documents), None),
-        Some(Err(error)) => (None, Some(error)),
+    let named = config::configuration(flags, environment);
+    let fixed: Vec<Source> =
+        config::default_backend(flags, environment).iter().map(DefaultBackend::source).collect();
+    let (documents, mut mistakes) = match read(named.as_ref(), &fixed) {
+        Ok(documents) => (documents, Vec::new()),
+        Err(error) => (None, vec![error]),
     };
-    let statics = documents.as_ref().map(|documents| Statics::new(&documents.statics)).unwrap_or_default();
-    let mut reading = config::read(flags, environment, statics, machine);
-    let findings = documents.iter().flat_map(|documents| &documents.findings);
-    let (errors, warnings): (Vec<&Finding>, Vec<_>) = findings.partition(|finding| finding.is_error());
-    reading.warnings.extend(warnings.into_iter().map(|finding| Warning::Finding(finding.to_string())));
-    let mut problems: Vec<String> = errors.into_iter().map(ToString::to_string).collect();
-    problems.extend(unreadable);
-    problems.extend(
-        documents.as_ref().and_then(|documents| more_than_settings(configuration.as_ref()?, documents)),
-    );
-    if !problems.is_empty() {
-        refuse(&mut reading, problems);
+    let statics = documents.as_ref().map(|documents| documents.reading.statics.clone()).unwrap_or_default();
+    let mut reading = config::read(flags, environment, Statics::new(&statics), machine);
+
+    let (errors, warnings): (Vec<Finding>, Vec<_>) = match &documents {
+        Some(documents) => documents.reading.findings.iter().cloned().partition(Finding::is_error),
+        None => (Vec::new(), Vec::new()),
+    };
+    reading.warnings.extend(warnings.iter().map(|finding| Warning::Finding(finding.to_string())));
+    mistakes.extend(errors.iter().map(ToString::to_string));
+    if let (Some(Configuration::Static(path)), Some(documents)) = (&named, &documents) {
+        mistakes.extend(more_than_settings(path, documents));
     }
-    Loaded { reading, configuration, documents }
+    let is_wrong = !mistakes.is_empty();
+    refuse(&mut reading, mistakes);
+
+    let settings = reading.outcome.as_ref().ok();
+    let path = match named {
+        Some(Configuration::Full(path)) => Some(path),
+        Some(Configuration::Static(_)) | None => None,
+    };
+    let start = match documents {
+        _ if is_wrong => Start::LastGood(errors),
+        Some(Documents { sources, reading }) if path.is_some() || !fixed.is_empty() => reading
+            .document
+            .map_or(Start::Empty, |document| Start::Documents { sources, document: Arc::new(document) }),
+        Some(_) | None => Start::Empty,
+    };
+    let configuration = ConfigurationSettings {
+        path,
+        fixed,
+        is_watched: settings.is_some_and(|settings| settings.watches_config),
+        statics,
+        start,
+        on_bad: match settings.map(|settings| settings.on_bad_config) {
+            Some(parse::OnBadConfig::LastGood) => OnBadConfig::LastGood,
+            Some(parse::OnBadConfig::Fail) | None => OnBadConfig::Fail,
+        },
+    };
+    Loaded { reading, configuration }
 }
 
-/// Reads the documents.
-fn read(configuration: &Configuration) -> Result<ringway_config::Reading, String> {
-    let (Configuration::Full(path) | Configuration::Static(path)) = configuration;
-    let sources =
-        ringway_control::read_sources(path).map_err(|error| ringway_control::with_causes(&error))?;
-    Ok(ringway_config::read(&sources))
+/// Reads the documents: the fixed ones, then those of the files. `None` without any.
+fn read(named: Option<&Configuration>, fixed: &[Source]) -> Result<Option<Documents>, String> {
+    let mut sources = fixed.to_vec();
+    if let Some(Configuration::Full(path) | Configuration::Static(path)) = named {
+        let files = ringway_control::read_sources(path);
+        sources.extend(files.map_err(|error| ringway_control::with_causes(&error))?);
+    }
+    let reading = (!sources.is_empty()).then(|| ringway_config::read(&sources));
+    Ok(reading.map(|reading| Documents { sources, reading }))
 }
 
 /// Mistake of a static configuration with routes, pools or policies, which would be ignored.
-fn more_than_settings(configuration: &Configuration, documents: &ringway_config::Reading) -> Option<String> {
-    let Configuration::Static(path) = configuration else { return None };
-    let sections = documents.document.as_ref()?.sections;
-    let has_more = sections != ringway_config::Sections::default();
+fn more_than_settings(path: &Path, documents: &Documents) -> Option<String> {
+    let files = documents.sources.iter().filter(|source| &*source.name != BACKEND_NAME).cloned();
+    let reading = ringway_config::read(&files.collect::<Vec<_>>());
+    let has_more = reading.document?.sections != Sections::default();
     has_more.then(|| {
         format!(
             "{}: has routes, pools or policies, but --static-config takes settings of the process only; give it as \
@@ -82,8 +118,11 @@ fn more_than_settings(configuration: &Configuration, documents: &ringway_config:
 /// Adds the mistakes of the configuration to the settings: as problems, or as warnings where the last good
 /// configuration is used in its place.
 fn refuse(reading: &mut config::Reading, mistakes: Vec<String>) {
+    if mistakes.is_empty() {
+        return;
+    }
     match &mut reading.outcome {
-        Ok(settings) if settings.on_bad_config == OnBadConfig::LastGood => {
+        Ok(settings) if settings.on_bad_config == parse::OnBadConfig::LastGood => {
             reading.warnings.extend(mistakes.into_iter().map(Warning::BadConfiguration));
         }
         Ok(_) => reading.outcome = Err(mistakes.into_iter().map(Problem::Finding).collect()),
@@ -96,17 +135,18 @@ fn refuse(reading: &mut config::Reading, mistakes: Vec<String>) {
 
 impl DefaultBackend {
     /// The document that makes a route of it.
-    pub(crate) fn source(&self) -> Source {
-        let policy = self.timeout.map(|timeout| json!({ "timeout": format!("{}ms", timeout.as_millis()) }));
+    fn source(&self) -> Source {
         let mut route = json!({ "id": BACKEND_ID, "pool": BACKEND_ID });
-        if let Some(policy) = policy {
-            route["policy"] = policy;
+        if let Some(timeout) = self.timeout {
+            route["policy"] = json!({ "timeout": format!("{}ms", timeout.as_millis()) });
         }
         let pool = json!({ "id": BACKEND_ID, "endpoints": [{ "address": self.target.to_string() }] });
         let text = json!({ "routes": [route], "pools": [pool] }).to_string();
-        Source { name: Arc::from("DEFAULT_BACKEND"), text }
+        Source { name: BACKEND_NAME.into(), text }
     }
 }
 
 /// ID of the default backend's route and pool.
 const BACKEND_ID: &str = "default-backend";
+/// Name of its document in findings.
+const BACKEND_NAME: &str = "DEFAULT_BACKEND";

@@ -17,8 +17,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use ringway::store::{Fjall, Memory, Store, StoreError};
 use ringway::telemetry::{LogHandle, LogSink};
 use ringway::{
-    Admin, AdminSettings, AuditLog, Builder, ControlSettings, DataSettings, Gateway, Handle, Listener,
-    Policy, StartError, TlsSettings, UnixSocket,
+    Admin, AdminSettings, AuditLog, Builder, ConfigurationSettings, ControlSettings, DataSettings, Gateway,
+    Handle, Listener, Policy, StartError, TlsSettings, UnixSocket,
 };
 
 use ringway_wire::h1::Limits as HeadLimits;
@@ -29,6 +29,7 @@ use super::configuration::{self, Loaded};
 use super::flags::Flags;
 use super::parse::{self, Output, Storage};
 use super::ready::Ready;
+use super::reloads::Reloads;
 use super::resolver::HttpResolver;
 use super::signals::{self, Event};
 use super::sockets::{self, Inherited, SocketError};
@@ -38,7 +39,7 @@ use super::{FAILED, OK, USAGE, check, files, logging, notify, version};
 pub(crate) fn run(flags: &Flags, small_pages: io::Result<()>) -> ExitCode {
     let started = Instant::now();
     let inherited = sockets::take();
-    let Loaded { reading, .. } = configuration::load(flags);
+    let Loaded { reading, configuration } = configuration::load(flags);
     let settings = match reading.outcome {
         Ok(settings) => settings,
         Err(problems) => {
@@ -58,7 +59,7 @@ pub(crate) fn run(flags: &Flags, small_pages: io::Result<()>) -> ExitCode {
         tracing::warn!(%error, "huge pages cannot be disabled; idle connections may take more memory");
     }
     let output = settings.log_output.clone();
-    match serve(settings, inherited, started) {
+    match serve(settings, configuration, inherited, started) {
         Ok(()) => ExitCode::from(OK),
         Err(failure) => {
             let message = failure.message();
@@ -66,7 +67,7 @@ pub(crate) fn run(flags: &Flags, small_pages: io::Result<()>) -> ExitCode {
             if output != Some(Output::Stderr) {
                 logging::report_failure(&message);
             }
-            ExitCode::from(FAILED)
+            ExitCode::from(failure.exit())
         }
     }
 }
@@ -88,6 +89,7 @@ enum Failure {
 
 fn serve(
     settings: Settings,
+    configuration: ConfigurationSettings,
     inherited: Result<Inherited, SocketError>,
     started: Instant,
 ) -> Result<(), Failure> {
@@ -96,7 +98,11 @@ fn serve(
     let capacity = raise_file_limit(&settings);
     let drain_timeout = settings.drain_timeout;
     let api_socket = settings.api_socket.clone();
-    let gateway = builder(settings, inherited, capacity)?.spawn().map_err(Failure::Start)?;
+    let has_files = configuration.path.is_some();
+    let builder = builder(settings, inherited, capacity)?.configuration(configuration);
+    let gateway = builder.spawn().map_err(Failure::Start)?;
+    let reloads =
+        has_files.then(|| Reloads::start(gateway.client())).transpose().map_err(Failure::Signals)?;
 
     let ready = Ready::of(&gateway, api_socket);
     ready.print();
@@ -104,7 +110,7 @@ fn serve(
     tracing::debug!(start_ms = started.elapsed().as_secs_f64() * 1000.0, "started");
     notify::ready(&ready.summary());
 
-    let signal = supervise(&gateway, &events);
+    let signal = supervise(&gateway, &events, reloads.as_ref());
     shut_down(gateway, signal, drain_timeout)
 }
 
@@ -236,16 +242,19 @@ fn public_listener(listed: ListedListener) -> Listener {
 }
 
 /// Feeds the watchdog and handles signals; returns the signal that stops the process.
-fn supervise(gateway: &Handle, events: &Receiver<Event>) -> i32 {
+fn supervise(gateway: &Handle, events: &Receiver<Event>, reloads: Option<&Reloads>) -> i32 {
     let interval = notify::watchdog_interval().unwrap_or(SUPERVISION_INTERVAL);
     let mut was_alive = true;
     loop {
         match events.recv_timeout(interval) {
             Ok(Event::Stop(signal)) => return signal,
-            Ok(Event::Reopen) => {
+            Ok(Event::Reload) => {
                 files::reopen_all();
                 gateway.reopen_access_log();
                 tracing::info!("log files reopened");
+                if let Some(reloads) = reloads {
+                    reloads.request();
+                }
             }
             Err(RecvTimeoutError::Timeout) => {}
             // The signal thread ends with the process only; otherwise drain as after a signal.
@@ -314,6 +323,14 @@ fn sticky_key() -> u64 {
 }
 
 impl Failure {
+    /// Exit code of the process.
+    fn exit(&self) -> u8 {
+        match self {
+            Self::Start(StartError::Control(ringway_control::StartError::Configuration(_))) => USAGE,
+            _ => FAILED,
+        }
+    }
+
     /// Chain of causes, and a remedy where one is known.
     fn message(&self) -> String {
         let mut text = ringway_control::with_causes(self);

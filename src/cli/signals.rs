@@ -12,8 +12,8 @@ use signal_hook::iterator::Signals;
 pub(crate) enum Event {
     /// Drain and stop, with the number of the signal.
     Stop(i32),
-    /// Reopen log files.
-    Reopen,
+    /// Reopen log files and reload the configuration.
+    Reload,
 }
 
 /// Starts the signal thread.
@@ -22,14 +22,14 @@ pub(crate) enum Event {
 /// A handler cannot be installed, or the thread cannot be started.
 pub(crate) fn start() -> io::Result<Receiver<Event>> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    // Requests to reopen may be dropped behind others in the queue; the one to stop always has a place.
+    // Requests to reload may be dropped behind others in the queue; the one to stop always has a place.
     let (sender, events) = bounded(EVENTS_MAX);
     std::thread::Builder::new().name("ringway-signal".into()).spawn(move || {
         let mut stopping = false;
         for signal in signals.forever() {
             match signal {
                 SIGHUP if sender.len() + 1 < EVENTS_MAX => {
-                    let _ = sender.try_send(Event::Reopen);
+                    let _ = sender.try_send(Event::Reload);
                 }
                 SIGHUP => {}
                 _ if stopping => {

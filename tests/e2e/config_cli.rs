@@ -209,6 +209,42 @@ on_both_drivers! {
         assert_eq!(client.response("GET").status(), 431);
     }
 
+    fn routes_of_a_configuration_are_served(driver) {
+        let (first, second) = (Origin::named("first"), Origin::named("second"));
+        let pools = |port: u16| {
+            format!(
+                "server: {{host: 127.0.0.1, port: 0}}\nroutes: [{{id: api, host: api.test, path_prefix: /v1, pool: p}}]\n\
+                 pools: [{{id: p, endpoints: [{{address: '127.0.0.1:{port}'}}]}}]\n"
+            )
+        };
+        let builder = configured(driver, &pools(first.address().port())).env("PROXY_WATCH_CONFIG", "false");
+        let path = builder.folder().join("config.yaml");
+        let proxy = builder.arg("--config").arg("config.yaml").start();
+        assert_eq!(proxy.get("api.test", "/v1/users").text(), "first");
+        assert_eq!(proxy.get("api.test", "/v2").status(), 404);
+        // A mistake is refused, and nothing changes.
+        std::fs::write(&path, "routes: [{id: api, hosts: api.test}]\n").unwrap();
+        proxy.signal(libc::SIGHUP);
+        eventually("the mistake is logged", || {
+            proxy.log().iter().any(|line| line.contains("hosts")).then_some(())
+        });
+        assert_eq!(proxy.get("api.test", "/v1").text(), "first");
+        std::fs::write(&path, pools(second.address().port())).unwrap();
+        proxy.signal(libc::SIGHUP);
+        eventually("the new pool serves", || {
+            (proxy.get("api.test", "/v1").text() == "second").then_some(())
+        });
+    }
+
+    fn a_default_backend_serves_what_no_route_takes(driver) {
+        let (backend, app) = (Origin::named("backend"), Origin::named("app"));
+        let builder = Proxy::on(driver).env("DEFAULT_BACKEND", &backend.target()).env("BACKEND_TIMEOUT", "30s");
+        let proxy = builder.start();
+        proxy.serve("app", "app.test", &app);
+        assert_eq!(proxy.get("nobody.test", "/x").text(), "backend");
+        assert_eq!(proxy.get("app.test", "/").text(), "app");
+    }
+
     fn with_last_good_a_start_with_mistakes_serves(driver) {
         let yaml = "server: {port: 0, host: 127.0.0.1}\nroutes: [{id: a, hosts: b}]\n";
         let proxy = configured(driver, yaml).arg("--config").arg("config.yaml");
