@@ -20,6 +20,7 @@ mod certificates;
 mod churn;
 mod cli;
 mod config_cli;
+mod config_file;
 #[path = "../conformance/conformance.rs"]
 mod conformance;
 mod departures;
