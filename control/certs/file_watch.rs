@@ -17,8 +17,16 @@ use crate::loader::{FileStamps, paths, read, read_upstream};
 /// # Errors
 /// The invalid file, and the reason.
 pub async fn check_files(key: SecretKey) -> Result<(), LoadError> {
-    let read = blocking(move || read(&Files::without_directory(), &key).0.map(drop)).await;
+    let read = blocking(move || check_files_blocking(&key)).await;
     read.unwrap_or_else(|error| Err(LoadError::new(&error.to_string())))
+}
+
+/// As [`check_files`], for a thread that may block.
+///
+/// # Errors
+/// The invalid file, and the reason.
+pub fn check_files_blocking(key: &SecretKey) -> Result<(), LoadError> {
+    read(&Files::without_directory(), key).0.map(drop)
 }
 
 /// Reads the CA and client certificate of an app's `https://` targets, on a thread for blocking calls.

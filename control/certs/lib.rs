@@ -56,7 +56,7 @@ mod verification;
 pub use certificates::Certificates;
 pub use default_files::{DefaultCertificateError, check_default};
 pub use event::CertificateEvent;
-pub use file_watch::{FileWatch, check_files, names_files, upstream_secret};
+pub use file_watch::{FileWatch, check_files, check_files_blocking, names_files, upstream_secret};
 pub use host::{Host, PublishError};
 pub use open::{Opened, StartError, open, start_loader};
 pub use report::{

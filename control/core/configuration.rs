@@ -7,6 +7,7 @@
 //! ```
 //! Reading and judging happen on a thread of its own, because disks hang and large documents take a while.
 
+mod checks;
 mod client;
 mod configurator;
 mod diff;

@@ -183,8 +183,9 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
     for finding in report.findings() {
         tracing::warn!(%finding, "store opened with a finding");
     }
-    let configuration = configuration::prepare(stored, configuration, clock::timestamp())
-        .map_err(StartError::Configuration)?;
+    let configuration =
+        configuration::prepare(stored, configuration, settings.defaults.slashes, clock::timestamp())
+            .map_err(StartError::Configuration)?;
     let unsaved = store_configuration(&mut *store, &configuration);
     let reserved = configuration.reserved();
     let desired = configuration.desired.clone();

@@ -7,7 +7,7 @@ use ahash::{AHashMap, AHashSet};
 use ringway_certs::{FileWatch, names_files};
 use ringway_model::Desired;
 use ringway_net::sleep;
-use ringway_tls::{LoadError, SecretKey};
+use ringway_tls::{IdentityName, LoadError, SecretKey};
 
 use crate::control::Control;
 use crate::limits::{NAMED_FILES_INTERVAL, NAMED_FILES_LISTED_MAX, NAMED_FILES_MAX};
@@ -47,8 +47,20 @@ fn wanted(desired: &Desired) -> Vec<SecretKey> {
         .apps()
         .filter_map(|app| Some(SecretKey::Upstream(app.id.clone(), app.upstream_tls.clone()?)))
         .filter(names_files);
+    let of_routes = desired
+        .routes()
+        .filter_map(|route| Some(SecretKey::ClientCa(route.spec.client_auth.as_ref()?.ca_file.clone())));
+    let identities = desired
+        .certificates()
+        .map(|certificate| SecretKey::Identity(IdentityName::Files(certificate.files.clone())));
     let mut known = AHashSet::new();
-    upstream.chain(client_cas).filter(|key| known.insert(key.clone())).take(NAMED_FILES_MAX).collect()
+    upstream
+        .chain(client_cas)
+        .chain(of_routes)
+        .chain(identities)
+        .filter(|key| known.insert(key.clone()))
+        .take(NAMED_FILES_MAX)
+        .collect()
 }
 
 /// Files that cannot be used, by the last check.

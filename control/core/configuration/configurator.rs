@@ -18,7 +18,9 @@ use ringway_model::{
     SetVersion, Tick, Timestamp,
 };
 use ringway_net::clock;
+use ringway_wire::path::Slashes;
 
+use super::checks;
 use super::diff;
 use super::error::{ConfigError, Step};
 use super::files::{Content, Files};
@@ -78,6 +80,7 @@ pub(crate) struct Configurator {
     /// Rules of the documents of owner `admin` that are in force.
     admin: InForce,
     plans: VecDeque<Plan>,
+    slashes: Slashes,
     /// A change of the files on trial.
     trial: Option<TrialId>,
     trial_due: Tick,
@@ -143,7 +146,7 @@ enum Guards {
 
 impl Configurator {
     pub(crate) fn new(plane: Box<dyn Plane>, started: Started, notices: SlotSender<Notice>) -> Self {
-        let Started { desired, settings, quarantined, .. } = started;
+        let Started { desired, settings, slashes, quarantined, .. } = started;
         let file = settings.start.document().map(|document| InForce::of(document)).unwrap_or_default();
         let mut configurator = Self {
             plane,
@@ -151,6 +154,7 @@ impl Configurator {
             file,
             admin: stored_in_force(&desired, &Owner::Admin),
             plans: VecDeque::new(),
+            slashes,
             trial: None,
             trial_due: Tick::NEVER,
             status: ConfigurationStatus::default(),
@@ -211,8 +215,9 @@ impl Configurator {
             && let Some(files) = &mut self.files
         {
             let message = format!("reverted after a trial on one core: {reason}");
-            files.refuse(vec![judge::error("trial", message, None)], !reason.blames_configuration());
-            self.status.refused += 1;
+            let is_news =
+                files.refuse(vec![judge::error("trial", message, None)], !reason.blames_configuration());
+            self.status.refused += u64::from(is_news);
             if let Ok(desired) = self.plane.desired() {
                 self.file = stored_in_force(&desired, &Owner::File);
             }
@@ -433,7 +438,9 @@ impl Configurator {
         reason: Option<&str>,
         guards: Guards,
     ) -> Proposed {
-        let mut findings: Vec<(Step, Finding)> = Vec::new();
+        let mistakes = checks::mistakes(&document, self.slashes);
+        let mut findings: Vec<(Step, Finding)> =
+            mistakes.into_iter().map(|mistake| (Step::Reading, mistake)).collect();
         let conflicts = base.conflicts(&owner, &document.set);
         findings.extend(
             conflicts
@@ -553,13 +560,17 @@ impl Configurator {
     /// Applies the documents of the files.
     fn apply_files(&mut self, reading: Content, application: Application) -> Result<Applied, ConfigError> {
         let result = self.try_files(reading, application);
-        if let Some(files) = &mut self.files {
-            match &result {
-                Ok(applied) => files.handle_applied(applied),
-                Err(error) => files.handle_refused(error),
+        let is_news = match (&mut self.files, &result) {
+            (Some(files), Ok(applied)) => {
+                files.handle_applied(applied);
+                false
             }
-        }
-        self.count(&result);
+            (Some(files), Err(error)) => files.handle_refused(error),
+            (None, _) => false,
+        };
+        // One that is tried again by itself counts once.
+        self.status.refused += u64::from(is_news);
+        self.report_present();
         result
     }
 

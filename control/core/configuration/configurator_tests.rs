@@ -134,7 +134,7 @@ impl Scene {
     }
 
     fn over(plane: Fake, folder: tempfile::TempDir, settings: ConfigurationSettings) -> Self {
-        let started = prepare(plane.desired(), settings, Timestamp(5)).unwrap();
+        let started = prepare(plane.desired(), settings, Slashes::Merge, Timestamp(5)).unwrap();
         plane.state.lock().unwrap().desired = started.desired.clone();
         let (waker, _source) = wake_pair().unwrap();
         let (sender, notices) = slot(waker);
@@ -436,10 +436,10 @@ fn a_dangling_reference_ends_the_start() {
         assert!(findings.iter().any(|finding| finding.message.contains("nowhere")), "{findings:?}");
         return;
     }
-    let findings = prepare(Desired::default(), settings.clone(), Timestamp(5)).unwrap_err();
+    let findings = prepare(Desired::default(), settings.clone(), Slashes::Merge, Timestamp(5)).unwrap_err();
     assert!(findings[0].message.contains("nowhere"), "{findings:?}");
     settings.on_bad = OnBadConfig::LastGood;
-    assert!(prepare(Desired::default(), settings, Timestamp(5)).unwrap().deltas.is_empty());
+    assert!(prepare(Desired::default(), settings, Slashes::Merge, Timestamp(5)).unwrap().deltas.is_empty());
 }
 
 // --- Requests ---------------------------------------------------------------------------------------------
@@ -576,6 +576,38 @@ fn plans_are_bounded() {
         scene.configurator.diff(DiffRequest::Proposal(proposal(&text))).unwrap();
     }
     assert_eq!(scene.configurator.plans.len(), CONFIG_PLANS_MAX);
+}
+
+#[test]
+fn routes_that_do_not_compile_and_files_that_are_missing_are_mistakes() {
+    let mut scene = Scene::with_file(&one("a", "a.example"));
+    let regex = one("b", "b.example").replace("host: b.example", "host: b.example, path_regex: \"^/(a|\"");
+    let error = scene.apply(&regex).unwrap_err();
+    assert!(matches!(error, ConfigError::Refused { step: Step::Reading, .. }), "{error:?}");
+    assert!(
+        messages(&error).contains("request:2:") && messages(&error).contains("route b"),
+        "{}",
+        messages(&error)
+    );
+    // A file that appears later is looked for again.
+    let ca = scene.folder.path().join("ca.pem");
+    let text = one("a", "a.example").replace("10.0.0.1:8000", "https://10.0.0.1:8000");
+    let tls =
+        format!("endpoints: [{{address: \"https://10.0.0.1:8000\"}}], tls: {{ca_file: {}}}}}", ca.display());
+    let text = text.replace("endpoints: [{address: \"https://10.0.0.1:8000\"}]}", &tls);
+    scene.save(&text);
+    let refusal = scene.status().refusal[0].to_string();
+    assert!(refusal.contains("ca.pem"), "{refusal}");
+    assert!(scene.plane.desired().app("a-pool").unwrap().upstream_tls.is_none());
+    let refused = scene.status().refused;
+    let mut wait = || {
+        scene.now = scene.now.after(CONFIG_STAT_INTERVAL);
+        scene.advance();
+        scene.status().refused
+    };
+    assert_eq!(wait(), refused, "the same reason counts once");
+    fs::write(&ca, "no certificate").unwrap();
+    assert_eq!(wait(), refused + 1, "judged again without a save");
 }
 
 // --- History ----------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ringway_config::{Document, Finding, Source, StaticValue};
 use ringway_model::{Desired, Owner, SetVersion, Tick};
 
+use super::checks;
 use super::error::ConfigError;
 use super::file_watch::FileWatch;
 use super::judge;
@@ -190,20 +191,22 @@ impl Files {
         }
     }
 
-    /// Records why the content is not in force, and logs a new reason.
-    pub(super) fn handle_refused(&mut self, error: &ConfigError) {
+    /// Records why the content is not in force, and logs a new reason. Returns whether it is new.
+    pub(super) fn handle_refused(&mut self, error: &ConfigError) -> bool {
         let (findings, is_retried) = match error {
-            ConfigError::Refused { findings, .. } => (findings.clone(), false),
+            ConfigError::Refused { findings, .. } => {
+                (findings.clone(), findings.iter().any(|finding| finding.code == checks::FILE))
+            }
             error => (vec![judge::error("not_applied", with_causes(error), None)], true),
         };
-        self.refuse(findings, is_retried);
+        self.refuse(findings, is_retried)
     }
 
     /// As [`Files::handle_refused`], with the findings. `is_retried`: the reason is outside of the content.
-    pub(super) fn refuse(&mut self, findings: Vec<Finding>, is_retried: bool) {
+    pub(super) fn refuse(&mut self, findings: Vec<Finding>, is_retried: bool) -> bool {
         self.is_retried = is_retried;
         if self.refusal == findings {
-            return;
+            return false;
         }
         let errors: Vec<Finding> = findings.iter().filter(|finding| finding.is_error()).cloned().collect();
         tracing::error!(
@@ -212,6 +215,7 @@ impl Files {
             "configuration refused; the present one stays in force"
         );
         self.refusal = findings;
+        true
     }
 
     /// Records that a kept version is in force instead of the content.

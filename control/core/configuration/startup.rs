@@ -16,7 +16,9 @@ use ringway_model::{
     AppId, Change, Conflict, Delta, Desired, EndpointSpec, Kind, NewVersion, OperatorSet, Owner, PolicySpec,
     PoolSpec, Replacement, Timestamp,
 };
+use ringway_wire::path::Slashes;
 
+use super::checks;
 use super::governance::{Reserved, reserved_hosts};
 use super::history;
 use super::judge::{KnownPlaces, conflict_finding, error};
@@ -83,6 +85,7 @@ pub(crate) struct Started {
     /// Its differences from the stored one.
     pub(crate) deltas: Vec<Delta>,
     pub(crate) settings: ConfigurationSettings,
+    pub(crate) slashes: Slashes,
     /// Routes, pools and policies of the documents that are left out, and their conflicts.
     pub(crate) quarantined: Vec<Finding>,
 }
@@ -101,28 +104,28 @@ impl Started {
 /// Puts the documents of the start into force.
 ///
 /// # Errors
-/// The dangling references of the documents, unless the last good set may serve.
+/// Mistakes of the documents that their text does not show, unless the last good set may serve.
 pub(crate) fn prepare(
     stored: Desired,
     mut settings: ConfigurationSettings,
+    slashes: Slashes,
     now: Timestamp,
 ) -> Result<Started, Vec<Finding>> {
     let unchanged = |settings, quarantined| Started {
         desired: stored.clone(),
         deltas: Vec::new(),
         settings,
+        slashes,
         quarantined,
     };
     let (set, version, places) = match &settings.start {
         Start::Empty => (OperatorSet::default(), None, Places::default()),
         Start::Documents { document, .. } => {
             let places = document.places.clone();
-            let mistakes: Vec<Finding> = stored
-                .conflicts(&Owner::File, &document.set)
-                .iter()
-                .filter(|conflict| is_mistake(conflict))
-                .map(|conflict| conflict_finding(conflict, &places, &Unknown))
-                .collect();
+            let conflicts = stored.conflicts(&Owner::File, &document.set);
+            let own = conflicts.iter().filter(|conflict| is_mistake(conflict));
+            let own = own.map(|conflict| conflict_finding(conflict, &places, &Unknown));
+            let mistakes: Vec<Finding> = checks::mistakes(document, slashes).into_iter().chain(own).collect();
             if !mistakes.is_empty() {
                 if settings.on_bad == OnBadConfig::Fail {
                     return Err(mistakes);
@@ -150,7 +153,7 @@ pub(crate) fn prepare(
     }));
     match stored.apply(&change, now) {
         Ok(applied) => {
-            Ok(Started { desired: applied.desired, deltas: applied.deltas, settings, quarantined })
+            Ok(Started { desired: applied.desired, deltas: applied.deltas, settings, slashes, quarantined })
         }
         Err(rejection) => {
             let failure = error("conflict", rejection.to_string(), None);
