@@ -1,7 +1,7 @@
 //! Static settings: the keys of a document that configure the process, and the comparison after a reload.
 //!
-//! A change of a static value takes effect with the next start. The text of each value is kept as written; the
-//! process parses it together with its flags and its environment.
+//! A change of a static value takes effect with the next start. The text of each value is kept as written;
+//! the process parses it together with its flags and its environment.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -198,7 +198,8 @@ fn is_index(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Findings about values that several files give, such as two lists of listeners: none would be the right one.
+/// Findings about values that several files give, such as two lists of listeners: none would be the right
+/// one.
 pub(crate) fn repeated(statics: &[StaticValue]) -> Vec<Finding> {
     let mut first: BTreeMap<&str, &StaticValue> = BTreeMap::new();
     let mut findings = Vec::new();

@@ -217,7 +217,7 @@ impl ConfigArgs {
             } => {
                 let canary = match (no_canary, bake) {
                     (true, _) => Some(json!(false)),
-                    (false, Some(bake)) => Some(json!(humantime::format_duration(bake).to_string())),
+                    (false, Some(bake)) => Some(json!(format!("{}ms", bake.as_millis()))),
                     (false, None) => None,
                 };
                 let options = object([

@@ -40,7 +40,7 @@ fn commands_send_the_documented_requests() {
         ),
         (
             "config apply --plan 12ab --reason more --bake 1m".into(),
-            r#"POST /api/v2/config/apply {"canary":"1m","plan":"12ab","reason":"more"}"#.into(),
+            r#"POST /api/v2/config/apply {"canary":"60000ms","plan":"12ab","reason":"more"}"#.into(),
         ),
         ("config current".into(), "GET /api/v2/config/current".into()),
         ("config current --owner file".into(), "GET /api/v2/config/current?owner=file".into()),
@@ -184,15 +184,25 @@ fn responses_are_shown_as_text() {
          a restart is needed for: /server/port\n"
     );
     let explain: ExplainView = serde_json::from_str(
-        r#"{"host":"a.test","tier":"exact","pattern":"a.test","route":{"id":"api","owner":"file","pool":"p"},
+        r#"{"host":"a.test","tier":"exact","pattern":"a.test","route":{"id":"api","owner":"file","pool":"p","timeout":"3s","requires_tls":true,"place":"c.yaml:12"},
             "candidates":[{"id":"b","is_match":false,"why":"path_prefix /v2 does not match"},{"id":"api","is_match":true}],
-            "policy":{"timeout":"3s"},"place":"c.yaml:12"}"#,
+            "candidates_total":5,"reason":""}"#,
     )
     .unwrap();
     assert_eq!(
         explain.text(Style::PLAIN),
         "route api of file, pool p (c.yaml:12)\nhost a.test: a.test (exact)\n  ✗ b: path_prefix /v2 does not match\n  \
-         ✓ api\npolicy: timeout=3s\n"
+         ✓ api\n  and 3 more\ntimeout 3s, TLS required\n"
+    );
+    let none: RolloutView = serde_json::from_str(r#"{"state":"none","owner":null,"version":null}"#).unwrap();
+    assert_eq!(none.text(Style::PLAIN), "no configuration is on trial\n");
+    let running: RolloutView = serde_json::from_str(
+        r#"{"state":"running","owner":"file","version":"v2","core":1,"requests":9,"errors":1}"#,
+    )
+    .unwrap();
+    assert_eq!(
+        running.text(Style::PLAIN),
+        "configuration of file: v2 is on trial on core 1 (9 requests there, 1 failed)\n"
     );
     let hostile: ExplainView = serde_json::from_str(r#"{"host":"\u001b[2J"}"#).unwrap();
     assert!(!hostile.text(Style::PLAIN).contains('\u{1b}'));

@@ -3,7 +3,6 @@
 use std::fmt::Write;
 
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::super::text::{Style, Tone, escape};
 
@@ -16,9 +15,9 @@ pub(super) struct ExplainView {
     pattern: Option<String>,
     route: Option<RouteView>,
     status: Option<u64>,
+    reason: String,
     candidates: Vec<CandidateView>,
-    policy: Value,
-    place: Option<String>,
+    candidates_total: usize,
 }
 
 /// Route that serves the request.
@@ -29,6 +28,10 @@ struct RouteView {
     owner: String,
     pool: Option<String>,
     action: Option<String>,
+    tenant: Option<String>,
+    timeout: Option<String>,
+    requires_tls: bool,
+    place: Option<String>,
 }
 
 /// Route of the host.
@@ -52,14 +55,20 @@ impl ExplainView {
                 } else if let Some(action) = &route.action {
                     let _ = write!(text, ", {}", escape(action));
                 }
-                if let Some(place) = &self.place {
+                if let Some(place) = &route.place {
                     let _ = write!(text, " ({})", escape(place));
+                }
+                if let Some(status) = self.status {
+                    let _ = write!(text, "{}", style.paint(Tone::Warning, &format!(": {status}")));
                 }
             }
             None => {
                 let status = self.status.unwrap_or(404).to_string();
                 let _ = write!(text, "{}", style.paint(Tone::Bad, &format!("no route: {status}")));
             }
+        }
+        if !self.reason.is_empty() {
+            let _ = write!(text, ", {}", escape(&self.reason));
         }
         text.push('\n');
         let host = escape(&self.host);
@@ -78,13 +87,20 @@ impl ExplainView {
             }
             text.push('\n');
         }
-        if let Some(policy) = self.policy.as_object().filter(|policy| !policy.is_empty()) {
-            text.push_str("policy:");
-            for (name, value) in policy {
-                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                let _ = write!(text, " {}={}", escape(name), escape(&value));
+        let more = self.candidates_total.saturating_sub(self.candidates.len());
+        if more > 0 {
+            let _ = writeln!(text, "  and {more} more");
+        }
+        if let Some(route) = &self.route {
+            let facts = [
+                route.timeout.as_deref().map(|timeout| format!("timeout {}", escape(timeout))),
+                route.requires_tls.then(|| "TLS required".to_owned()),
+                route.tenant.as_deref().map(|tenant| format!("tenant {}", escape(tenant))),
+            ];
+            let facts: Vec<String> = facts.into_iter().flatten().collect();
+            if !facts.is_empty() {
+                let _ = writeln!(text, "{}", facts.join(", "));
             }
-            text.push('\n');
         }
         text
     }

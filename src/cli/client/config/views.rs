@@ -81,13 +81,15 @@ struct ChangesView {
 #[serde(default)]
 pub(super) struct RolloutView {
     state: String,
-    owner: String,
-    version: String,
+    owner: Option<String>,
+    version: Option<String>,
     started_at: Option<String>,
     ends_at: Option<String>,
     core: Option<u64>,
     reason: Option<String>,
     is_judged: Option<bool>,
+    requests: u64,
+    errors: u64,
 }
 
 /// Kept version.
@@ -252,7 +254,8 @@ impl ReceiptView {
 
 impl RolloutView {
     pub(super) fn text(&self, style: Style) -> String {
-        let (owner, version) = (set_of(&self.owner), escape(&self.version));
+        let owner = set_of(self.owner.as_deref().unwrap_or_default());
+        let version = escape(self.version.as_deref().unwrap_or_default());
         let mut text = match &*self.state {
             "" | "none" => return "no configuration is on trial\n".to_owned(),
             "running" => {
@@ -267,6 +270,7 @@ impl RolloutView {
         if self.is_judged == Some(false) {
             facts.push("too little traffic to judge it".to_owned());
         }
+        facts.push(format!("{} requests there, {} failed", self.requests, self.errors));
         facts.extend(self.reason.as_deref().map(escape));
         if !facts.is_empty() {
             let _ = write!(text, " ({})", facts.join("; "));
