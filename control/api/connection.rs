@@ -196,7 +196,7 @@ impl<S: Stream, P: Plane, H: Host> Connection<S, P, H> {
                 return self.write(response, wire, after, id).await;
             }
         };
-        let mut body = match self.read_body(wire, deadline).await {
+        let mut body = match self.read_body(wire, admitted.body_bytes_max(), deadline).await {
             Ok(Some(body)) => body,
             Ok(None) => return Next::Close,
             Err(problem) => {
@@ -213,12 +213,17 @@ impl<S: Stream, P: Plane, H: Host> Connection<S, P, H> {
     }
 
     /// Reads a complete body, or none when the client disconnects.
-    async fn read_body(&mut self, wire: &RequestHead, deadline: Tick) -> Result<Option<Vec<u8>>, Problem> {
+    async fn read_body(
+        &mut self,
+        wire: &RequestHead,
+        bytes_max: usize,
+        deadline: Tick,
+    ) -> Result<Option<Vec<u8>>, Problem> {
         let mut framing = match wire.framing() {
             Framing::Empty | Framing::UntilClose => return Ok(Some(Vec::new())),
             Framing::Length(length) => match usize::try_from(length) {
-                Ok(left) if left <= limits::API_BODY_BYTES_MAX => Coding::Length { left },
-                _ => return Err(too_large()),
+                Ok(left) if left <= bytes_max => Coding::Length { left },
+                _ => return Err(too_large(bytes_max)),
             },
             Framing::Chunked => Coding::Chunked(ChunkedBody::new(ChunkMode::Decode)),
         };
@@ -231,11 +236,11 @@ impl<S: Stream, P: Plane, H: Host> Connection<S, P, H> {
         }
         let mut body = Vec::new();
         loop {
-            if framing.take(&mut self.pending, &mut body)? == BodyState::Done {
+            if framing.take(&mut self.pending, &mut body, bytes_max)? == BodyState::Done {
                 return Ok(Some(body));
             }
-            if body.len() > limits::API_BODY_BYTES_MAX {
-                return Err(too_large());
+            if body.len() > bytes_max {
+                return Err(too_large(bytes_max));
             }
             match self.read_more(deadline).await {
                 More::Bytes => {}
@@ -369,7 +374,12 @@ enum Coding {
 
 impl Coding {
     /// Moves bytes of the body.
-    fn take(&mut self, pending: &mut Vec<u8>, body: &mut Vec<u8>) -> Result<BodyState, Problem> {
+    fn take(
+        &mut self,
+        pending: &mut Vec<u8>,
+        body: &mut Vec<u8>,
+        bytes_max: usize,
+    ) -> Result<BodyState, Problem> {
         match self {
             Self::Length { left } => {
                 let count = pending.len().min(*left);
@@ -383,8 +393,8 @@ impl Coding {
                 })?;
                 body.extend_from_slice(&pending[..fed.kept]);
                 pending.drain(..fed.consumed);
-                match body.len() > limits::API_BODY_BYTES_MAX {
-                    true => Err(too_large()),
+                match body.len() > bytes_max {
+                    true => Err(too_large(bytes_max)),
                     false => Ok(fed.state),
                 }
             }
@@ -456,8 +466,8 @@ fn refused(error: RequestError) -> Problem {
     Problem::new(kind, format!("the request is refused: {error}"))
 }
 
-fn too_large() -> Problem {
-    Problem::new(Kind::TooLarge, format!("the body may have at most {} bytes", limits::API_BODY_BYTES_MAX))
+fn too_large(bytes_max: usize) -> Problem {
+    Problem::new(Kind::TooLarge, format!("the body may have at most {bytes_max} bytes"))
 }
 
 fn too_slow() -> Problem {

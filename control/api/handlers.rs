@@ -2,17 +2,20 @@
 
 mod certificates;
 mod changes;
+mod configuration;
 mod instances;
 mod lookup;
 mod pools;
 mod queries;
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use ringway_model::{Change, Rejection};
 
 use self::certificates::{remove_certificate, upload_certificate, verify_domain};
 use self::changes::submit;
+use self::configuration::{ConfigCall, configure};
 use self::instances::{deregister, lease, remove_instance};
 use self::lookup::app_of;
 use self::pools::{list_breakers, list_tenants, show_pool_health};
@@ -20,6 +23,7 @@ use self::queries::{
     list_apps, list_certificates, list_domains, list_instances, list_webhooks, show_app, show_app_status,
     show_domain,
 };
+use crate::access::Identity;
 use crate::audit::{AuditLog, Trail};
 use crate::openapi;
 use crate::operation::Operation;
@@ -42,6 +46,11 @@ pub(crate) struct Call<'a> {
     /// Problems of the API itself, one sentence each.
     pub(crate) warnings: Vec<String>,
     pub(crate) audit: Option<&'a AuditLog>,
+    pub(crate) caller: &'a Identity,
+    /// Required version of the configuration of an owner.
+    pub(crate) expect: Option<Arc<str>>,
+    /// Whether the body is a configuration in YAML.
+    pub(crate) is_yaml: bool,
 }
 
 /// Executes an operation.
@@ -51,7 +60,7 @@ pub(crate) async fn handle<P: Plane>(
     trail: &mut Trail,
     waiter: &mut Waiter<'_>,
 ) -> ApiResult {
-    let Call { operation, input, conditions, warnings, audit } = call;
+    let Call { operation, input, conditions, warnings, audit, caller, expect, is_yaml } = call;
     match operation {
         Operation::RegisterApp => {
             let change = take(input, shape::register_app)?;
@@ -150,6 +159,9 @@ pub(crate) async fn handle<P: Plane>(
         }
         Operation::ShowApp => show_app(&**plane, take(input, shape::app_key)?).await,
         Operation::AppStatus => show_app_status(&**plane, take(input, shape::app_key)?).await,
+        Operation::Configuration(operation) => {
+            configure(&**plane, ConfigCall { operation, input, caller, expect, is_yaml }, trail).await
+        }
         Operation::PoolHealth => show_pool_health(&**plane, take(input, shape::pool_key)?).await,
         Operation::ListBreakers => list_breakers(plane, take(input, shape::app_page)?).await,
         Operation::ListTenants => list_tenants(plane, take(input, shape::tenant_page)?).await,

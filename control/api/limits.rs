@@ -9,6 +9,14 @@ pub(crate) const API_WAIT_MAX: Duration = Duration::from_secs(300);
 
 /// Bytes of an API request's body.
 pub(crate) const API_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a request's body with a configuration: the largest document, and what JSON adds to quote it.
+pub(crate) const API_CONFIG_BYTES_MAX: usize = 9 * 1024 * 1024;
+/// Documents of one request.
+pub(crate) const CONFIG_SOURCES_MAX: usize = 1_000;
+/// Bytes of the reason of a change.
+pub(crate) const CONFIG_REASON_BYTES_MAX: usize = 512;
+/// Longest trial of a change on one core.
+pub(crate) const CONFIG_BAKE_MAX: Duration = Duration::from_secs(3_600);
 /// Connections of the admin API. At the limit an idle connection is closed for a new one.
 pub(crate) const API_CONNECTIONS_MAX: usize = 512;
 /// Waiting requests of the admin API. They are not closed for new connections, so they are limited to an

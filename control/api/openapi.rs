@@ -6,6 +6,7 @@ use ringway_wire::message::{Method, reason_phrase};
 use serde_json::{Map, Value as Json, json};
 
 use crate::access::{Access, Scope};
+use crate::config_operation::ConfigOperation;
 use crate::content::schema_of;
 use crate::limits;
 use crate::operation::Spec;
@@ -77,6 +78,7 @@ fn tag(path: &str) -> &'static str {
     match path {
         path if path.starts_with("/api/apps") => "apps",
         path if path.starts_with("/api/tenants") => "domains",
+        path if path.starts_with("/api/v2/config") || path == "/admin/reload" => "configuration",
         path if path.starts_with("/api/register") || path.starts_with("/api/routes") => "in one step",
         _ => "status",
     }
@@ -111,6 +113,12 @@ fn parameters(route: &Route, spec: &Spec) -> Vec<Json> {
         parameters.push(json!({
             "name": "Prefer", "in": "header", "required": false, "schema": { "type": "string", "examples": ["return=representation"] },
             "description": "return=representation is answered with 200 and the lease instead of 204 (RFC 7240).",
+        }));
+    }
+    if route.operation.configuration().is_some_and(ConfigOperation::takes_version) {
+        parameters.push(json!({
+            "name": "If-Match", "in": "header", "required": false, "schema": { "type": "string", "examples": ["\"3f2a90c4d1e7\""] },
+            "description": "The version of the owner's configuration: the change is made only if it is still the present one.",
         }));
     }
     if spec.is_mutation {
@@ -148,10 +156,13 @@ fn body(route: &Route, spec: &Spec) -> Option<Json> {
     }
     let is_required = key.is_none()
         && spec.fields.iter().any(|field| field.is_required && field.location == Location::Body);
-    Some(json!({
-        "required": is_required,
-        "content": { "application/json": { "schema": object_schema(&fields) } },
-    }))
+    let mut content = json!({ "application/json": { "schema": object_schema(&fields) } });
+    if route.operation.configuration().is_some_and(ConfigOperation::takes_documents) {
+        content["application/yaml"] = json!({ "schema": {
+            "type": "string", "description": "The configuration; the other fields are in the query.",
+        } });
+    }
+    Some(json!({ "required": is_required, "content": content }))
 }
 
 fn responses(spec: &Spec) -> Map<String, Json> {

@@ -1,7 +1,9 @@
 //! Operations of the API, and the documentation of each: request fields, responses, problems.
 
 use crate::access::{Access, Scope};
+use crate::config_operation::ConfigOperation;
 use crate::content::{Content, schema_of, schema_of_accepted};
+use crate::limits;
 use crate::problem::Kind;
 use crate::request::shapes as shape;
 use crate::views::{
@@ -47,6 +49,7 @@ pub(crate) enum Operation {
     PoolHealth,
     ListBreakers,
     ListTenants,
+    Configuration(ConfigOperation),
     Liveness,
     Readiness,
     Startup,
@@ -82,6 +85,7 @@ impl Operation {
     pub(crate) fn access(self) -> Access {
         match self {
             Self::Liveness | Self::Readiness | Self::Startup => Access::Open,
+            Self::Configuration(operation) => operation.access(),
             Self::ListApps
             | Self::ShowApp
             | Self::ListInstances
@@ -345,6 +349,7 @@ impl Operation {
                 json(schema_of::<AppStatusView>()),
                 &[UnknownApp, Conflicting],
             ),
+            Self::Configuration(operation) => operation.spec(),
             Self::PoolHealth => (
                 "poolHealth",
                 "Show the health of a pool's endpoints.",
@@ -412,6 +417,9 @@ impl Operation {
         if self.takes_policy() {
             problems.push(UnknownPolicy);
         }
+        if self.configuration().is_some_and(ConfigOperation::is_asked) {
+            problems.extend([Busy, ConfigFailed, Unconfirmed]);
+        }
         if self.is_mutation() {
             problems.extend([
                 BadHeader,
@@ -456,7 +464,28 @@ impl Operation {
         )
     }
 
-    /// Whether it changes the configuration.
+    /// The operation on the configuration of operators, if it is one.
+    pub(crate) fn configuration(self) -> Option<ConfigOperation> {
+        match self {
+            Self::Configuration(operation) => Some(operation),
+            _ => None,
+        }
+    }
+
+    /// Whether it is an action of the audit log.
+    pub(crate) fn is_action(self) -> bool {
+        self.is_mutation() || self.configuration().is_some_and(ConfigOperation::is_change)
+    }
+
+    /// Bytes of the longest body.
+    pub(crate) fn body_bytes_max(self) -> usize {
+        match self.configuration().is_some_and(ConfigOperation::takes_documents) {
+            true => limits::API_CONFIG_BYTES_MAX,
+            false => limits::API_BODY_BYTES_MAX,
+        }
+    }
+
+    /// Whether it changes registrations.
     pub(crate) fn is_mutation(self) -> bool {
         match self {
             Self::RegisterApp
@@ -491,6 +520,7 @@ impl Operation {
             | Self::PoolHealth
             | Self::ListBreakers
             | Self::ListTenants
+            | Self::Configuration(_)
             | Self::Liveness
             | Self::Readiness
             | Self::Startup

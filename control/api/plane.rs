@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use ringway_certs::{DomainState, Overview, UploadError, Verification};
 use ringway_control::{
-    AppStatus, Control, InstanceDrained, InstanceStatus, Receipt, Refusal, Status, Submission,
+    AppStatus, Applied, ApplyRequest, ConfigError, Control, Current, Diff, DiffRequest, ExplainRequest,
+    Explanation, InstanceDrained, InstanceStatus, NoTrial, Proposal, Receipt, Refusal, ReloadRequest,
+    Rerouting, RollbackRequest, Status, Submission, TrialStatus, Validation, Version,
 };
-use ringway_model::{AppId, Desired, Generation, Hostname, InstanceId, Rejection};
+use ringway_model::{AppId, Desired, Generation, Hostname, InstanceId, Owner, Rejection};
 use ringway_tls::{Facts, LoadError, SecretKey};
 
 /// The control plane, as the API uses it.
@@ -68,6 +70,39 @@ pub trait Plane: 'static {
     ) -> impl Future<Output = Result<Arc<Facts>, UploadError>>;
     /// Removes the stored certificate of a domain from the disk and from all cores.
     fn discard_certificate(&self, host: &Hostname) -> impl Future<Output = Result<(), UploadError>>;
+
+    /// Judges documents without a change.
+    fn validate(&self, request: Proposal) -> impl Future<Output = Result<Validation, ConfigError>>;
+    /// Compares documents, or versions.
+    fn diff(&self, request: DiffRequest) -> impl Future<Output = Result<Diff, ConfigError>>;
+    /// Replaces an owner's set.
+    fn apply(&self, request: ApplyRequest) -> impl Future<Output = Result<Applied, ConfigError>>;
+    /// Makes a kept version the present one.
+    fn rollback(&self, request: RollbackRequest) -> impl Future<Output = Result<Applied, ConfigError>>;
+    /// Reads the files again.
+    fn reload(&self, request: ReloadRequest) -> impl Future<Output = Result<Applied, ConfigError>>;
+    /// Present sets.
+    fn current(&self, owner: Option<Owner>) -> impl Future<Output = Result<Vec<Current>, ConfigError>>;
+    /// Kept versions, newest first.
+    fn history(&self, owner: Owner) -> impl Future<Output = Result<Vec<Version>, ConfigError>>;
+    /// Explains the route of a request.
+    fn explain(&self, request: ExplainRequest) -> impl Future<Output = Result<Explanation, ConfigError>>;
+    /// Routes recent requests by a proposed configuration.
+    fn simulate(&self, request: Proposal) -> impl Future<Output = Result<Rerouting, ConfigError>>;
+    /// A kept version.
+    fn version(&self, owner: Owner, version: Arc<str>) -> impl Future<Output = Result<Current, ConfigError>>;
+    /// The configuration on trial, or the last one that was.
+    fn trial(&self) -> Option<TrialStatus>;
+    /// Promotes the configuration on trial.
+    ///
+    /// # Errors
+    /// There is none.
+    fn promote_trial(&self) -> Result<(), NoTrial>;
+    /// Reverts the configuration on trial.
+    ///
+    /// # Errors
+    /// There is none.
+    fn abort_trial(&self) -> Result<(), NoTrial>;
 }
 
 impl Plane for Control {
@@ -154,5 +189,57 @@ impl Plane for Control {
     async fn discard_certificate(&self, host: &Hostname) -> Result<(), UploadError> {
         let certificates = Self::certificates(self).ok_or(UploadError::UnknownDomain)?;
         certificates.discard(host).await
+    }
+
+    async fn validate(&self, request: Proposal) -> Result<Validation, ConfigError> {
+        self.configuration().validate(request).await
+    }
+
+    async fn diff(&self, request: DiffRequest) -> Result<Diff, ConfigError> {
+        self.configuration().diff(request).await
+    }
+
+    async fn apply(&self, request: ApplyRequest) -> Result<Applied, ConfigError> {
+        self.configuration().apply(request).await
+    }
+
+    async fn rollback(&self, request: RollbackRequest) -> Result<Applied, ConfigError> {
+        self.configuration().rollback(request).await
+    }
+
+    async fn reload(&self, request: ReloadRequest) -> Result<Applied, ConfigError> {
+        self.configuration().reload(request).await
+    }
+
+    async fn current(&self, owner: Option<Owner>) -> Result<Vec<Current>, ConfigError> {
+        self.configuration().current(owner).await
+    }
+
+    async fn history(&self, owner: Owner) -> Result<Vec<Version>, ConfigError> {
+        self.configuration().history(owner).await
+    }
+
+    async fn explain(&self, request: ExplainRequest) -> Result<Explanation, ConfigError> {
+        self.configuration().explain(request).await
+    }
+
+    async fn simulate(&self, request: Proposal) -> Result<Rerouting, ConfigError> {
+        self.configuration().simulate(request).await
+    }
+
+    async fn version(&self, owner: Owner, version: Arc<str>) -> Result<Current, ConfigError> {
+        self.configuration().version(owner, version).await
+    }
+
+    fn trial(&self) -> Option<TrialStatus> {
+        Self::trial(self)
+    }
+
+    fn promote_trial(&self) -> Result<(), NoTrial> {
+        Self::promote_trial(self)
+    }
+
+    fn abort_trial(&self) -> Result<(), NoTrial> {
+        Self::abort_trial(self)
     }
 }

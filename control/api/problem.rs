@@ -4,11 +4,12 @@
 //! request. The request id is in `instance`, in the header `X-Request-ID`, and in the log.
 
 use ringway_certs::UploadError;
-use ringway_control::Refusal;
+use ringway_control::{ConfigError, Refusal, Step};
 use ringway_model::{Rejection, Revision};
 use serde::Serialize;
 
 use crate::request::finding::Finding;
+use crate::views::{ConfigFinding, config_findings};
 use ringway_config::json::DocumentError;
 
 /// An error response.
@@ -17,6 +18,10 @@ pub(crate) struct Problem {
     pub(crate) kind: Kind,
     pub(crate) detail: String,
     pub(crate) errors: Vec<Finding>,
+    /// Mistakes and warnings about a configuration.
+    pub(crate) findings: Vec<ConfigFinding>,
+    /// The present version of an owner's configuration, where that is the problem.
+    pub(crate) version: Option<String>,
     /// The present revision, where that is the problem.
     pub(crate) revision: Option<Revision>,
     /// Time until a retry, where a retry helps.
@@ -76,6 +81,8 @@ kinds! {
     UnknownDomain = 404 "unknown_domain" "The domain is not registered",
     /// The app has no webhook.
     UnknownWebhook = 404 "unknown_webhook" "The app has no webhook",
+    /// The version is not kept.
+    UnknownVersion = 404 "unknown_version" "The version is not kept",
     /// The path has other methods.
     WrongMethod = 405 "method_not_allowed" "The method is not allowed here",
     /// The request did not arrive in time.
@@ -102,6 +109,22 @@ kinds! {
     UnknownPolicy = 404 "unknown_policy" "There is no policy of this id",
     /// A limit is reached.
     LimitReached = 409 "limit_reached" "A limit is reached",
+    /// Hosts, ids or references of a configuration belong to another owner.
+    ConfigClaims = 409 "config_claims" "The configuration conflicts with another owner's",
+    /// A rule of the operator forbids it.
+    ConfigGovernance = 409 "config_governance" "The configuration breaks a rule of the operator",
+    /// It doubles or halves.
+    ConfigSize = 409 "config_size" "The configuration changes its size too much",
+    /// The owner's configuration comes from elsewhere.
+    ConfigNotReplaceable = 409 "config_not_replaceable" "This owner's configuration is not replaced by requests",
+    /// The process was started without a file.
+    NoConfigFile = 409 "no_config_file" "There is no configuration file",
+    /// No change is on trial.
+    NoTrial = 409 "no_trial" "No configuration is on trial",
+    /// The owner's configuration is not the one that the client saw.
+    StaleVersion = 412 "stale_version" "The owner's configuration has changed",
+    /// A configuration has changed since the plan was made.
+    PlanOutdated = 412 "plan_outdated" "The plan is outdated",
     /// The configuration is not the one that the client saw.
     RevisionMismatch = 412 "revision_mismatch" "The configuration has changed",
     /// The body is too long.
@@ -114,6 +137,8 @@ kinds! {
     Expectation = 417 "expectation_failed" "The expectation cannot be met",
     /// The request is for another host.
     Misdirected = 421 "misdirected_request" "This host name is not served here",
+    /// Documents have mistakes.
+    ConfigInvalid = 422 "config_invalid" "The configuration has mistakes",
     /// Fields are missing, unknown, mistyped or out of range.
     Invalid = 422 "invalid_request" "The request has errors",
     /// Chain or key are not usable.
@@ -122,6 +147,8 @@ kinds! {
     KeyReused = 422 "idempotency_key_reused" "The idempotency key belongs to another request",
     /// The head is too long.
     HeadTooLarge = 431 "head_too_large" "The request head is too large",
+    /// The request failed for a reason in the log.
+    ConfigFailed = 500 "config_failed" "The request failed unexpectedly",
     /// The method is unknown.
     UnknownMethod = 501 "method_unknown" "The method or the transfer coding is not implemented",
     /// Too many changes wait.
@@ -163,6 +190,9 @@ pub(crate) struct ProblemBody<'a> {
     /// All mistakes of the request.
     #[serde(skip_serializing_if = "<[Finding]>::is_empty")]
     errors: &'a [Finding],
+    /// Mistakes and warnings about a configuration.
+    #[serde(skip_serializing_if = "<[ConfigFinding]>::is_empty")]
+    findings: &'a [ConfigFinding],
 }
 
 impl Problem {
@@ -173,7 +203,15 @@ impl Problem {
             Kind::Storage | Kind::ShuttingDown => Some(5),
             _ => None,
         };
-        Self { kind, detail: detail.into(), errors: Vec::new(), revision: None, retry_after_seconds }
+        Self {
+            kind,
+            detail: detail.into(),
+            errors: Vec::new(),
+            findings: Vec::new(),
+            version: None,
+            revision: None,
+            retry_after_seconds,
+        }
     }
 
     /// Creates the problem of a request with these mistakes.
@@ -189,6 +227,35 @@ impl Problem {
         Self { errors, ..Self::new(kind, detail) }
     }
 
+    /// Creates the problem of a refused configuration. `is_yaml`: whether its lines are those of the client's
+    /// text.
+    pub(crate) fn of_configuration(error: ConfigError, is_yaml: bool) -> Self {
+        let detail = error.to_string();
+        match error {
+            ConfigError::Refused { step, findings } => {
+                let kind = match step {
+                    Step::Reading => Kind::ConfigInvalid,
+                    Step::Claims => Kind::ConfigClaims,
+                    Step::Governance => Kind::ConfigGovernance,
+                    Step::Size => Kind::ConfigSize,
+                };
+                Self { findings: config_findings(&findings, is_yaml), ..Self::new(kind, detail) }
+            }
+            ConfigError::Stale { current, .. } => {
+                let version = current.map(|current| current.to_string());
+                Self { version, ..Self::new(Kind::StaleVersion, detail) }
+            }
+            ConfigError::PlanOutdated => Self::new(Kind::PlanOutdated, detail),
+            ConfigError::UnknownVersion { .. } => Self::new(Kind::UnknownVersion, detail),
+            ConfigError::NotReplaceable(_) => Self::new(Kind::ConfigNotReplaceable, detail),
+            ConfigError::NoFile => Self::new(Kind::NoConfigFile, detail),
+            ConfigError::Busy => Self::new(Kind::Busy, detail),
+            ConfigError::ControlPlane(refusal) => refusal.into(),
+            // Of an error that is newer than this crate, too, the log has the reason.
+            ConfigError::Failed | _ => Self::new(Kind::ConfigFailed, detail),
+        }
+    }
+
     /// Serialises the body.
     pub(crate) fn body(&self, request_id: &str) -> Vec<u8> {
         let body = ProblemBody {
@@ -199,6 +266,7 @@ impl Problem {
             detail: &self.detail,
             instance: request_id,
             errors: &self.errors,
+            findings: &self.findings,
         };
         serde_json::to_vec(&body).unwrap_or_default()
     }

@@ -7,6 +7,7 @@
 //! ```
 
 pub(crate) mod conditions;
+pub(crate) mod configuration;
 mod fields;
 pub(crate) mod finding;
 pub(crate) mod shapes;

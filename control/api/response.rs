@@ -55,6 +55,9 @@ impl Response {
         if let Some(revision) = problem.revision {
             response = response.at(revision);
         }
+        if let Some(version) = &problem.version {
+            response = response.with("ETag", format_args!("\"{version}\""));
+        }
         if let Some(seconds) = problem.retry_after_seconds {
             response = response.with("Retry-After", seconds);
         }

@@ -3,6 +3,7 @@
 
 use ringway_wire::message::Method;
 
+use crate::config_operation::ConfigOperation;
 use crate::operation::Operation;
 
 /// One entry of the table. `{…}` in a path stands for the key of the operation, one segment.
@@ -15,6 +16,7 @@ pub(crate) struct Route {
 
 /// The route table.
 pub(crate) static ROUTES: &[Route] = {
+    use ConfigOperation::*;
     use Method::{Delete, Get, Post, Put};
     use Operation::*;
     const fn route(method: Method, path: &'static str, operation: Operation) -> Route {
@@ -90,6 +92,21 @@ pub(crate) static ROUTES: &[Route] = {
         route(Delete, "/api/webhooks", RemoveWebhook),
         route(Delete, "/api/webhooks/{app_id}", RemoveWebhook),
         route(Post, "/api/webhooks/delete", RemoveWebhook),
+        // Configuration of operators.
+        route(Post, "/api/v2/config/validate", Configuration(Validate)),
+        route(Post, "/api/v2/config/diff", Configuration(Diff)),
+        route(Post, "/api/v2/config/apply", Configuration(Apply)),
+        route(Post, "/api/v2/config/rollback", Configuration(Rollback)),
+        route(Post, "/admin/reload", Configuration(Reload)),
+        route(Get, "/api/v2/config/current", Configuration(Current)),
+        route(Get, "/api/v2/config/history", Configuration(History)),
+        route(Get, "/api/v2/config/versions/{version}", Configuration(Version)),
+        route(Get, "/api/v2/config/rollout", Configuration(Rollout)),
+        route(Post, "/api/v2/config/rollout/promote", Configuration(Promote)),
+        route(Post, "/api/v2/config/rollout/abort", Configuration(Abort)),
+        route(Get, "/api/v2/config/explain", Configuration(Explain)),
+        route(Post, "/api/v2/config/explain", Configuration(Explain)),
+        route(Post, "/api/v2/config/simulate", Configuration(Simulate)),
         // Health checks and metrics.
         route(Get, "/healthz", Liveness),
         route(Get, "/health/liveness", Liveness),

@@ -8,6 +8,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use ringway_control::Idempotency;
 use ringway_model::{Owner, Revision};
@@ -17,11 +18,15 @@ use ringway_wire::message::Method;
 
 use crate::access::{Access, AccessControl, Caller, Credentials, Denied, Identity, Listener, Peer};
 use crate::audit::{AuditLog, ConfigurationTrail, Entry, Object, Refusals, Trail};
+use crate::config_operation::ConfigOperation;
 use crate::handlers::{self, Call};
 use crate::operation::Operation;
 use crate::plane::Plane;
 use crate::problem::{Kind, Problem};
-use crate::request::conditions::{Conditions, idempotency_key, if_match, wants_representation};
+use crate::request::conditions::{
+    Conditions, idempotency_key, if_match, if_match_version, wants_representation,
+};
+use crate::request::configuration::{HEADERS_PARAMETER, REQUEST};
 use crate::request::target::{Plus, decode, read_query};
 use crate::response::{ApiResult, Response};
 use crate::route::{self, Found};
@@ -61,8 +66,18 @@ pub(crate) struct Admitted<'a> {
     query: Option<&'a str>,
     key: Option<String>,
     if_match: Option<Vec<Revision>>,
+    /// Required version of an owner's configuration.
+    expect: Option<Arc<str>>,
+    is_yaml: bool,
     idempotency_key: Option<String>,
     wants_representation: bool,
+}
+
+impl Admitted<'_> {
+    /// Bytes of the longest body.
+    pub(crate) fn body_bytes_max(&self) -> usize {
+        self.operation.body_bytes_max()
+    }
 }
 
 /// The API without sockets.
@@ -144,10 +159,19 @@ impl<P: Plane> Service<P> {
             .map_err(refused)?;
         let identity = caller.identity.clone();
         let refused = |problem| refused(Denied { problem, identity: identity.clone() });
-        if head.has_body && !is_json(&head.content_type) {
-            let detail = "send the body as application/json in UTF-8, or leave Content-Type out";
+        let takes_documents = operation.configuration().is_some_and(ConfigOperation::takes_documents);
+        let is_yaml = takes_documents && is_yaml(&head.content_type);
+        if head.has_body && !is_yaml && !is_json(&head.content_type) {
+            let detail = match takes_documents {
+                true => "send the body as application/json or application/yaml in UTF-8",
+                false => "send the body as application/json in UTF-8, or leave Content-Type out",
+            };
             return Err(refused(Problem::new(Kind::NotJson, detail)));
         }
+        let expect = match operation.configuration().is_some_and(ConfigOperation::takes_version) {
+            true => if_match_version(&head.if_match).map_err(refused)?,
+            false => None,
+        };
         let key = key.map(|key| decode(key, Plus::Literal)).transpose().map_err(refused)?;
         let (if_match, idempotency_key) = match operation.is_mutation() {
             true => (
@@ -164,6 +188,8 @@ impl<P: Plane> Service<P> {
             query: head.query,
             key,
             if_match,
+            expect,
+            is_yaml,
             idempotency_key,
             wants_representation: wants_representation(&head.prefer),
         }))
@@ -187,9 +213,19 @@ impl<P: Plane> Service<P> {
             query,
             key,
             if_match,
+            expect,
+            is_yaml,
             idempotency_key,
             wants_representation,
         } = admitted;
+        let mut document;
+        let body = match is_yaml {
+            true => {
+                document = quoted_document(body);
+                document.as_mut_slice()
+            }
+            false => body,
+        };
         let idempotency = idempotency_key.map(|key| Idempotency {
             key: key.into(),
             request_hash: request_hash(operation, path, query, body),
@@ -198,15 +234,20 @@ impl<P: Plane> Service<P> {
         let before = self.plane.desired().revision();
         let mut trail = Trail::default();
         let result = match read_input(key, query, body) {
-            Ok(input) => {
+            Ok(mut input) => {
+                if operation == Operation::Configuration(ConfigOperation::Explain) {
+                    join_headers(&mut input.query);
+                }
                 let (warnings, audit) = (self.warnings(), self.audit.as_ref());
-                let call = Call { operation, input: &input, conditions, warnings, audit };
+                let caller = &caller.identity;
+                let call =
+                    Call { operation, input: &input, conditions, warnings, audit, caller, expect, is_yaml };
                 let mut waiter = Waiter::new(&self.waits, is_wanted);
                 handlers::handle(&self.plane, call, &mut trail, &mut waiter).await
             }
             Err(problem) => Err(problem),
         };
-        if operation.is_mutation() {
+        if operation.is_action() {
             let (outcome, revision) = match &result {
                 Ok(_) => (trail.outcome.unwrap_or(""), trail.revision),
                 Err(problem) => (problem.kind.code(), problem.revision),
@@ -297,7 +338,7 @@ impl<P: Plane> Service<P> {
         let kind = denied.problem.kind;
         let is_access =
             matches!(kind, Kind::Unauthorized | Kind::MissingScope | Kind::CrossSite | Kind::Misdirected);
-        if !is_access && !operation.is_some_and(Operation::is_mutation) {
+        if !is_access && !operation.is_some_and(Operation::is_action) {
             return;
         }
         if denied.identity == Identity::Unknown && !self.refusals.admit(clock::now()) {
@@ -388,6 +429,30 @@ fn is_json(values: &[&[u8]]) -> bool {
         [b"utf-8".as_slice(), b"\"utf-8\"", b"utf8"].iter().any(|name| value.eq_ignore_ascii_case(name))
     };
     is_json && parts.all(is_utf8)
+}
+
+/// Whether a body is a configuration in YAML.
+fn is_yaml(values: &[&[u8]]) -> bool {
+    let [value] = values else { return false };
+    let media = value.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+    let names = [b"application/yaml".as_slice(), b"application/x-yaml", b"text/yaml", b"text/x-yaml"];
+    names.iter().any(|name| media.eq_ignore_ascii_case(name))
+}
+
+/// Quotes a document as the `sources` of a body in JSON. Bytes that are not UTF-8 become replacement
+/// characters, which no reader of documents takes for something else.
+fn quoted_document(text: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(text);
+    serde_json::json!({ "sources": [{ "name": REQUEST, "text": text }] }).to_string().into_bytes()
+}
+
+/// Joins the header fields of a request to explain, one on each line: a query may have several.
+fn join_headers(query: &mut Vec<(String, String)>) {
+    let is_header = |pair: &mut (String, String)| pair.0 == HEADERS_PARAMETER;
+    let lines: Vec<String> = query.extract_if(.., is_header).map(|(_, line)| line).collect();
+    if !lines.is_empty() {
+        query.push((HEADERS_PARAMETER.to_owned(), lines.join("\n")));
+    }
 }
 
 /// Hash of a request, to detect another request under the same idempotency key. Not a secret: a client that

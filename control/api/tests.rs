@@ -3,6 +3,7 @@
 
 mod audit;
 mod certificates;
+mod configuration;
 mod connections;
 mod endpoints;
 mod fake;

@@ -4,6 +4,7 @@
 mod apps;
 mod certificates;
 mod changes;
+mod configuration;
 mod domains;
 mod instances;
 mod policies;
@@ -18,6 +19,10 @@ pub(crate) use certificates::{
     VerificationView,
 };
 pub(crate) use changes::{Accepted, Gone, outcome_name};
+pub(crate) use configuration::{
+    AppliedView, ConfigFinding, CurrentSetsView, CurrentView, DiffView, ExplanationView, HistoryView,
+    ReroutingView, RolloutView, ValidationView, VersionView, findings as config_findings,
+};
 pub(crate) use domains::{DomainDetails, DomainPage, DomainView};
 pub(crate) use instances::{DrainedView, DrainingView, InstancePage, InstanceView, LeaseView, instance_view};
 pub(crate) use pools::{

@@ -1,5 +1,7 @@
 //! Conditions of a change: `If-Match`, `Idempotency-Key` and `Prefer`.
 
+use std::sync::Arc;
+
 use ringway_control::Idempotency;
 use ringway_model::Revision;
 use ringway_wire::headers::list_elements;
@@ -49,6 +51,26 @@ pub(crate) fn if_match(values: &[&[u8]]) -> Result<Option<Vec<Revision>>, Proble
         }
     }
     Ok(Some(revisions))
+}
+
+/// Parses `If-Match` with the version of an owner's configuration: one strong tag. `*` is no condition.
+pub(crate) fn if_match_version(values: &[&[u8]]) -> Result<Option<Arc<str>>, Problem> {
+    let malformed = || {
+        let detail = "If-Match must be * or the version of the owner's configuration, as in If-Match: \"3f2a90c4d1e7\"";
+        Problem::new(Kind::BadHeader, detail)
+    };
+    let value = match values {
+        [] | [b"*"] => return Ok(None),
+        [value] => *value,
+        _ => return Err(malformed()),
+    };
+    let tag = value.strip_prefix(b"\"").and_then(|tag| tag.strip_suffix(b"\"")).ok_or_else(malformed)?;
+    let is_version =
+        (1..=limits::API_KEY_BYTES_MAX).contains(&tag.len()) && tag.iter().all(u8::is_ascii_alphanumeric);
+    match std::str::from_utf8(tag) {
+        Ok(text) if is_version => Ok(Some(text.into())),
+        _ => Err(malformed()),
+    }
 }
 
 /// Parses `Idempotency-Key`: one field of visible ASCII, quoted or not.

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::access::Access;
+use crate::config_operation::ConfigOperation;
 use crate::limits;
 use ringway_certs::UploadError;
-use ringway_control::{InstanceState, InstanceStatus, Refusal, StorageFailure};
+use ringway_control::{ConfigError, InstanceState, InstanceStatus, Refusal, Step, StorageFailure, TrialId};
 use ringway_model::{CoreId, Hostname, Kind as ResourceKind, Owner, PolicyId, Rejection, RouteId, Timestamp};
 use ringway_net::DriverChoice;
 use ringway_wire::message::Method;
@@ -15,7 +16,7 @@ use super::{Api, Reply, access};
 use crate::operation::Operation;
 use crate::problem::Kind;
 use crate::route::{Found, ROUTES, Route, around_key, find, operations};
-use crate::tests::fake::State;
+use crate::tests::fake::{State, trial};
 use crate::{AccessSettings, Listeners, Scope, Settings, TokenDigest, TokensFile, openapi};
 
 const TOKEN: &str = "a-token-of-the-tests";
@@ -25,6 +26,7 @@ const SECRET: &str = "correct-horse-battery";
 /// own; `app2` has nothing. `app1` has a webhook.
 fn fixture(state: &mut State) {
     *state = State::default();
+    state.configuration.trial = Some(trial(TrialState::Running));
     state.app("app1");
     state.app("app2");
     state.instance("app1", "i1");
@@ -58,6 +60,18 @@ fn request(route: &Route) -> (String, String) {
             ("app1", r#"{"app_id":"app1"}"#)
         }
         Operation::PoolHealth => ("app1", ""),
+        Operation::Configuration(operation) => match operation {
+            ConfigOperation::Validate
+            | ConfigOperation::Diff
+            | ConfigOperation::Simulate
+            | ConfigOperation::Apply => ("", r#"{"config":{"routes":[]}}"#),
+            ConfigOperation::Explain if route.method == Method::Post => {
+                ("", r#"{"url":"http://a.example/"}"#)
+            }
+            ConfigOperation::Rollback => ("", r#"{"version":"aaaaaaaaaaaa"}"#),
+            ConfigOperation::Version => ("aaaaaaaaaaaa", ""),
+            _ => ("", ""),
+        },
         Operation::AddInstance => {
             ("", r#"{"app_id":"app1","instance_id":"i3","target":"http://10.0.0.6:3001"}"#)
         }
@@ -204,7 +218,7 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
         expect(survey.send(method, &path, &[("Content-Type", "text/plain")], "{}", |_| {}), Kind::NotJson);
         expect(survey.send(method, &path, &[], "{", |_| {}), Kind::BadDocument);
         expect(survey.send(method, &path, &[], r#"{"nonsense":1}"#, |_| {}), Kind::Invalid);
-        let too_long = (limits::API_BODY_BYTES_MAX + 1).to_string();
+        let too_long = (operation.body_bytes_max() + 1).to_string();
         expect(survey.send(method, &path, &[("Content-Length", &too_long)], "", |_| {}), Kind::TooLarge);
         let reply =
             survey.send(method, &path, &[("Authorization", "Bearer wrong-wrong-wrong")], &body, |_| {});
@@ -225,6 +239,9 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
             expect(reply, Kind::MissingScope);
         }
 
+        if let Some(configuration) = operation.configuration() {
+            survey_configuration(&mut survey, route, configuration, &path, &body);
+        }
         if !operation.is_mutation() {
             continue;
         }
@@ -484,8 +501,23 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
         (Get, "/api/v2/pools/app1/health?pool=app2", "", Conflicting),
         (Get, "/api/v2/breakers?app_id=app1&app_id=app2", "", Conflicting),
         (Get, "/admin/tenants?tenant_id=a&tenant_id=b", "", Conflicting),
+        (Get, "/api/v2/config/versions/aaaaaaaaaaaa?version=b", "", Conflicting),
+        (Post, "/api/v2/config/validate", r#"{"config":{},"sources":[]}"#, Conflicting),
+        (Post, "/api/v2/config/simulate?owner=file", r#"{"config":{},"owner":"admin"}"#, Conflicting),
+        (Post, "/api/v2/config/diff?mode=merge", r#"{"config":{},"mode":"replace"}"#, Conflicting),
+        (Post, "/api/v2/config/explain?url=a", r#"{"url":"b"}"#, Conflicting),
+        (Post, "/api/v2/config/apply?plan=a", r#"{"plan":"b"}"#, Conflicting),
+        (Post, "/api/v2/config/rollback?version=a", r#"{"version":"b"}"#, Conflicting),
+        (Post, "/admin/reload?reason=a", r#"{"reason":"b"}"#, Conflicting),
+        (Get, "/api/v2/config/current?owner=file&owner=admin", "", Conflicting),
+        (Get, "/api/v2/config/history?owner=file&owner=admin", "", Conflicting),
     ] {
         survey.check(method, path, body, kind);
+    }
+
+    for path in ["/api/v2/config/rollout/promote", "/api/v2/config/rollout/abort"] {
+        let reply = survey.send(Post, path, &[], "", |state| state.configuration.trial = None);
+        assert_eq!(reply.code(), "no_trial");
     }
 
     for operation in operations() {
@@ -497,6 +529,56 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
             .chain(spec.problems.iter().map(|kind| (kind.status(), kind.code().to_owned())))
             .collect();
         assert_eq!(survey.observed[&operation], documented, "{operation:?}");
+    }
+}
+
+/// Sends all requests about the configuration that are refused.
+fn survey_configuration(
+    survey: &mut Survey,
+    route: &Route,
+    operation: ConfigOperation,
+    path: &str,
+    body: &str,
+) {
+    let documented = route.operation.spec().problems;
+    let refused = |step| ConfigError::Refused { step, findings: vec![super::fake::warning()] };
+    let storage = StorageFailure::new(std::io::Error::other("the disk is full"));
+    let on_trial = Refusal::OnTrial { trial: TrialId(1), owner: Owner::File };
+    for (error, kind) in [
+        (refused(Step::Reading), Kind::ConfigInvalid),
+        (refused(Step::Claims), Kind::ConfigClaims),
+        (refused(Step::Governance), Kind::ConfigGovernance),
+        (refused(Step::Size), Kind::ConfigSize),
+        (
+            ConfigError::Stale { owner: Owner::Admin, current: Some("cccccccccccc".into()) },
+            Kind::StaleVersion,
+        ),
+        (ConfigError::PlanOutdated, Kind::PlanOutdated),
+        (ConfigError::UnknownVersion { owner: Owner::Admin, version: None }, Kind::UnknownVersion),
+        (ConfigError::NotReplaceable(Owner::File), Kind::ConfigNotReplaceable),
+        (ConfigError::NoFile, Kind::NoConfigFile),
+        (ConfigError::Busy, Kind::Busy),
+        (ConfigError::Failed, Kind::ConfigFailed),
+        (ConfigError::ControlPlane(Refusal::Unconfirmed), Kind::Unconfirmed),
+        (ConfigError::ControlPlane(Refusal::ShuttingDown), Kind::ShuttingDown),
+        (ConfigError::ControlPlane(Refusal::Storage(storage)), Kind::Storage),
+        (ConfigError::ControlPlane(on_trial), Kind::OnTrial),
+    ] {
+        if documented.contains(&kind) {
+            let reply =
+                survey.send(route.method, path, &[], body, |state| state.configuration.refuse = Some(error));
+            assert_eq!(reply.code(), kind.code(), "{path}: {reply:?}");
+            if kind == Kind::StaleVersion {
+                assert_eq!(reply.field("etag"), Some("\"cccccccccccc\""));
+            }
+            if kind == Kind::ConfigInvalid {
+                assert_eq!(reply.json()["findings"][0]["pointer"], "/cache");
+            }
+        }
+    }
+    if operation.takes_version() {
+        let reply = survey.send(route.method, path, &[("If-Match", "12")], body, |_| {});
+        assert_eq!(reply.code(), "malformed_header");
     }
 }
 
@@ -540,6 +622,7 @@ fn the_openapi_document_lists_the_paths_of_the_api() {
         paths,
         [
             "/admin/health",
+            "/admin/reload",
             "/admin/tenants",
             "/api/apps",
             "/api/apps/delete",
@@ -581,6 +664,18 @@ fn the_openapi_document_lists_the_paths_of_the_api() {
             "/api/tenants/domains/{domain}",
             "/api/tenants/domains/{domain}/certificate",
             "/api/v2/breakers",
+            "/api/v2/config/apply",
+            "/api/v2/config/current",
+            "/api/v2/config/diff",
+            "/api/v2/config/explain",
+            "/api/v2/config/history",
+            "/api/v2/config/rollback",
+            "/api/v2/config/rollout",
+            "/api/v2/config/rollout/abort",
+            "/api/v2/config/rollout/promote",
+            "/api/v2/config/simulate",
+            "/api/v2/config/validate",
+            "/api/v2/config/versions/{version}",
             "/api/v2/pools/{pool}/health",
             "/api/webhooks",
             "/api/webhooks/delete",

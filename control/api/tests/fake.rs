@@ -5,14 +5,18 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use ringway_certs::{CertificateState as Stand, DomainState, Overview, Readiness, UploadError, Verification};
+use ringway_config::{Finding, Place, Severity};
 use ringway_control::{
-    AppStatus, CoreState, CoreStatus, InFlightStatus, InstanceDrained, InstanceState, InstanceStatus,
-    Receipt, Refusal, State as ProcessState, Status, StoreStatus, Submission,
+    AppStatus, Applied, ApplyRequest, ConfigError, CoreState, CoreStatus, Current, Diff, DiffRequest,
+    Effects, ExplainRequest, Explanation, InFlightStatus, InstanceDrained, InstanceState, InstanceStatus,
+    NoTrial, Proposal, Receipt, Refusal, ReloadRequest, Rerouting, RevertReason, RollbackRequest,
+    State as ProcessState, Status, StoreStatus, Submission, Tally, TrialId, TrialState, TrialStatus,
+    Validation, Version,
 };
 use ringway_model::{
     AppId, AppSpec, CertificateMode, Change, CoreId, Delta, Desired, DomainKind, DomainSpec, Generation,
-    Health, HealthCheck, Hostname, InstanceId, InstanceSpec, Outcome, Rejection, Resource, Serial, Target,
-    TenantId, Timestamp,
+    Health, HealthCheck, Hostname, InstanceId, InstanceSpec, Outcome, Owner, Rejection, Resource, Revision,
+    Serial, Target, TenantId, Timestamp,
 };
 use ringway_net::{clock, sleep_until};
 use ringway_telemetry::AppReading;
@@ -45,6 +49,82 @@ pub(super) struct State {
     drained: HashMap<(InstanceId, Generation), InstanceDrained>,
     receipts: HashMap<Box<str>, (u64, Receipt)>,
     pub(super) certificates: Certificates,
+    pub(super) configuration: Configuration,
+}
+
+/// Behaviour of the configuration of operators.
+#[derive(Default)]
+pub(super) struct Configuration {
+    /// Error of the next request.
+    pub(super) refuse: Option<ConfigError>,
+    /// Requests, by their `Debug` output.
+    pub(super) requests: Vec<String>,
+    /// The trial; a change begins one where `bake` was given.
+    pub(super) trial: Option<TrialStatus>,
+}
+
+/// A warning of a document with its place.
+pub(super) fn warning() -> Finding {
+    Finding {
+        severity: Severity::Warning,
+        code: "unsupported",
+        pointer: "/cache".to_owned(),
+        message: "is not supported".to_owned(),
+        place: Some(Place { file: "request".into(), line: 3, column: 1 }),
+    }
+}
+
+fn applied(owner: Owner, trial: Option<TrialId>) -> Applied {
+    Applied {
+        owner,
+        version: "bbbbbbbbbbbb".into(),
+        previous: Some("aaaaaaaaaaaa".into()),
+        changes: (0, Vec::new()),
+        effects: Effects::default(),
+        findings: vec![warning()],
+        restart_needed: vec!["/server/http/port".into()],
+        receipt: Some(Receipt {
+            revision: Revision(9),
+            outcome: Outcome::Updated,
+            generation: None,
+            pending: Vec::new(),
+            replayed: false,
+            applied_in: Duration::from_micros(5),
+            trial,
+        }),
+    }
+}
+
+fn current(owner: Owner, version: Arc<str>) -> Current {
+    let document = r#"{"routes":[]}"#.into();
+    let version = Version {
+        owner: owner.clone(),
+        version,
+        sequence: 2,
+        at: NOW,
+        by: "token:ci".into(),
+        reason: "a reason".into(),
+        is_proven: true,
+        is_current: true,
+    };
+    Current { owner, version, document }
+}
+
+pub(super) fn trial(state: TrialState) -> TrialStatus {
+    TrialStatus {
+        id: TrialId(1),
+        owner: Owner::Admin,
+        version: "bbbbbbbbbbbb".into(),
+        state,
+        core: CoreId(0),
+        started_at: NOW,
+        elapsed: Duration::ZERO,
+        bake: Duration::from_secs(15),
+        on_trial: Tally::default(),
+        others: Tally::default(),
+        before: Tally::default(),
+        z: None,
+    }
 }
 
 /// State and behaviour of certificates.
@@ -135,7 +215,17 @@ impl Default for State {
             drained: HashMap::new(),
             receipts: HashMap::new(),
             certificates: Certificates::default(),
+            configuration: Configuration::default(),
         }
+    }
+}
+
+impl FakePlane {
+    /// Records a request about the configuration, and refuses it if a test wants that.
+    fn configure(&self, request: &dyn std::fmt::Debug) -> Result<(), ConfigError> {
+        let mut state = self.state();
+        state.configuration.requests.push(format!("{request:?}"));
+        state.configuration.refuse.take().map_or(Ok(()), Err)
     }
 }
 
@@ -199,6 +289,87 @@ impl FakePlane {
 }
 
 impl Plane for FakePlane {
+    async fn validate(&self, request: Proposal) -> Result<Validation, ConfigError> {
+        self.configure(&request)?;
+        let version = Some("bbbbbbbbbbbb".into());
+        Ok(Validation { version, findings: vec![warning()], effects: Some(Effects::default()) })
+    }
+
+    async fn diff(&self, request: DiffRequest) -> Result<Diff, ConfigError> {
+        self.configure(&request)?;
+        Ok(Diff {
+            plan: Some("a-plan".into()),
+            owner: Owner::Admin,
+            from: None,
+            to: "bbbbbbbbbbbb".into(),
+            changes: Vec::new(),
+            effects: Effects::default(),
+            findings: vec![warning()],
+        })
+    }
+
+    async fn apply(&self, request: ApplyRequest) -> Result<Applied, ConfigError> {
+        self.configure(&request)?;
+        let is_trial = request.bake.is_some_and(|bake| !bake.is_zero());
+        self.state().configuration.trial = is_trial.then(|| trial(TrialState::Running));
+        Ok(applied(Owner::Admin, is_trial.then_some(TrialId(1))))
+    }
+
+    async fn rollback(&self, request: RollbackRequest) -> Result<Applied, ConfigError> {
+        self.configure(&request)?;
+        Ok(applied(request.owner, None))
+    }
+
+    async fn reload(&self, request: ReloadRequest) -> Result<Applied, ConfigError> {
+        self.configure(&request)?;
+        Ok(applied(Owner::File, None))
+    }
+
+    async fn current(&self, owner: Option<Owner>) -> Result<Vec<Current>, ConfigError> {
+        self.configure(&owner)?;
+        Ok(vec![current(owner.unwrap_or(Owner::Admin), "bbbbbbbbbbbb".into())])
+    }
+
+    async fn history(&self, owner: Owner) -> Result<Vec<Version>, ConfigError> {
+        self.configure(&owner)?;
+        Ok(vec![current(owner, "bbbbbbbbbbbb".into()).version])
+    }
+
+    async fn version(&self, owner: Owner, version: Arc<str>) -> Result<Current, ConfigError> {
+        self.configure(&(&owner, &version))?;
+        Ok(current(owner, version))
+    }
+
+    async fn explain(&self, request: ExplainRequest) -> Result<Explanation, ConfigError> {
+        self.configure(&request)?;
+        Ok(Explanation { host: "a.example".into(), status: Some(404), ..Explanation::default() })
+    }
+
+    async fn simulate(&self, request: Proposal) -> Result<Rerouting, ConfigError> {
+        self.configure(&request)?;
+        Ok(Rerouting::default())
+    }
+
+    fn trial(&self) -> Option<TrialStatus> {
+        self.state().configuration.trial.clone()
+    }
+
+    fn promote_trial(&self) -> Result<(), NoTrial> {
+        let mut state = self.state();
+        let trial =
+            state.configuration.trial.as_mut().filter(|trial| !trial.state.is_over()).ok_or(NoTrial)?;
+        trial.state = TrialState::Promoted { is_judged: false };
+        Ok(())
+    }
+
+    fn abort_trial(&self) -> Result<(), NoTrial> {
+        let mut state = self.state();
+        let trial =
+            state.configuration.trial.as_mut().filter(|trial| !trial.state.is_over()).ok_or(NoTrial)?;
+        trial.state = TrialState::Reverted(RevertReason::Aborted);
+        Ok(())
+    }
+
     async fn submit(&self, submission: Submission) -> Result<Receipt, Refusal> {
         self.state().submissions.push(submission.clone());
         while self.state().is_held {
