@@ -7,7 +7,9 @@ use crate::access::Access;
 use crate::config_operation::ConfigOperation;
 use crate::limits;
 use ringway_certs::UploadError;
-use ringway_control::{ConfigError, InstanceState, InstanceStatus, Refusal, Step, StorageFailure, TrialId};
+use ringway_control::{
+    ConfigError, InstanceState, InstanceStatus, Refusal, Step, StorageFailure, TrialId, TrialState,
+};
 use ringway_model::{CoreId, Hostname, Kind as ResourceKind, Owner, PolicyId, Rejection, RouteId, Timestamp};
 use ringway_net::DriverChoice;
 use ringway_wire::message::Method;
