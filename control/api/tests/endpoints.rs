@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::access::Access;
 use crate::config_operation::ConfigOperation;
-use crate::limits;
 use ringway_certs::UploadError;
 use ringway_control::{
     ConfigError, InstanceState, InstanceStatus, Refusal, Step, StorageFailure, TrialId, TrialState,
