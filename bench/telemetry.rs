@@ -30,6 +30,7 @@ pub(crate) fn run(bench: &mut Harness) {
         route: 1,
         pool: 1,
         endpoint: 1,
+        route_id: None,
         app: Some("app-0"),
         tenant: None,
         instance: Some("app-0-1"),

@@ -222,6 +222,7 @@ fn exchange(status: u16) -> Exchange<'static> {
         route: 0,
         pool: 0,
         endpoint: 0,
+        route_id: None,
         app: None,
         tenant: None,
         instance: None,

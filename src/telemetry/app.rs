@@ -101,6 +101,7 @@ mod tests {
             route,
             pool,
             endpoint: 0,
+            route_id: None,
             app: None,
             tenant: None,
             instance: None,

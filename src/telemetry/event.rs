@@ -115,6 +115,8 @@ pub struct Exchange<'a> {
     pub pool: u16,
     /// Metric slot of the endpoint of the last attempt, 0 for none.
     pub endpoint: u16,
+    /// Id of an operator's route; `None` for a registered domain.
+    pub route_id: Option<&'a str>,
     /// App of the route.
     pub app: Option<&'a str>,
     /// Hash of the tenant.

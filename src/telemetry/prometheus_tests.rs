@@ -35,6 +35,7 @@ fn exchange(route: u16, pool: u16, status: u16) -> Exchange<'static> {
         route,
         pool,
         endpoint: 0,
+        route_id: None,
         app: None,
         tenant: None,
         instance: None,

@@ -132,6 +132,12 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// Id of its route; `None` for a registered domain.
+    #[inline]
+    pub fn route_id(&self) -> Option<&str> {
+        self.owner.is_operator().then_some(&self.name)
+    }
+
     /// The pool that its requests go to, if they go to one.
     #[inline]
     pub fn pool(&self) -> Option<PoolId> {

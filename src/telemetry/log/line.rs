@@ -36,14 +36,14 @@ const LINE_BYTES_MAX: usize = FIXED_BYTES_MAX
             + FAILURE_BYTES_MAX
             + ringway_model::limits::UPSTREAM_ERROR_BYTES_MAX
             + ringway_model::limits::REQUEST_ID_BYTES_MAX
-            + 2 * ringway_model::limits::ID_BYTES_MAX);
+            + 3 * ringway_model::limits::ID_BYTES_MAX);
 
 /// Most bytes of a method: `wire` rejects longer ones, but the bound of a line must not depend on it.
 const METHOD_BYTES_MAX: usize = 32;
 /// Most bytes of a failure code.
 const FAILURE_BYTES_MAX: usize = 64;
 /// Bytes of keys, punctuation, numbers, time and address.
-const FIXED_BYTES_MAX: usize = 704;
+const FIXED_BYTES_MAX: usize = 720;
 /// Bytes of key and punctuation of a query or a referer.
 const CHOSEN_BYTES_MAX: usize = 16;
 const ALL_FIELDS: LogFields =
@@ -153,13 +153,14 @@ fn write_text(out: &mut Vec<u8>, fields: LogFields, clock: &mut ClockText, event
 fn optional_strings<'a>(
     fields: LogFields,
     event: &Exchange<'a>,
-) -> [(&'static str, Option<&'a [u8]>, usize); 10] {
+) -> [(&'static str, Option<&'a [u8]>, usize); 11] {
     let upstream_error = event.upstream_error.map(|error| error.text.as_bytes());
     let referer = event.referer.filter(|_| fields.referer).map(|referer| match fields.query {
         true => referer,
         false => referer.split(|byte| *byte == b'?').next().unwrap_or_default(),
     });
     [
+        ("route", event.route_id.map(str::as_bytes), ringway_model::limits::ID_BYTES_MAX),
         ("app", event.app.map(str::as_bytes), ringway_model::limits::ID_BYTES_MAX),
         ("instance", event.instance.map(str::as_bytes), ringway_model::limits::ID_BYTES_MAX),
         ("failure", event.failure.map(str::as_bytes), FAILURE_BYTES_MAX),
@@ -312,6 +313,7 @@ mod tests {
             route: 1,
             pool: 1,
             endpoint: 1,
+            route_id: Some("shop-api"),
             app: Some("shop"),
             tenant: Some(TenantHash(0xab)),
             instance: Some("shop-1"),
@@ -339,6 +341,7 @@ mod tests {
             protocol: Protocol::Http10,
             status: 0,
             upstream_us: None,
+            route_id: None,
             app: None,
             tenant: None,
             instance: None,
@@ -372,7 +375,7 @@ mod tests {
                 r#"{"timestamp":"2026-01-20T10:30:45.007Z","request_id":"abc123","client_ip":"203.0.113.7","#,
                 r#""method":"GET","host":"shop.example","path":"/v1/users/123","protocol":"HTTP/1.1","status":200,"#,
                 r#""duration_ms":12.345,"upstream_ms":11.002,"bytes_in":0,"bytes_out":512,"attempts":2,"#,
-                r#""app":"shop","instance":"shop-1","failure":"upstream_bad_response","#,
+                r#""route":"shop-api","app":"shop","instance":"shop-1","failure":"upstream_bad_response","#,
                 r#""upstream_error":"Transfer-Encoding given twice","upgrade":"websocket","tls":"TLSv1.3","#,
                 r#""user_agent":"curl/8","tenant":"00000000000000ab"}"#,
                 "\n"

@@ -80,6 +80,7 @@ fn exchange(request_id: &str) -> Exchange<'_> {
         route: 0,
         pool: 0,
         endpoint: 0,
+        route_id: None,
         app: None,
         tenant: None,
         instance: None,

@@ -47,8 +47,8 @@ impl TlsInfo {
         }
     }
 
-    /// Checks that a request for `host_name` may be served on this connection: for the host of its SNI, or for
-    /// hosts of the same tenant with a rule for the same app, since clients reuse connections (RFC 9113
+    /// Checks that a request for `host_name` may be served on this connection: for the host of its SNI, or
+    /// for hosts of the same tenant with a rule for the same app, since clients reuse connections (RFC 9113
     /// §9.1.1); never for a host whose client authentication the handshake did not demand. A rule may need a
     /// client certificate where its host only asks for one.
     pub(crate) fn check(

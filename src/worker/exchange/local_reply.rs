@@ -472,6 +472,9 @@ mod tests {
         for (reply, status, disposition) in [
             (LocalReply::method_not_allowed(), 405, Disposition::Close),
             (LocalReply::unknown_host(), 404, Disposition::Keep),
+            (LocalReply::no_route(), 404, Disposition::Keep),
+            (LocalReply::client_certificate_required(), 403, Disposition::Keep),
+            (LocalReply::websocket_forbidden(), 403, Disposition::Keep),
             (LocalReply::misdirected(), 421, Disposition::Keep),
             (LocalReply::https_only(), 421, Disposition::Keep),
             (LocalReply::unknown_challenge(), 404, Disposition::Keep),
@@ -503,6 +506,26 @@ mod tests {
         let edited = String::from_utf8_lossy(&out).into_owned();
         assert!(edited.contains("\r\nContent-Length: ") && !edited.contains("no-store"), "{edited}");
         assert!(edited.contains("\r\nX-Request-ID: id1\r\nCache-Control: private\r\n\r\n{"), "{edited}");
+    }
+
+    #[test]
+    fn a_fixed_response_has_its_type_and_no_field_of_an_error() {
+        let response = |status, body: &str| FixedResponse {
+            status,
+            content_type: "text/plain".into(),
+            body: body.into(),
+        };
+        let ok = response(200, "hello");
+        assert_eq!(
+            text(&LocalReply::fixed(&ok), &PLAIN),
+            "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 5\r\n\
+             X-Request-ID: id1\r\nContent-Type: text/plain\r\n\r\nhello"
+        );
+        let empty = response(204, "ignored");
+        let empty = text(&LocalReply::fixed(&empty), &PLAIN);
+        assert!(!empty.contains("Content-Length") && empty.ends_with("\r\n\r\n"), "{empty}");
+        let evil = FixedResponse { content_type: "a\r\nX-Evil: 1".into(), ..ok };
+        assert!(!text(&LocalReply::fixed(&evil), &PLAIN).contains("X-Evil"));
     }
 
     #[test]

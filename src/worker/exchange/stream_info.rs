@@ -192,6 +192,7 @@ impl<'a> StreamInfo<'a> {
             route: self.matched.map_or(0, |matched| matched.rule.metric.0),
             pool: self.pool.map_or(0, |pool| pool.metric.0),
             endpoint: self.endpoint.map_or(0, |endpoint| endpoint.metric.0),
+            route_id: self.matched.and_then(|matched| matched.rule.route_id()),
             app: self.matched.and_then(|matched| matched.rule.app.as_ref()).map(AppId::as_str),
             tenant: tenant.map(|tenant| tenant.hash),
             instance: self.endpoint.map(|endpoint| endpoint.instance.as_str()),
