@@ -1,27 +1,70 @@
 //! Routes of operators: conditions and their order, normal paths, rewriting, redirects, fixed responses,
 //! policies, weights and host patterns.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ringway::certs::CertificateSettings;
+
 use ringway::model::{
-    AppId, Balancer, Change, EndpointSpec, FailurePolicy, FieldMatch, FixedResponse, HealthCheck,
-    HostPattern, InstanceId, OnAllUnhealthy, OperatorSet, Owner, PathMatch, PolicyRef, PolicySettings,
-    PoolRef, PoolSpec, Redirect, Replacement, Rewrite, RouteAction, RouteId, RouteSpec, Target, TenantId,
-    ValueMatch,
+    AppId, Balancer, CertificateFiles, Change, ClientAuth, ClientAuthNeed, EndpointSpec, FailurePolicy,
+    FieldMatch, FilePath, FixedResponse, HealthCheck, HostPattern, InstanceId, OnAllUnhealthy, OperatorSet,
+    Owner, PathMatch, PolicyRef, PolicySettings, PoolRef, PoolSpec, Redirect, Replacement, Rewrite,
+    RouteAction, RouteId, RouteSpec, Target, TenantId, ValueMatch,
 };
-use ringway::{DataSettings, DriverChoice, Gateway, Handle, Submission};
+use ringway::{
+    Builder, DataSettings, DriverChoice, Gateway, Handle, HttpMode, Resolved, ResolvedTarget, ResolverError,
+    Submission, TargetResolver,
+};
 
 use crate::kit::*;
 
-/// Starts a gateway in this process.
-fn gateway(driver: Driver, settings: DataSettings) -> Handle {
+fn builder(driver: Driver) -> Builder {
     let driver = match driver {
         Driver::IoUring => DriverChoice::IoUring,
         Driver::Epoll => DriverChoice::Epoll,
     };
-    let builder = Gateway::builder().http(vec!["127.0.0.1:0".parse().unwrap()]);
-    builder.driver(driver).workers(2).pin(false).data(settings).spawn().unwrap()
+    let http = vec!["127.0.0.1:0".parse().unwrap()];
+    Gateway::builder().http(http).driver(driver).workers(2).pin(false)
+}
+
+/// Starts a gateway in this process.
+fn gateway(driver: Driver, settings: DataSettings) -> Handle {
+    builder(driver).data(settings).spawn().unwrap()
+}
+
+/// A gateway with TLS, whose default certificate covers `a.test` and what is below `s.test`.
+struct Secure {
+    gateway: Handle,
+    authority: Authority,
+    folder: tempfile::TempDir,
+}
+
+impl Secure {
+    fn new(driver: Driver) -> Self {
+        let (authority, folder) = (Authority::new("servers"), tempfile::tempdir().unwrap());
+        let (certificate, key) = authority.server(&["a.test", "*.s.test"]).write(folder.path(), "default");
+        let mut settings = CertificateSettings::new(folder.path().join("certificates"));
+        settings.default_files = Some(CertificateFiles { certificate: path(&certificate), key: path(&key) });
+        let https = vec!["127.0.0.1:0".parse().unwrap()];
+        let builder = builder(driver).https(https).http_mode(HttpMode::Plain).certificates(settings);
+        let gateway = builder.spawn().unwrap();
+        Self { gateway, authority, folder }
+    }
+
+    fn tls(&self, name: &str) -> Tls {
+        Tls::new(&self.authority, name)
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.gateway.https_addresses()[0]
+    }
+}
+
+fn path(file: &Path) -> FilePath {
+    FilePath::parse(file.to_str().unwrap()).unwrap()
 }
 
 fn client(gateway: &Handle) -> Client {
@@ -422,5 +465,111 @@ on_both_drivers! {
         ]);
         assert_eq!(get(&mut client, "a.test", "/default"), refused(503, "no_instances"));
         assert_eq!(get(&mut client, "a.test", "/own"), refused(502, "no_instances"));
+    }
+
+    fn http2_requests_are_routed_and_normalised_alike(driver) {
+        let (one, two) = (Origin::named("one"), Origin::named("two"));
+        let secure = Secure::new(driver);
+        configure(&secure.gateway, vec![pool("one", &[(&one, 1)]), pool("two", &[(&two, 1)])], vec![
+            with_rewrite(route("v1", "a.test", prefix("/v1"), "one"), Rewrite::StripPrefix),
+            route("v2", "a.test", prefix("/v2"), "two"),
+        ]);
+        let stream = secure.tls("a.test").alpn(&["h2"]).stream(secure.address()).unwrap();
+        let mut client = h2::H2::open(Box::new(stream), "https", &[]);
+        for (asked, status, text) in [
+            ("/v1/x?y", 200, "one"), ("/v1/../v2/%78", 200, "two"), ("/v2/..%2fv1", 400, ""), ("/v3", 404, ""),
+        ] {
+            let stream = client.get("a.test", asked);
+            let answer = client.response(stream);
+            assert_eq!(answer.status(), status, "{asked}");
+            assert!(status != 200 || answer.text() == text, "{asked}");
+        }
+        assert_eq!((target(&one), target(&two)), ("/x?y".into(), "/v2/x".into()));
+    }
+
+    fn a_route_that_requires_tls_redirects_to_where_it_is_served(driver) {
+        let settings = PolicySettings { require_tls: Some(true), ..PolicySettings::default() };
+        let one = Origin::named("one");
+        let secure = Secure::new(driver);
+        configure(&secure.gateway, vec![pool("one", &[(&one, 1)])], vec![
+            with_policy(route("secure", "a.test", prefix("/secure"), "one"), settings.clone()),
+            route("plain", "a.test", prefix("/plain"), "one"),
+            with_policy(route("below", "*.s.test", PathMatch::Any, "one"), settings.clone()),
+            with_policy(route("uncovered", "b.test", PathMatch::Any, "one"), settings),
+        ]);
+        let mut plain = client(&secure.gateway);
+        let port = secure.address().port();
+        for (host, target, location) in [
+            ("a.test", "/secure/./x?y", format!("https://a.test:{port}/secure/x?y")),
+            ("x.s.test", "/", format!("https://x.s.test:{port}/")),
+        ] {
+            let location = eventually("the default certificate is loaded", || {
+                let answer = plain.get(host, target);
+                (answer.status() != 421).then(|| (answer.status(), answer.field("location").map(str::to_owned)))
+                    .filter(|found| *found == (308, Some(location.clone())))
+            });
+            assert_eq!(location.0, 308, "{host}");
+        }
+        assert_eq!(get(&mut plain, "b.test", "/"), refused(421, "https_only"));
+        assert_eq!(get(&mut plain, "a.test", "/plain"), ok("one"));
+        assert_eq!(get(&mut secure.tls("a.test").connect(secure.address()), "a.test", "/secure"), ok("one"));
+        let mut below = secure.tls("x.s.test").connect(secure.address());
+        assert_eq!(get(&mut below, "x.s.test", "/"), ok("one"));
+        // Another host of the same pattern has the same rules; the host of another one is not served here.
+        assert_eq!(get(&mut below, "y.s.test", "/"), ok("one"));
+        assert_eq!(get(&mut below, "c.test", "/"), refused(404, "unknown_host"));
+    }
+
+    fn a_route_may_need_a_client_certificate_where_its_host_asks_for_one(driver) {
+        let (one, clients) = (Origin::named("one"), Authority::new("clients"));
+        let secure = Secure::new(driver);
+        let ca = secure.folder.path().join("clients.pem");
+        tls::put(&ca, &clients.pem());
+        let auth = ClientAuth { ca_file: path(&ca), need: ClientAuthNeed::Optional };
+        let with_auth = |route: RouteSpec, requires_client_cert| {
+            RouteSpec { client_auth: Some(auth.clone()), requires_client_cert, ..route }
+        };
+        configure(&secure.gateway, vec![pool("one", &[(&one, 1)])], vec![
+            with_auth(route("admin", "a.test", prefix("/admin"), "one"), true),
+            with_auth(route("open", "a.test", PathMatch::Any, "one"), false),
+        ]);
+        let mut stranger = secure.tls("a.test").connect(secure.address());
+        assert_eq!(get(&mut stranger, "a.test", "/"), ok("one"));
+        assert_eq!(get(&mut stranger, "a.test", "/admin"), refused(403, "client_certificate_required"));
+        assert_eq!(get(&mut stranger, "a.test", "/x/../admin/"), refused(403, "client_certificate_required"));
+        let known = secure.tls("a.test").certificate(&clients.client("alice"));
+        let mut known = known.connect(secure.address());
+        assert_eq!(get(&mut known, "a.test", "/admin"), ok("one"));
+        assert_eq!(one.requests().pop().unwrap().field("x-client-cert-verified"), Some("SUCCESS"));
+        assert_eq!(get(&mut client(&secure.gateway), "a.test", "/admin"), refused(421, "https_only"));
+    }
+
+    fn the_default_host_serves_what_the_resolver_does_not_know(driver) {
+        struct Known { target: Target, asked: Mutex<Vec<String>> }
+        impl TargetResolver for Known {
+            fn resolve(&self, host: &str) -> Result<Resolved, ResolverError> {
+                self.asked.lock().unwrap().push(host.to_owned());
+                match host {
+                    "known.test" => Ok(Resolved::Targets(vec![ResolvedTarget { target: self.target.clone(), healthy: true }])),
+                    "down.test" => Err(ResolverError::new("it is down")),
+                    _ => Ok(Resolved::Unknown),
+                }
+            }
+        }
+        let (one, resolved) = (Origin::named("one"), Origin::named("resolved"));
+        let resolver = Arc::new(Known { target: Target::parse(&resolved.target()).unwrap(), asked: Mutex::default() });
+        let gateway = builder(driver).resolver(resolver.clone()).spawn().unwrap();
+        configure(&gateway, vec![pool("one", &[(&one, 1)])], vec![
+            route("any", "*", PathMatch::Any, "one"),
+            route("below", "*.s.test", PathMatch::Any, "one"),
+        ]);
+        let mut client = client(&gateway);
+        assert_eq!(get(&mut client, "known.test", "/"), ok("resolved"));
+        assert_eq!(get(&mut client, "unknown.test", "/"), ok("one"));
+        assert_eq!(get(&mut client, "down.test", "/"), refused(503, "unresolved"));
+        assert_eq!(get(&mut client, "127.0.0.1", "/"), ok("one"));
+        assert_eq!(get(&mut client, "x.s.test", "/"), ok("one"));
+        let asked = resolver.asked.lock().unwrap();
+        assert!(!asked.iter().any(|host| host == "x.s.test" || host == "127.0.0.1"), "{asked:?}");
     }
 }

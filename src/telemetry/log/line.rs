@@ -398,8 +398,8 @@ mod tests {
             line(LogFormat::Text, &full()),
             concat!(
                 r#"2026-01-20T10:30:45.007Z 203.0.113.7 "GET shop.example/v1/users/123 HTTP/1.1" 200 12.345ms "#,
-                r#"request_id="abc123" upstream_ms=11.002 bytes_in=0 bytes_out=512 attempts=2 app="shop" "#,
-                r#"instance="shop-1" failure="upstream_bad_response" upstream_error="Transfer-Encoding given twice" "#,
+                r#"request_id="abc123" upstream_ms=11.002 bytes_in=0 bytes_out=512 attempts=2 route="shop-api" "#,
+                r#"app="shop" instance="shop-1" failure="upstream_bad_response" upstream_error="Transfer-Encoding given twice" "#,
                 r#"upgrade="websocket" tls="TLSv1.3" user_agent="curl/8" "#,
                 "tenant=00000000000000ab\n"
             )
@@ -451,6 +451,7 @@ mod tests {
             bytes_out: u64::MAX,
             duration_us: u64::MAX,
             upstream_us: Some(u64::MAX),
+            route_id: Some(&id),
             app: Some(&id),
             instance: Some(&id),
             attempts: u32::MAX,
