@@ -280,3 +280,7 @@ impl Members {
         Json::Object(self.0)
     }
 }
+
+#[cfg(test)]
+#[path = "canonical_tests.rs"]
+mod tests;

@@ -59,8 +59,8 @@ impl Draft {
         let place = self.place(at);
         if let Some(taken) = self.names.declared.get(&(kind, Arc::from(id))) {
             let message = match &taken.place {
-                Some(taken) => format!("is already the id of a {kind} at {taken}"),
-                None => format!("is already the id of another {kind}"),
+                Some(taken) => format!("is already the id of a {} at {taken}", noun(kind)),
+                None => format!("is already the id of another {}", noun(kind)),
             };
             reader.report(Report::error(reader.pointer(name), "duplicate", message, at));
             return;
@@ -79,6 +79,14 @@ impl Draft {
     pub(crate) fn reference(&self, reader: &Reader<'_>, kind: Kind, id: &str, name: &str) -> Reference {
         let place = self.place(reader.position(name));
         Reference { kind, id: id.into(), pointer: reader.pointer(name), place }
+    }
+}
+
+/// The word for a kind in documents.
+pub(crate) fn noun(kind: Kind) -> &'static str {
+    match kind {
+        Kind::App => "pool",
+        kind => kind.as_str(),
     }
 }
 

@@ -38,6 +38,11 @@ impl Pointer {
         self.names.starts_with(&other.names)
     }
 
+    /// Number of names.
+    pub fn depth(&self) -> usize {
+        self.names.len()
+    }
+
     /// The names, joined by dots.
     pub fn dotted(&self) -> String {
         self.names.join(".")

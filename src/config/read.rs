@@ -83,7 +83,9 @@ impl Joined {
     fn add(&mut self, outcome: Outcome, file: Option<&Arc<str>>) {
         self.omitted += outcome.omitted;
         self.findings.extend(outcome.reports.into_iter().map(|report| located(report, file)));
-        self.statics.extend(outcome.statics.into_iter().map(|value| static_value(value, file)));
+        let mut statics = outcome.statics;
+        statics.sort_by_key(|value| value.at);
+        self.statics.extend(statics.into_iter().map(|value| static_value(value, file)));
     }
 
     fn finish(self, beside: &Beside<'_>) -> Reading {
@@ -192,3 +194,7 @@ fn static_value(value: RawStatic, file: Option<&Arc<str>>) -> StaticValue {
     let place = Place::new(file.unwrap_or(&request), at);
     StaticValue { path: value.path.into(), value: value.value.into(), place }
 }
+
+#[cfg(test)]
+#[path = "read_tests.rs"]
+mod tests;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use ringway_model::{ClientAuth, HostPattern, Kind, RouteMatch, RouteSpec};
 
-use crate::draft::{Declared, Draft};
+use crate::draft::{Declared, Draft, noun};
 use crate::reader::nearest;
 use crate::{Beside, Finding, Severity};
 
@@ -38,10 +38,7 @@ fn dangling(draft: &Draft, beside: &Beside<'_>) -> Vec<Finding> {
     let dangling = names.references.iter().filter(|reference| dangles(reference.kind, &reference.id));
     dangling
         .map(|reference| {
-            let what = match reference.kind {
-                Kind::App => "pool",
-                _ => "policy",
-            };
+            let what = noun(reference.kind);
             let known = names.declared.keys().filter(|(kind, _)| *kind == reference.kind);
             let near = nearest(&reference.id, known.map(|(_, id)| &**id));
             let mut message = format!("names the {what} {}, which does not exist", reference.id);

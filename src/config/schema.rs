@@ -18,3 +18,7 @@ pub fn schema() -> Json {
     schema["title"] = json!("ringway configuration");
     schema
 }
+
+#[cfg(test)]
+#[path = "schema_tests.rs"]
+mod tests;

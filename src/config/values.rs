@@ -40,7 +40,9 @@ pub fn duration(given: Given<'_>) -> Result<Duration, Fault> {
 pub fn long_duration(given: Given<'_>) -> Result<Duration, Fault> {
     const WANTED: &str = "a whole number with a unit of ms, s, m, h or d, as in 10s";
     parse_duration(given, &UNITS).ok_or_else(|| match given {
-        Given::Text(_) => Fault::invalid(format_args!("must be {WANTED}")),
+        Given::Text(_) | Given::Json(Value::Text(_) | Value::Plain(_)) => {
+            Fault::invalid(format_args!("must be {WANTED}"))
+        }
         Given::Json(other) => Fault::mistyped(WANTED, other),
     })
 }

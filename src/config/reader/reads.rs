@@ -177,12 +177,13 @@ impl<'a> Reads<'a> {
     pub(super) fn finish(&mut self) {
         if !self.has_free_names {
             let members = self.object.map(|object| object.members()).unwrap_or_default();
-            let unknowns = members.iter().filter(|member| !self.asked.contains(&&*member.name));
-            for member in unknowns.take(limits::FINDINGS_MAX).collect::<Vec<_>>() {
+            let mut unknowns = members.iter().filter(|member| !self.asked.contains(&&*member.name));
+            for member in unknowns.by_ref().take(limits::FINDINGS_MAX) {
                 let message = unknown(&member.name, &self.asked);
                 let field = self.pointer.child(&member.name);
                 self.log.push(Report::error(field, "unknown", message, member.at));
             }
+            self.log.omit(unknowns.count());
         }
         for (name, _) in self.query {
             let name = name.as_str();

@@ -43,8 +43,9 @@ pub(super) struct Log {
     pub(super) errors: usize,
     /// Reports that are not kept.
     pub(super) omitted: usize,
-    /// Sections without effect: index of the report, and occurrences.
-    unsupported: Vec<(&'static str, usize, usize)>,
+    /// Members without effect: whether they are sections of the document, name, index of the report, and
+    /// occurrences.
+    unsupported: Vec<(bool, &'static str, usize, usize)>,
 }
 
 impl Log {
@@ -56,13 +57,21 @@ impl Log {
         }
     }
 
-    /// Warns about a section that this version knows and does not support: once for all of its name.
+    /// Counts errors that are not kept.
+    pub(super) fn omit(&mut self, errors: usize) {
+        self.errors += errors;
+        self.omitted += errors;
+    }
+
+    /// Warns about a member that this version knows and does not support: once for all of its name, and once
+    /// for a section of the document.
     pub(super) fn warn_unsupported(&mut self, name: &'static str, field: Pointer, at: Option<Position>) {
-        if let Some((.., count)) = self.unsupported.iter_mut().find(|(known, ..)| *known == name) {
+        let key = (field.depth() == 1, name);
+        if let Some((.., count)) = self.unsupported.iter_mut().find(|known| (known.0, known.1) == key) {
             *count += 1;
             return;
         }
-        self.unsupported.push((name, self.reports.len(), 1));
+        self.unsupported.push((key.0, name, self.reports.len(), 1));
         self.push(Report {
             severity: Severity::Warning,
             code: "unsupported",
@@ -73,13 +82,13 @@ impl Log {
         });
     }
 
-    /// Adds to each warning about a section how often it is given.
+    /// Adds to each warning about members without effect how many there are.
     pub(super) fn finish(&mut self) {
-        for (_, index, count) in self.unsupported.drain(..) {
+        for (.., index, count) in self.unsupported.drain(..) {
             if count > 1
                 && let Some(report) = self.reports.get_mut(index)
             {
-                report.message.push_str(&format!("; the same holds for {} more", count - 1));
+                report.message.push_str(&format!("; there are {} more of this name", count - 1));
             }
         }
     }

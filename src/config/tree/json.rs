@@ -87,14 +87,11 @@ fn tree<'a>(
             at: Some(error.index()).filter(|at| (1..length).contains(at)),
         },
     })?;
-    if tape.0.len() > 2 * bounds.values_max {
-        // Names are tokens too.
-        return Err(DocumentError::TooManyValues);
-    }
     let mut builder = Builder {
         tokens: tape.0.into_iter(),
         positions,
         bounds,
+        values: 0,
         path: Path::default(),
         duplicates: Vec::new(),
     };
@@ -106,6 +103,7 @@ struct Builder<'a, 't> {
     tokens: std::vec::IntoIter<Token<'a>>,
     positions: Option<Scanner<'t>>,
     bounds: Bounds,
+    values: usize,
     path: Path<'a>,
     duplicates: Vec<Report>,
 }
@@ -120,6 +118,10 @@ impl<'a> Builder<'a, '_> {
     fn node(&mut self, depth: usize) -> Result<Node<'a>, DocumentError> {
         if depth > self.bounds.depth_max {
             return Err(DocumentError::TooDeep);
+        }
+        self.values += 1;
+        if self.values > self.bounds.values_max {
+            return Err(DocumentError::TooManyValues);
         }
         let (token, at) = self.next()?;
         let value = match token {

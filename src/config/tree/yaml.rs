@@ -211,3 +211,7 @@ fn at_line(line: usize, column: usize) -> Position {
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     Position { line: number(line.max(1)), column: number(column.saturating_add(1)) }
 }
+
+#[cfg(test)]
+#[path = "yaml_tests.rs"]
+mod tests;
