@@ -1,17 +1,25 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::{Source, read};
+use crate::{Finding, Source, read};
 use proptest::prelude::*;
 use serde_json::Map;
 
-/// Codes of the errors that the reader has for a JSON document.
-fn errors(document: &Json) -> Vec<(String, &'static str)> {
+/// Errors that the reader has for a JSON document.
+fn errors(document: &Json) -> Vec<Finding> {
     let reading = read(&[Source { name: "c".into(), text: document.to_string() }]);
-    reading
-        .findings
+    reading.findings.into_iter().filter(Finding::is_error).collect()
+}
+
+/// Errors that the schema should have too: about types and names. It does not say which of the two types of
+/// `hosts` and `routes` belongs to which rule of governance.
+fn schematic(errors: &[Finding]) -> Vec<String> {
+    let depends_on_rule = |pointer: &str| {
+        pointer.starts_with("/governance/") && (pointer.contains("/hosts") || pointer.contains("/routes"))
+    };
+    errors
         .iter()
-        .filter(|finding| finding.is_error())
-        .map(|finding| (finding.to_string(), finding.code))
+        .filter(|finding| matches!(finding.code, "type" | "unknown") && !depends_on_rule(&finding.pointer))
+        .map(ToString::to_string)
         .collect()
 }
 
@@ -146,11 +154,10 @@ fn agree(schema: &Json, document: &Json) -> Result<(), TestCaseError> {
     let errors = errors(document);
     match fits(schema, document) {
         true => {
-            let wrong = errors.iter().find(|(_, code)| matches!(*code, "type" | "unknown"));
+            let wrong = schematic(&errors);
             prop_assert!(
-                wrong.is_none(),
-                "the schema takes it, and the reader says: {:?}\n{document:#}",
-                wrong
+                wrong.is_empty(),
+                "the schema takes it, and the reader says: {wrong:?}\n{document:#}"
             );
         }
         false => {
@@ -189,9 +196,8 @@ fn every_key_of_the_schema_is_known_to_the_reader() {
     let schema = schema();
     for seed in 1..=40 {
         let document = value_of(&schema, &mut Choices(seed * 0x9E37_79B9), 100);
-        let strange: Vec<_> =
-            errors(&document).into_iter().filter(|(_, code)| matches!(*code, "type" | "unknown")).collect();
-        assert_eq!(strange, [], "{document:#}");
+        let strange = schematic(&errors(&document));
+        assert_eq!(strange, [""; 0], "{document:#}");
     }
 }
 

@@ -159,9 +159,11 @@ fn percent_or_count(given: Given<'_>) -> Result<f64, Fault> {
                 .filter(|share: &f64| (0.0..=100.0).contains(share))
                 .ok_or_else(|| Fault::range("must be from 0% to 100%"))
         }
-        given => given.decimal().map_err(|fault| match given {
+        given => given.decimal().map_err(|_| match given {
+            Given::Text(_) | Given::Json(Value::Text(_) | Value::Plain(_)) => {
+                Fault::invalid(format_args!("must be {WANTED}"))
+            }
             Given::Json(other) => Fault::mistyped(WANTED, other),
-            Given::Text(_) => fault,
         }),
     }
 }

@@ -281,6 +281,16 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Refuses a member that has no place beside the others, if it is given; once.
+    pub fn refuse(&mut self, name: &'static str, message: &str) {
+        if let Some(reads) = self.reads()
+            && !reads.is_asked(name)
+            && reads.ask(name).is_some()
+        {
+            reads.report(name, "conflict", message.to_owned());
+        }
+    }
+
     /// Adds a warning about a member of this object.
     pub fn warn(&mut self, name: &'static str, code: &'static str, message: impl Into<String>) {
         if let Some(reads) = self.reads() {

@@ -83,6 +83,11 @@ impl<'a> Reads<'a> {
         self.object.and_then(|object| object.value(name))
     }
 
+    /// Whether a member was asked for.
+    pub(super) fn is_asked(&self, name: &str) -> bool {
+        self.asked.contains(&name)
+    }
+
     /// Position of a member's value, or of the object.
     pub(super) fn position(&self, name: &str) -> Option<Position> {
         self.object.and_then(|object| object.member(name)).map_or(self.at, |member| member.node.at)

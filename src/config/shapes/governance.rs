@@ -90,8 +90,27 @@ fn rule(reader: &mut Reader<'_>, name: Option<&'static str>) -> Option<Option<Ru
         values.until = reader.optional(&moment("until", "End; none is never."));
         values.message = reader.optional(&text("message", "Reason, for people."));
     }
-    values.rule(reader, name?)
+    let name = name?;
+    let own = MEMBERS.iter().find(|(rule, _)| *rule == name).map_or(&[][..], |(_, members)| members);
+    for (_, members) in MEMBERS {
+        for member in members.iter().filter(|member| !own.contains(member)) {
+            reader.refuse(member, &format!("does not belong to the rule {name}"));
+        }
+    }
+    values.rule(reader, name)
 }
+
+/// Members of the rules that have any.
+const MEMBERS: &[(&str, &[&str])] = &[
+    ("reserved_hosts", &["hosts", "owner"]),
+    ("max_removed", &["hosts", "routes", "endpoints"]),
+    ("require_tls", &["hosts"]),
+    ("forbid_insecure_upstream", &["hosts"]),
+    ("max_timeout", &["timeout"]),
+    ("min_endpoints", &["count"]),
+    ("protect", &["hosts", "routes", "pools"]),
+    ("freeze", &["from", "until", "message"]),
+];
 
 /// Values of a rule of any name.
 #[derive(Default)]
@@ -248,7 +267,10 @@ fn parse_share(given: Given<'_>) -> Result<Share, Fault> {
             .map(Share::Percent)
             .ok_or_else(|| Fault::range("must be from 0% to 100%"));
     }
-    let number = given.unsigned()?;
+    let number = given.unsigned().map_err(|fault| match given {
+        Given::Json(Value::Text(_)) => Fault::invalid("must be a number, or a percentage such as 20%"),
+        _ => fault,
+    })?;
     u32::try_from(number).map(Share::Count).map_err(|_| Fault::range("must be less than 4294967296"))
 }
 

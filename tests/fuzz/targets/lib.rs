@@ -13,6 +13,7 @@ mod api;
 mod certificate;
 mod chunks;
 mod configuration;
+mod document;
 mod h2_head;
 mod host;
 mod mutate;
@@ -39,6 +40,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "certificate", run: certificate::check },
     Target { name: "chunks", run: chunks::check },
     Target { name: "configuration", run: configuration::check },
+    Target { name: "document", run: document::check },
     Target { name: "h2_head", run: h2_head::check },
     Target { name: "host", run: host::check },
     Target { name: "proxy_protocol", run: proxy_protocol::check },

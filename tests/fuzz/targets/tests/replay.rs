@@ -93,6 +93,12 @@ fn configuration() {
 }
 
 #[test]
+fn document() {
+    // Each is read twice.
+    replay("document", MUTATIONS / 4);
+}
+
+#[test]
 fn h2_head() {
     // Each is a connection.
     replay("h2_head", MUTATIONS / 8);
