@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use ringway_model::{
-    ClientAuth, EndpointSpec, FieldMatch, HealthCheck, HostPattern, OperatorSet, PathMatch, PolicyRef,
-    PolicySettings, PolicySpec, PoolRef, PoolSpec, Probe, Rewrite, RouteAction, RouteSpec, SetVersion,
-    UpstreamTls, ValueMatch,
+    CertificateSpec, ClientAuth, EndpointSpec, FieldMatch, HealthCheck, HostPattern, OperatorSet, PathMatch,
+    PolicyRef, PolicySettings, PolicySpec, PoolRef, PoolSpec, Probe, Rewrite, RouteAction, RouteSpec,
+    SetVersion, UpstreamTls, ValueMatch,
 };
 use serde_json::{Map, Value as Json, json};
 
@@ -49,6 +49,9 @@ pub fn document(
     members.add("policies", Some(set.policies.iter().map(policy_spec).collect::<Vec<_>>()));
     members.add("pools", Some(set.pools.iter().map(|spec| pool(spec, secrets)).collect::<Vec<_>>()));
     members.add("routes", Some(set.routes.iter().map(|spec| route(spec)).collect::<Vec<_>>()));
+    if !set.certificates.is_empty() {
+        members.add("certificates", Some(set.certificates.iter().map(certificate).collect::<Vec<_>>()));
+    }
     if !governance.is_empty() {
         members.add("governance", Some(governance.iter().map(governance_rule).collect::<Vec<_>>()));
     }
@@ -212,6 +215,12 @@ fn policy_members(settings: &PolicySettings) -> Members {
     members.add("unavailable_status", settings.unavailable_status);
     members.add("websocket", settings.websocket);
     members
+}
+
+/// A certificate in the form of `certificates`.
+pub fn certificate(spec: &CertificateSpec) -> Json {
+    let (certificate, key) = (spec.files.certificate.as_str(), spec.files.key.as_str());
+    json!({ "sni": spec.sni.to_string(), "cert_file": certificate, "key_file": key })
 }
 
 fn governance_rule(rule: &GovernanceRule) -> Json {

@@ -30,6 +30,7 @@ routes:
   - {id: r3, path: /p, redirect: {to: /q, status: 302, keep_path: true}}
   - {id: r4, path_prefix: /s, pool: b, replace_prefix: /t}
   - {id: r5, host: s.example, respond: {status: 404, content_type: text/html, body: '<p>'}}
+tls: {certificates: [{sni: '*.example.com', cert_file: /c.pem, key_file: /k.pem}]}
 governance:
   - {rule: reserved_hosts, hosts: ['*.corp.example'], owner: admin}
   - {rule: max_removed, hosts: 20%, routes: 5, endpoints: 0%, mode: warn}

@@ -34,7 +34,7 @@ pub struct Reading {
 pub struct Document {
     /// Values of the static sections, in the order of the text: settings of the process.
     pub statics: Vec<StaticValue>,
-    /// Routes, pools and policies.
+    /// Routes, pools, policies and certificates.
     pub set: Arc<OperatorSet>,
     /// Places of the resources of `set`.
     pub places: Places,
@@ -61,6 +61,8 @@ pub struct Sections {
     pub pools: bool,
     /// `routes`, or a section that makes routes.
     pub routes: bool,
+    /// `tls.certificates`, or `certificates`.
+    pub certificates: bool,
     /// `governance`.
     pub governance: bool,
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_model::{
-    ClientAuth, HealthCheck, Kind, OnAllUnhealthy, PolicyRef, PolicySpec, PoolSpec, RouteSpec,
+    CertificateSpec, ClientAuth, HealthCheck, Kind, OnAllUnhealthy, PolicyRef, PolicySpec, PoolSpec,
+    RouteSpec,
 };
 
 use crate::reader::Report;
@@ -17,6 +18,7 @@ pub(crate) struct Draft {
     pub(crate) policies: Vec<PolicySpec>,
     pub(crate) pools: Vec<PoolSpec>,
     pub(crate) routes: Vec<RouteSpec>,
+    pub(crate) certificates: Vec<CertificateSpec>,
     pub(crate) governance: Vec<GovernanceRule>,
     pub(crate) bake: Option<Duration>,
     pub(crate) sections: Sections,

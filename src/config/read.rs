@@ -98,11 +98,12 @@ impl Joined {
         let findings = arrange(findings, omitted);
         draft.policies.sort_by(|a, b| a.id.cmp(&b.id));
         draft.pools.sort_by(|a, b| a.id.cmp(&b.id));
+        draft.certificates.sort_by(|a, b| a.sni.cmp(&b.sni));
         let mut set = OperatorSet {
             policies: draft.policies,
             pools: draft.pools,
             routes: draft.routes.into_iter().map(Arc::new).collect(),
-            certificates: Vec::new(),
+            certificates: draft.certificates,
         };
         if let Some(base) = beside.base {
             fill(&mut set, draft.sections, &base.set);
@@ -138,6 +139,9 @@ fn fill(set: &mut OperatorSet, given: crate::Sections, base: &OperatorSet) {
     }
     if !given.routes {
         set.routes.clone_from(&base.routes);
+    }
+    if !given.certificates {
+        set.certificates.clone_from(&base.certificates);
     }
 }
 

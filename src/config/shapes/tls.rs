@@ -1,18 +1,18 @@
 //! `tls`: client certificates of all routes; `certificates`: certificates by name.
 
-use std::sync::Arc;
-
-use ringway_model::{ClientAuth, ClientAuthNeed, FilePath};
+use ringway_model::{
+    CertificateFiles, CertificateSpec, ClientAuth, ClientAuthNeed, FilePath, HostPattern, Kind,
+};
 use serde_json::json;
 
 use crate::draft::Draft;
-use crate::values::{boolean, text};
+use crate::values::boolean;
 use crate::{Fault, Field, Reader};
 
 /// Reads `tls` and `certificates`.
 pub(super) fn tls(reader: &mut Reader<'_>, draft: &mut Draft) {
     reader.object("tls", "Certificates, and client certificates of all routes.", |reader| {
-        certificates(reader);
+        certificates(reader, draft);
         let auth = reader.object("mtls", "Client certificates of all routes.", |reader| {
             let is_enabled = reader.optional(&ENABLED).unwrap_or(true);
             let ca_file = reader.optional(&CA_FILE);
@@ -32,17 +32,22 @@ pub(super) fn tls(reader: &mut Reader<'_>, draft: &mut Draft) {
         }
         Some(())
     });
-    certificates(reader);
+    certificates(reader, draft);
 }
 
-fn certificates(reader: &mut Reader<'_>) {
-    reader.list("certificates", "Certificates by the name that a client asks for.", |reader| {
-        reader.optional(&SNI);
-        reader.required(&CERT_FILE);
-        reader.required(&KEY_FILE);
-        Some(())
+fn certificates(reader: &mut Reader<'_>, draft: &mut Draft) {
+    let given = reader.list("certificates", "Certificates by the name that a client asks for.", |reader| {
+        let sni = reader.required(&SNI);
+        if let Some(sni) = &sni {
+            draft.declare(reader, Kind::Certificate, &sni.to_string(), SNI.name);
+        }
+        let certificate = reader.required(&CERT_FILE);
+        let key = reader.required(&KEY_FILE);
+        let files = CertificateFiles { certificate: certificate?, key: key? };
+        Some(CertificateSpec { sni: sni?, files })
     });
-    reader.has_no_effect("certificates");
+    draft.sections.certificates |= given.is_some();
+    draft.certificates.extend(given.unwrap_or_default());
 }
 
 static ENABLED: Field<bool> =
@@ -53,7 +58,15 @@ static REQUIRE_CLIENT_CERT: Field<bool> = boolean(
     "Whether every connection needs a client certificate; when absent, only requests of routes with require_mtls.",
 );
 
-static SNI: Field<Arc<str>> = text("sni", "Name that a client asks for.");
+static SNI: Field<HostPattern> = Field {
+    name: "sni",
+    doc: "Name that a client asks for, or *.name for all names with one more label.",
+    schema: || json!({ "type": "string", "examples": ["api.example.com"] }),
+    parse: |given| match HostPattern::parse(given.text()?).map_err(Fault::invalid)? {
+        sni @ (HostPattern::Exact(_) | HostPattern::OneLabel(_)) => Ok(sni),
+        _ => Err(Fault::invalid("must be a name such as api.example.com or *.example.com")),
+    },
+};
 
 static CA_FILE: Field<FilePath> = Field {
     name: "ca_file",
