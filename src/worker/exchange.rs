@@ -14,11 +14,11 @@
 //! | match           | [`match_rule`]                                                     |
 //! | choose pool     | [`match_rule`]                                                     |
 //! | request stages  | [`stages`]                                                         |
+//! | local action    | [`local_action`]: redirects and fixed responses of rules           |
 //! | select          | [`attempts`]                                                       |
 //! | connect to head | [`Attempt`](crate::upstream::Attempt)                              |
 //! | response stages | [`stages`]                                                         |
 //! | deliver         | [`deliver`]; [`tunnel`] after an upgrade                           |
-//! | local action    | [`local_action`]: redirects and fixed responses of rules           |
 //! | local reply     | [`local_reply`]; [`failure`] has the table of failures             |
 //! | finish          | [`Exchange::finish`], [`stream_info`]                              |
 //!
