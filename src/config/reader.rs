@@ -20,7 +20,7 @@ mod report;
 
 pub use document::SettingForm;
 pub(crate) use document::{Outcome, RawStatic, read_document};
-pub(crate) use field::digits;
+pub(crate) use field::{NO_EFFECT, digits};
 pub use field::{Described, Fault, Field, Given, Location, object_schema};
 pub(crate) use nearest::nearest;
 use reads::{Found, Reads};

@@ -15,6 +15,7 @@
 
 mod api;
 mod configuration;
+mod configuration_file;
 mod errors;
 mod limits;
 mod metrics;

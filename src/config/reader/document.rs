@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{Fault, Field, Form, Given, Mode, Need, Reader, Reads, object_schema};
+use super::{Fault, Field, Form, Given, Mode, NO_EFFECT, Need, Reader, Reads, object_schema};
 use crate::{Node, Object, Position, Report, Severity, Value};
 
 /// A value of a static section, as written.
@@ -264,6 +264,7 @@ impl<'a> Reader<'a> {
     /// Warns that a member which this version knows has no effect, if it is given. Read it first: its own
     /// mistakes are errors all the same.
     pub fn has_no_effect(&mut self, name: &'static str) {
+        self.describe_without_effect(name);
         if let Some(reads) = self.reads()
             && reads.object.is_some_and(|object| object.member(name).is_some())
         {
@@ -275,6 +276,7 @@ impl<'a> Reader<'a> {
 
     /// The same with the reason.
     pub fn has_no_effect_because(&mut self, name: &'static str, reason: &'static str) {
+        self.describe_without_effect(name);
         if self.has(name) {
             let message = format!("is not supported by this version and has no effect: {reason}");
             self.warn(name, "unsupported", message);
@@ -288,6 +290,15 @@ impl<'a> Reader<'a> {
             && reads.ask(name).is_some()
         {
             reads.report(name, "conflict", message.to_owned());
+        }
+    }
+
+    /// Marks a described member as one without effect.
+    fn describe_without_effect(&mut self, name: &str) {
+        if let Mode::Describes(fields) = &mut self.mode
+            && let Some(field) = fields.iter_mut().rfind(|field| field.name == name)
+        {
+            field.schema[NO_EFFECT] = json!(true);
         }
     }
 

@@ -205,7 +205,11 @@ pub fn object_schema(fields: &[Described]) -> serde_json::Value {
         .map(|field| {
             let mut schema = field.schema.clone();
             if let Some(schema) = schema.as_object_mut() {
-                schema.insert("description".into(), field.doc.into());
+                let description = match schema.contains_key(NO_EFFECT) {
+                    true => format!("{} Not supported by this version: no effect.", sentence(field.doc)),
+                    false => field.doc.to_owned(),
+                };
+                schema.insert("description".into(), description.into());
             }
             (field.name.to_owned(), schema)
         })
@@ -217,4 +221,12 @@ pub fn object_schema(fields: &[Described]) -> serde_json::Value {
         schema["required"] = serde_json::json!(required);
     }
     schema
+}
+
+/// Key in the schema of a member that is read and checked, and has no effect in this version.
+pub(crate) const NO_EFFECT: &str = "x-no-effect";
+
+/// Ends a text with a full stop.
+fn sentence(text: &str) -> String {
+    format!("{}.", text.trim_end_matches('.'))
 }
