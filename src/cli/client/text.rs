@@ -98,7 +98,7 @@ impl Tone {
 }
 
 /// Escapes untrusted text: control characters could move the cursor or set the window's title, and marks that
-/// reorder text make one name style like another (Unicode TR 36 §2.7).
+/// reorder text make one name look like another (Unicode TR 36 §2.7).
 pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
