@@ -268,6 +268,10 @@ impl Configurator {
         // Claims refuse the proposal: there is nothing to route by.
         diff.effects.sampled =
             simulated.ok().map(|found| Sampled { requests: found.requests, rerouted: found.rerouted });
+        // The files' set is replaced by saving them.
+        if proposed.owner == Owner::File {
+            return Ok(diff);
+        }
         let plan = Plan {
             id: plan_id(&proposed.base, &proposed.owner, &proposed.document.version),
             base: versions(&proposed.base),
@@ -291,6 +295,9 @@ impl Configurator {
         let base = self.plane.desired()?;
         let (owner, document, findings) = match request.content {
             ApplyContent::Proposal(proposal) => {
+                if proposal.owner != Owner::Admin {
+                    return Err(ConfigError::NotReplaceable(proposal.owner));
+                }
                 let (document, findings) = self.read_valid(&base, &proposal)?;
                 (proposal.owner, document, findings)
             }
@@ -395,19 +402,22 @@ impl Configurator {
 
     // --- Steps --------------------------------------------------------------------------------------------
 
-    /// Reads a proposal. Sections that it leaves out are those of the owner's present documents.
+    /// Reads a proposal. Sections that it leaves out are those of the owner's present documents; those of the
+    /// files are all that owner has.
     fn read(
         &self,
         base: &Desired,
         proposal: &Proposal,
     ) -> Result<(Option<Document>, Vec<Finding>), ConfigError> {
-        if proposal.owner != Owner::Admin {
+        if !proposal.owner.is_operator() {
             return Err(ConfigError::NotReplaceable(proposal.owner.clone()));
         }
         let is_known = |kind: Kind, id: &str| {
             base.owner_of(kind, id).is_some_and(|owner| owner.is_operator() && *owner != proposal.owner)
         };
+        let is_file = proposal.owner == Owner::File;
         let present = match proposal.mode {
+            _ if is_file => None,
             Mode::Replace => None,
             Mode::Merge => match base.version_of(&proposal.owner) {
                 Some(version) => Some(history::reopen(version).map_err(unreadable)?),
@@ -415,7 +425,9 @@ impl Configurator {
             },
         };
         let beside = Beside { is_known: &is_known, base: present.as_ref() };
-        let reading = ringway_config::read_beside(&proposal.sources, &beside);
+        let fixed = self.files.iter().filter(|_| is_file).flat_map(Files::fixed);
+        let sources: Vec<_> = fixed.chain(&proposal.sources).cloned().collect();
+        let reading = ringway_config::read_beside(&sources, &beside);
         Ok((reading.document, reading.findings))
     }
 

@@ -554,6 +554,19 @@ fn the_set_of_the_files_is_not_replaced_by_requests() {
 }
 
 #[test]
+fn a_save_can_be_judged_before_it_is_made() {
+    let mut scene = Scene::with_file(&one("a", "a.example"));
+    let save = |text: &str| Proposal { owner: Owner::File, ..proposal(text) };
+    let diff = scene.configurator.diff(DiffRequest::Proposal(save(&one("b", "b.example")))).unwrap();
+    // Whatever the file leaves out is removed, whichever mode is asked for.
+    assert_eq!((diff.effects.hosts_added.len(), diff.effects.hosts_removed.len()), (1, 1), "{diff:?}");
+    assert!(diff.plan.is_none() && diff.findings.is_empty(), "{diff:?}");
+    let validation = scene.configurator.validate(&save(&one("a", "a.example"))).unwrap();
+    assert!(validation.is_valid(), "its own ids and hosts are no conflict: {validation:?}");
+    assert_eq!((scene.plane.submitted(), scene.routes()), (0, vec!["a".to_owned()]));
+}
+
+#[test]
 fn a_plan_is_applied_as_shown_or_not_at_all() {
     let mut scene = Scene::without_files();
     scene.apply(&one("a", "a.example")).unwrap();

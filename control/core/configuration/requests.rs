@@ -12,7 +12,8 @@ use crate::submission::Receipt;
 /// Documents that replace an owner's set, or would.
 #[derive(Clone, Debug)]
 pub struct Proposal {
-    /// Owner of the set: `admin`. The set of `file` comes from its files.
+    /// Owner of the set: `admin`, or `file` for a question about a save. Its set comes from its files, so it
+    /// cannot be applied.
     pub owner: Owner,
     /// Documents, read together as one.
     pub sources: Vec<Source>,
@@ -79,7 +80,7 @@ pub enum DiffRequest {
 #[derive(Clone, Debug)]
 pub struct Diff {
     /// Id of the plan, which [`ApplyRequest`] accepts as long as no owner's set has changed; `None` for a
-    /// comparison of versions.
+    /// comparison of versions, and for the files.
     pub plan: Option<Arc<str>>,
     /// Owner of the sets.
     pub owner: Owner,
