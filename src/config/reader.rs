@@ -20,8 +20,8 @@ mod report;
 
 pub use document::SettingForm;
 pub(crate) use document::{Outcome, RawStatic, read_document};
-pub(crate) use field::{NO_EFFECT, digits};
 pub use field::{Described, Fault, Field, Given, Location, object_schema};
+pub(crate) use field::{NO_EFFECT, digits};
 pub(crate) use nearest::nearest;
 use reads::{Found, Reads};
 pub use report::{Origin, Report};

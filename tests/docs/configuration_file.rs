@@ -91,7 +91,8 @@ impl Table {
             self.rows.push([shown(path, is_required), kind, about(schema)]);
         }
         for (path, object) in objects {
-            let required: Vec<&str> = object["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let required: Vec<&str> =
+                object["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
             for (name, member) in object["properties"].as_object().unwrap() {
                 self.add(&format!("{path}.{name}"), member, required.contains(&name.as_str()), region);
             }
@@ -144,7 +145,10 @@ fn kind(schema: &Value) -> String {
         let mut kinds: Vec<String> = choices.iter().map(kind).filter(|kind| !kind.is_empty()).collect();
         // One value, or a list of the same.
         if let [one, other] = &kinds[..] {
-            if let Some(single) = [(one, other), (other, one)].iter().find_map(|(one, list)| (**list == format!("list of {one}")).then_some(*one)) {
+            if let Some(single) = [(one, other), (other, one)]
+                .iter()
+                .find_map(|(one, list)| (**list == format!("list of {one}")).then_some(*one))
+            {
                 return format!("{single}, or a list");
             }
         }
@@ -152,12 +156,16 @@ fn kind(schema: &Value) -> String {
         return kinds.join(" or ");
     }
     if let Some(words) = schema["enum"].as_array() {
-        let mut words: Vec<String> = words.iter().map(|word| format!("`{}`", word.as_str().map_or_else(|| word.to_string(), str::to_owned))).collect();
+        let mut words: Vec<String> = words
+            .iter()
+            .map(|word| format!("`{}`", word.as_str().map_or_else(|| word.to_string(), str::to_owned)))
+            .collect();
         words.sort();
         words.dedup();
         return words.join(", ");
     }
-    let kind = schema["type"].as_array().map_or_else(|| schema["type"].as_str().unwrap_or_default(), |_| "string");
+    let kind =
+        schema["type"].as_array().map_or_else(|| schema["type"].as_str().unwrap_or_default(), |_| "string");
     match kind {
         "array" => match kind_of_items(&schema["items"]) {
             items if items.is_empty() => items,

@@ -160,11 +160,9 @@ impl ApiError {
         match self.status {
             401 => Some("give the API's token with PROXY_API_TOKEN, PROXY_API_TOKEN_FILE or --token-file"),
             // Every error response of the API has a code.
-            404 | 405 if self.code.is_empty() => {
-                Some(
-                    "this is not ringway's admin API; is --api right? (where a public listener takes port 8080, the API is at 127.0.0.1:9090)",
-                )
-            }
+            404 | 405 if self.code.is_empty() => Some(
+                "this is not ringway's admin API; is --api right? (where a public listener takes port 8080, the API is at 127.0.0.1:9090)",
+            ),
             _ => None,
         }
     }
