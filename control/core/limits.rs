@@ -101,8 +101,6 @@ pub(crate) const SIZE_GUARD_FLOOR: usize = 20;
 pub(crate) const CHANGES_REPORTED_MAX: usize = 100;
 /// Routes of a host that an explanation lists.
 pub(crate) const CANDIDATES_MAX: usize = 100;
-/// Groups of rerouted requests that a simulation lists.
-pub(crate) const REROUTED_MAX: usize = 100;
 /// Mistakes of a refused configuration in the status and in one log entry.
 pub(crate) const FINDINGS_REPORTED_MAX: usize = 20;
 

@@ -30,6 +30,8 @@ pub struct Rerouted {
     pub host: Box<str>,
     /// Its path, without the query, which may hold secrets.
     pub path: Box<str>,
+    /// Number of samples that are alike.
+    pub count: usize,
     /// Its destination before the change; `None` where no rule serves it.
     pub before: Option<Destination>,
     /// Its destination after it.
@@ -77,12 +79,21 @@ pub fn simulate<'s>(
         let [before, after] = rules.map(|rule| rule.map(Destination::of));
         simulated.lost += usize::from(after.is_none());
         let (method, host) = (head.method_str(sample).into(), head.host().into());
-        let example = Rerouted { method, host, path: head.path(sample).into(), before, after };
-        if simulated.examples.len() < EXAMPLES_MAX && !simulated.examples.contains(&example) {
-            simulated.examples.push(example);
+        let example = Rerouted { method, host, path: head.path(sample).into(), count: 1, before, after };
+        match simulated.examples.iter().position(|known| known.is_like(&example)) {
+            Some(at) => simulated.examples[at].count += 1,
+            None if simulated.examples.len() < EXAMPLES_MAX => simulated.examples.push(example),
+            None => {}
         }
     }
     simulated
+}
+
+impl Rerouted {
+    fn is_like(&self, other: &Self) -> bool {
+        let parts = |of: &Self| (of.method.clone(), of.host.clone(), of.path.clone());
+        parts(self) == parts(other) && self.before == other.before && self.after == other.after
+    }
 }
 
 /// Finds the rule of a request as the data plane does.

@@ -95,7 +95,7 @@ on_both_drivers! {
         site.save(&document("other.test", &origin));
         site.logged(&["configuration applied"]);
         assert_eq!((site.text("other.test"), site.proxy.get("web.test", "/").status()), ("one".to_owned(), 404));
-        assert_eq!(site.status()["status"], "ready");
+        eventually("the status is ready", || (site.status()["status"] == "ready").then_some(()));
     }
 
     fn all_documents_of_a_folder_are_one_configuration(driver) {
@@ -173,7 +173,9 @@ on_both_drivers! {
         proxy.api().delete("/api/tenants/domains", &json!({ "domain": "app.test" })).is(204);
         proxy.signal(libc::SIGHUP);
         eventually("the route is there", || (proxy.get("app.test", "/").text() == "one").then_some(()));
-        assert_eq!(proxy.api().get("/api/status").is(200).json["status"], "ready");
+        eventually("the status is ready", || {
+            (proxy.api().get("/api/status").is(200).json["status"] == "ready").then_some(())
+        });
     }
 
     fn the_files_decide_after_a_restart_and_without_them_their_routes_are_gone(driver) {
@@ -187,6 +189,57 @@ on_both_drivers! {
         let builder = proxy.stop().env("PROXY_CONFIG", "");
         let proxy = builder.start();
         assert_eq!(proxy.get("web.test", "/").status(), 404);
+    }
+}
+
+// --- Beside changes by the admin API ----------------------------------------------------------------------
+
+/// The same as JSON, for the admin API.
+fn config(id: &str, host: &str, origin: &Origin) -> Value {
+    let pool = format!("{id}-pool");
+    let endpoints = json!([{ "address": origin.address().to_string() }]);
+    json!({ "routes": [{ "id": id, "host": host, "pool": pool }], "pools": [{ "id": pool, "endpoints": endpoints }] })
+}
+
+fn apply(proxy: &Proxy, config: &Value) -> Value {
+    let body = json!({ "config": config, "reason": "a test" });
+    proxy.api().post("/api/v2/config/apply", &body).is(200).json
+}
+
+on_both_drivers! {
+    fn an_acknowledged_change_survives_a_kill(driver) {
+        let (one, two) = (Origin::named("one"), Origin::named("two"));
+        let site = Site::start(driver, &document("web.test", &one));
+        apply(&site.proxy, &config("admin", "admin.test", &two));
+        let proxy = site.proxy.kill9().start();
+        assert_eq!((proxy.get("admin.test", "/").text(), proxy.get("web.test", "/").text()), ("two".to_owned(), "one".to_owned()));
+        let history = proxy.api().get("/api/v2/config/history?owner=admin").is(200).json;
+        assert_eq!(history["versions"].as_array().map(Vec::len), Some(1), "{history}");
+    }
+
+    fn files_and_requests_do_not_take_hosts_from_each_other(driver) {
+        let (one, two) = (Origin::named("one"), Origin::named("two"));
+        let site = Site::start(driver, &document("web.test", &one));
+        let body = json!({ "config": config("admin", "web.test", &two) });
+        let refused = site.proxy.api().post("/api/v2/config/apply", &body).is(409);
+        let text = refused.message.text();
+        assert!(text.contains("owner file") && text.contains("a.yaml:3"), "{text}");
+        apply(&site.proxy, &config("admin", "admin.test", &two));
+        site.save(&document("admin.test", &one));
+        site.logged(&["configuration refused", "admin.test", "owner admin"]);
+        assert_eq!((site.text("web.test"), site.text("admin.test")), ("one".to_owned(), "two".to_owned()));
+    }
+
+    fn a_change_is_taken_back(driver) {
+        let (one, two) = (Origin::named("one"), Origin::named("two"));
+        let proxy = Proxy::start(driver);
+        let first = apply(&proxy, &config("admin", "admin.test", &one));
+        apply(&proxy, &config("admin", "admin.test", &two));
+        assert_eq!(proxy.get("admin.test", "/").text(), "two");
+        let body = json!({ "version": first["version"], "owner": "admin", "reason": "worse" });
+        let back = proxy.api().post("/api/v2/config/rollback", &body).is(200).json;
+        assert_eq!(back["version"], first["version"]);
+        assert_eq!(proxy.get("admin.test", "/").text(), "one");
     }
 }
 

@@ -795,7 +795,7 @@ fn a_simulation_counts_the_requests_that_meet_another_route() {
     let mut scene = Scene::without_files();
     scene.apply(TWO_PATHS).unwrap();
     let mut heads = SampledHeads::default();
-    for target in ["/a", "/b", "/c", "/v1/x"] {
+    for target in ["/a?1", "/a?2", "/a", "/v1/x"] {
         heads.push(format!("GET {target} HTTP/1.1\r\nHost: a.example\r\n\r\n").as_bytes());
     }
     heads.push(b"GET / HTTP/1.1\r\nHost: other.example\r\n\r\n");
@@ -805,7 +805,8 @@ fn a_simulation_counts_the_requests_that_meet_another_route() {
     let rerouting = scene.configurator.simulate(&proposal(text)).unwrap();
     assert_eq!((rerouting.requests, rerouting.rerouted), (5, 4));
     let groups: Vec<_> = rerouting.examples.iter().map(|one| (one.count, &*one.from, &*one.to)).collect();
-    assert_eq!(groups, [(3, "rest to p", "404"), (1, "rest to p", "api to p")]);
+    assert_eq!(groups, [(3, "rest to p", "no route"), (1, "rest to p", "api to p")]);
+    assert_eq!(rerouting.lost, 3);
     let diff = scene.configurator.diff(DiffRequest::Proposal(proposal(text))).unwrap();
     assert_eq!(diff.effects.sampled, Some(Sampled { requests: 5, rerouted: 4 }));
 }

@@ -50,7 +50,7 @@ pub(super) fn reopen(version: &ConfigVersion) -> Result<Document, Vec<Finding>> 
     let beside = Beside { is_known: &|_, _| true, base: None };
     let reading = ringway_config::read_beside(&[Source { name: name.clone(), text }], &beside);
     let mut document = reading.document.ok_or(reading.findings)?;
-    // That of the program that stored it.
+    // The hash by the program that stored it.
     document.version = version.version.clone();
     Ok(document)
 }

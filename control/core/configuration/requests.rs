@@ -170,22 +170,24 @@ pub struct Rerouting {
     pub requests: usize,
     /// Requests that meet another route or pool.
     pub rerouted: usize,
-    /// Them by host and route, the most frequent first; at most `REROUTED_MAX` groups.
+    /// Requests of them that no route would serve any longer.
+    pub lost: usize,
+    /// Examples, the most frequent first.
     pub examples: Vec<Rerouted>,
 }
 
-/// Requests of one host that would meet another route.
+/// Requests that would meet another route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rerouted {
-    /// Method of the first one.
+    /// Method.
     pub method: Arc<str>,
     /// Host.
     pub host: Arc<str>,
-    /// Path of the first one.
+    /// Path without its query.
     pub path: Arc<str>,
     /// Number of requests.
     pub count: usize,
-    /// Route and pool before, or the status of the response.
+    /// Route and pool before.
     pub from: Arc<str>,
     /// Route and pool after.
     pub to: Arc<str>,

@@ -1,20 +1,20 @@
 //! Routing of single requests by a snapshot, for people: the route that a request meets, and why the others
 //! do not apply. Decided by the code that routes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ringway_config::{Finding, Place};
 use ringway_model::{HostPattern, Kind, Owner};
 use ringway_traffic::rule_table::Mismatch;
 use ringway_traffic::samples::SampledHeads;
+use ringway_traffic::simulate::{self, Destination, simulate};
 use ringway_traffic::snapshot::Snapshot;
 use ringway_traffic::virtual_host::{Action, Rule, Rules};
 use ringway_wire::h1::{Limits, Parse, RequestHead};
 
 use super::judge;
 use super::requests::{Candidate, ExplainRequest, ExplainedRoute, Explanation, Rerouted, Rerouting};
-use crate::limits::{CANDIDATES_MAX, REROUTED_MAX};
+use crate::limits::CANDIDATES_MAX;
 
 /// Explains the route of a request. `place`: of a resource of an owner in its documents.
 ///
@@ -143,70 +143,24 @@ fn tier(host: &HostPattern) -> &'static str {
 
 /// Requests that a proposed configuration would route to another place, among the last ones.
 pub(super) fn rerouted(samples: &[Arc<SampledHeads>], old: &Snapshot, new: &Snapshot) -> Rerouting {
-    let mut rerouting = Rerouting::default();
-    let mut examples: BTreeMap<(Arc<str>, Arc<str>, Arc<str>), Rerouted> = BTreeMap::new();
-    for sample in samples.iter().flat_map(|heads| heads.iter()) {
-        let (Some(before), Some(after)) = (route_of(sample, old), route_of(sample, new)) else { continue };
-        rerouting.requests += 1;
-        if before.target == after.target {
-            continue;
-        }
-        rerouting.rerouted += 1;
-        let key = (before.host.clone(), before.target.clone(), after.target.clone());
-        if examples.len() >= REROUTED_MAX && !examples.contains_key(&key) {
-            continue;
-        }
-        let example = examples.entry(key).or_insert_with(|| Rerouted {
-            method: before.method,
-            host: before.host,
-            path: before.path,
-            count: 0,
-            from: before.target,
-            to: after.target,
-        });
-        example.count += 1;
-    }
-    rerouting.examples = examples.into_values().collect();
-    rerouting.examples.sort_by(|a, b| (b.count, &a.host, &a.path).cmp(&(a.count, &b.host, &b.path)));
-    rerouting
+    let simulated = simulate(samples.iter().map(|heads| &**heads), old, new);
+    let example = |example: &simulate::Rerouted| Rerouted {
+        method: (*example.method).into(),
+        host: (*example.host).into(),
+        path: (*example.path).into(),
+        count: example.count,
+        from: destination(example.before.as_ref()),
+        to: destination(example.after.as_ref()),
+    };
+    let mut examples: Vec<Rerouted> = simulated.examples.iter().map(example).collect();
+    examples.sort_by(|a, b| (b.count, &a.host, &a.path).cmp(&(a.count, &b.host, &b.path)));
+    Rerouting { requests: simulated.requests, rerouted: simulated.rerouted, lost: simulated.lost, examples }
 }
 
-/// Way of one sampled request.
-struct Routed {
-    method: Arc<str>,
-    host: Arc<str>,
-    path: Arc<str>,
-    /// Route and pool, or the status.
-    target: Arc<str>,
-}
-
-/// `None` for bytes that are no request: samples are heads that were valid once.
-fn route_of(sample: &[u8], snapshot: &Snapshot) -> Option<Routed> {
-    let mut head = RequestHead::default();
-    if !matches!(head.parse(sample, &Limits::default()), Ok(Parse::Complete)) {
-        return None;
-    }
-    let target = target_of(&mut head, sample, snapshot);
-    Some(Routed {
-        method: head.method_str(sample).into(),
-        host: head.host().into(),
-        path: head.path(sample).into(),
-        target: target.into(),
-    })
-}
-
-fn target_of(head: &mut RequestHead, sample: &[u8], snapshot: &Snapshot) -> String {
-    let Some(host) = snapshot.virtual_host(head.host()) else { return "404".to_owned() };
-    if let Rules::Table(table) = &host.rules
-        && head.normalize_path(sample, table.slashes()).is_err()
-    {
-        return "400".to_owned();
-    }
-    match host.rules.find(head, sample) {
-        None => "404".to_owned(),
-        Some(rule) => match &rule.app {
-            Some(app) => format!("{} to {app}", rule.name),
-            None => rule.name.to_string(),
-        },
+fn destination(destination: Option<&Destination>) -> Arc<str> {
+    match destination {
+        None => "no route".into(),
+        Some(Destination { rule, app: Some(app), .. }) => format!("{rule} to {app}").into(),
+        Some(Destination { rule, app: None, .. }) => Arc::clone(rule),
     }
 }
