@@ -494,8 +494,8 @@ impl Reader<'_> {
         let is_asked_for = given.tls_certificate.is_some()
             || is_asked_for.iter().any(|setting| self.given_at(setting).is_some());
         let default = match (enabled, listed.listeners.is_empty()) {
+            (Some(true), _) if self.is_given(&c::HTTP_PORT) => http_port,
             (_, false) => None,
-            (Some(true), true) if self.is_given(&c::HTTP_PORT) => http_port,
             (Some(true), true) => Some(HTTPS_PORT),
             (Some(false) | None, true) => is_asked_for.then_some(HTTPS_PORT),
         };

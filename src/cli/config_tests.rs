@@ -577,6 +577,9 @@ fn a_server_with_tls_has_it_at_its_port() {
     let environment = [("PROXY_TLS_ENABLED", "true"), ("PROXY_PORT", "8443")];
     let settings = reading_with(&pair, &[], &environment).outcome.unwrap();
     assert!(settings.http.is_empty() && settings.tls.is_some());
+    let listed = [&pair[..], &[("/listeners/0/address", ":8081")]].concat();
+    let settings = reading_with(&listed, &[], &environment).outcome.unwrap();
+    assert_eq!((settings.listeners.len(), settings.tls.unwrap().https.len()), (1, 2), "both are served");
 }
 
 #[test]
@@ -641,6 +644,10 @@ fn listeners_that_cannot_be_so_are_reported() {
             "has TLS settings but no TLS",
         ),
         (&[&http[..], &[("/listeners/0/protocol", "tcp")]].concat(), "must be http or https"),
+        (
+            &[&https[..], &[("/listeners/0/tls/enabled", "false")]].concat(),
+            "/listeners/0/tls/enabled is false, but the protocol is https",
+        ),
         (&[&https[..], &[("/listeners/0/mode", "plain")]].concat(), "is for listeners without TLS"),
         (&[&https[..], &[("/listeners/0/tls/cert", "/c.pem")]].concat(), "must have both `cert` and `key`"),
         (&[&https[..], &[("/listeners/0/tls/min_version", "TLS1.3")]].concat(), "server.tls.min_version"),
@@ -757,6 +764,11 @@ fn the_admin_address_is_one_flag_of_two_settings() {
     assert_eq!(row(&found, &c::API_PORT).origin, Origin::Flag("admin"));
     assert_eq!(row(&found, &c::API_BIND).origin, Origin::Flag("admin"));
     assert_eq!(found.outcome.unwrap().api, addresses(&["127.0.0.1:9090"]));
+    let mut flags = Flags::of(&[(&c::API_PORT, "1")]);
+    flags.set("PROXY_ADMIN_ADDRESS", "127.0.0.1:9090");
+    let found = read(&flags, &environment, Statics::default(), &machine());
+    let (name, by) = ("--admin".to_owned(), "--api-port".to_owned());
+    assert_eq!(found.warnings, [Warning::Shadowed { name, by }]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ringway::{ConfigurationSettings, OnBadConfig, Start};
-use ringway_config::{Finding, Sections, Source};
+use ringway_config::{Finding, Sections, Severity, Source};
 use serde_json::json;
 
 use super::config::{self, Configuration, DefaultBackend, Environment, Machine};
@@ -47,7 +47,7 @@ pub(crate) fn load_from(flags: &Flags, environment: &Environment, machine: &Mach
         config::default_backend(flags, environment).iter().map(DefaultBackend::source).collect();
     let (documents, mut mistakes) = match read(named.as_ref(), &fixed) {
         Ok(documents) => (documents, Vec::new()),
-        Err(error) => (None, vec![error]),
+        Err(message) => (None, vec![mistake("unreadable", message)]),
     };
     let statics = documents.as_ref().map(|documents| documents.reading.statics.clone()).unwrap_or_default();
     let mut reading = config::read(flags, environment, Statics::new(&statics), machine);
@@ -57,12 +57,11 @@ pub(crate) fn load_from(flags: &Flags, environment: &Environment, machine: &Mach
         None => (Vec::new(), Vec::new()),
     };
     reading.warnings.extend(warnings.iter().map(|finding| Warning::Finding(finding.to_string())));
-    mistakes.extend(errors.iter().map(ToString::to_string));
+    mistakes.extend(errors);
     if let (Some(Configuration::Static(path)), Some(documents)) = (&named, &documents) {
         mistakes.extend(more_than_settings(path, documents));
     }
-    let is_wrong = !mistakes.is_empty();
-    refuse(&mut reading, mistakes);
+    refuse(&mut reading, &mistakes);
 
     let settings = reading.outcome.as_ref().ok();
     let path = match named {
@@ -70,7 +69,7 @@ pub(crate) fn load_from(flags: &Flags, environment: &Environment, machine: &Mach
         Some(Configuration::Static(_)) | None => None,
     };
     let start = match documents {
-        _ if is_wrong => Start::LastGood(errors),
+        _ if !mistakes.is_empty() => Start::LastGood(mistakes),
         Some(Documents { sources, reading }) if path.is_some() || !fixed.is_empty() => reading
             .document
             .map_or(Start::Empty, |document| Start::Documents { sources, document: Arc::new(document) }),
@@ -102,33 +101,42 @@ fn read(named: Option<&Configuration>, fixed: &[Source]) -> Result<Option<Docume
 }
 
 /// Mistake of a static configuration with routes, pools or policies, which would be ignored.
-fn more_than_settings(path: &Path, documents: &Documents) -> Option<String> {
+fn more_than_settings(path: &Path, documents: &Documents) -> Option<Finding> {
     let files = documents.sources.iter().filter(|source| &*source.name != BACKEND_NAME).cloned();
     let reading = ringway_config::read(&files.collect::<Vec<_>>());
     let has_more = reading.document?.sections != Sections::default();
     has_more.then(|| {
-        format!(
-            "{}: has routes, pools or policies, but --static-config takes settings of the process only; give it as \
-             --config, or move them to a configuration that is applied by the admin API",
-            path.display()
+        mistake(
+            "unsupported",
+            format!(
+                "{}: has routes, pools or policies, but --static-config takes settings of the process only; give it \
+                 as --config, or move them to a configuration that is applied by the admin API",
+                path.display()
+            ),
         )
     })
 }
 
+/// A mistake of the whole configuration.
+fn mistake(code: &'static str, message: String) -> Finding {
+    Finding { severity: Severity::Error, code, pointer: String::new(), message, place: None }
+}
+
 /// Adds the mistakes of the configuration to the settings: as problems, or as warnings where the last good
 /// configuration is used in its place.
-fn refuse(reading: &mut config::Reading, mistakes: Vec<String>) {
+fn refuse(reading: &mut config::Reading, mistakes: &[Finding]) {
     if mistakes.is_empty() {
         return;
     }
+    let mistakes = mistakes.iter().map(ToString::to_string);
     match &mut reading.outcome {
         Ok(settings) if settings.on_bad_config == parse::OnBadConfig::LastGood => {
-            reading.warnings.extend(mistakes.into_iter().map(Warning::BadConfiguration));
+            reading.warnings.extend(mistakes.map(Warning::BadConfiguration));
         }
-        Ok(_) => reading.outcome = Err(mistakes.into_iter().map(Problem::Finding).collect()),
+        Ok(_) => reading.outcome = Err(mistakes.map(Problem::Finding).collect()),
         Err(problems) => {
             // The mistakes first: settings may be wrong only because a part could not be read.
-            problems.splice(0..0, mistakes.into_iter().map(Problem::Finding));
+            problems.splice(0..0, mistakes.map(Problem::Finding));
         }
     }
 }

@@ -92,6 +92,8 @@ pub(crate) enum ConfigurationProblem {
     NoAddress,
     /// TLS settings of a listener without TLS.
     TlsOfHttp,
+    /// HTTPS with TLS disabled.
+    HttpsWithoutTls,
     /// Another default certificate than the process has.
     SecondCertificate,
     /// A certificate without its key, or a key without its certificate.
@@ -164,6 +166,7 @@ impl fmt::Display for ConfigurationProblem {
         f.write_str(match self {
             Self::NoAddress => "must have an address, as in `address: \":8080\"`",
             Self::TlsOfHttp => "has TLS settings but no TLS; say `protocol: https`, or remove `tls`",
+            Self::HttpsWithoutTls => "is false, but the protocol is https; keep one of them",
             Self::SecondCertificate => {
                 "differs from the certificate of the other listeners: one default certificate serves all of them; \
                  upload certificates of single domains by the admin API"

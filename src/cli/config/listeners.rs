@@ -140,8 +140,12 @@ impl Reader<'_> {
         let enabled = self.at_key(&format!("{path}/tls/enabled"), parse::boolean);
         let has_tls = enabled.unwrap_or_else(|| self.statics.place_below(&format!("{path}/tls")).is_some());
         let is_https = given.unwrap_or(has_tls);
-        if !is_https && has_tls {
-            self.wrong(place, path, ConfigurationProblem::TlsOfHttp);
+        match (is_https, enabled, has_tls) {
+            (false, _, true) => self.wrong(place, path, ConfigurationProblem::TlsOfHttp),
+            (true, Some(false), _) => {
+                self.wrong(place, &format!("{path}/tls/enabled"), ConfigurationProblem::HttpsWithoutTls);
+            }
+            _ => {}
         }
         if self.statics.get(&format!("{path}/tls/min_version")).is_some() {
             self.wrong(place, &format!("{path}/tls/min_version"), ConfigurationProblem::TlsVersion);

@@ -171,7 +171,12 @@ impl<'a> Reader<'a> {
                 .iter()
                 .find_map(|alias| Some((alias.flag?.flag, self.flags.named(alias.name)?, alias.part)))
         };
-        if let Some((flag, value, part)) = own.or_else(of_alias) {
+        let of_alias = of_alias();
+        if let (Some((flag, ..)), Some((alias, ..))) = (own, of_alias) {
+            let (name, by) = (format!("--{alias}"), format!("--{flag}"));
+            self.warnings.push(Warning::Shadowed { name, by });
+        }
+        if let Some((flag, value, part)) = own.or(of_alias) {
             return Some(Given { origin: Origin::Flag(flag), text: value.to_str().map(str::to_owned), part });
         }
         self.in_environment(setting).or_else(|| self.in_configuration(setting))

@@ -9,6 +9,7 @@ use super::findings::FindingView;
 use crate::cli::client::Failure;
 use crate::cli::config::{self, Environment, Machine};
 use crate::cli::flags::Flags;
+use crate::cli::origin::Problem;
 use crate::cli::statics::Statics;
 
 /// Reads the documents of a file or a folder; `-` is standard input.
@@ -36,13 +37,11 @@ pub(super) struct Checked {
 pub(super) fn check(sources: &[Source]) -> Checked {
     let reading = ringway_config::read(sources);
     let mut findings: Vec<FindingView> = reading.findings.iter().map(FindingView::from).collect();
-    if let Some(document) = &reading.document {
-        let statics = Statics::new(&document.statics);
-        let settings = config::read(&Flags::default(), &Environment::new(), statics, &Machine::here());
-        if let Err(problems) = &settings.outcome {
-            let of_documents = problems.iter().filter_map(crate::cli::origin::Problem::finding);
-            findings.extend(of_documents.map(|finding: Finding| FindingView::from(&finding)));
-        }
+    let statics = Statics::new(&reading.statics);
+    let settings = config::read(&Flags::default(), &Environment::new(), statics, &Machine::here());
+    if let Err(problems) = &settings.outcome {
+        let of_documents = problems.iter().filter_map(Problem::finding);
+        findings.extend(of_documents.map(|finding: Finding| FindingView::from(&finding)));
     }
     findings.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
     Checked { findings, document: reading.document }
