@@ -58,7 +58,16 @@ impl fmt::Display for Finding {
             f.write_str("warning: ")?;
         }
         if !self.pointer.is_empty() {
-            write!(f, "{} ", self.pointer)?;
+            // A key is any text: in a terminal or a log it must not forge a line.
+            let is_harmless =
+                |c: char| !c.is_control() && !matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+            for c in self.pointer.chars() {
+                match is_harmless(c) {
+                    true => write!(f, "{c}")?,
+                    false => write!(f, "{}", c.escape_unicode())?,
+                }
+            }
+            f.write_str(" ")?;
         }
         f.write_str(&self.message)
     }

@@ -239,7 +239,7 @@ fn each_mistake_of_a_route_is_named() {
         ),
         ("pool: p, methods: []", "/routes/0/methods must have from 1 to 32 methods [range]"),
         ("pool: p, headers: {Host: a}", "/routes/0/headers must not have Host: use host [invalid]"),
-        ("pool: p, headers: {X-A: 1, x-a: 2}", "/routes/0/headers has x-a twice [duplicate]"),
+        ("pool: p, headers: {X-A: 1, x-a: 2}", "/routes/0/headers has \"x-a\" twice [duplicate]"),
         (
             "pool: p, headers: {X-A: }",
             "/routes/0/headers/X-A has no value: give one, or leave the key out [missing]",
@@ -623,6 +623,15 @@ fn a_configuration_is_bounded_and_never_blank() {
     let found = findings(&format!("pools:\n{mistakes}"));
     assert_eq!(found.len(), limits::DOCUMENT_FINDINGS_MAX + 1);
     assert_eq!(found.last().unwrap(), "and 4900 more [more]");
+}
+
+#[test]
+fn keys_cannot_forge_lines_of_a_log() {
+    let found = findings("\"a\\nroutes.yaml:1:1: ok\\u202e\\e[31m\": 1\n");
+    assert!(
+        found[0].starts_with("c.yaml:1:1: /a\\u{a}routes.yaml:1:1: ok\\u{202e}\\u{1b}[31m is not"),
+        "{found:?}"
+    );
 }
 
 #[test]

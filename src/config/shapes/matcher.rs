@@ -79,7 +79,7 @@ fn fields(
                 Some(Fault::invalid("must have names of 1 to 256 bytes"))
             }
             _ if fields.iter().any(|known| known.name == field) => {
-                Some(Fault { code: "duplicate", message: format!("has {given} twice") })
+                Some(Fault { code: "duplicate", message: format!("has {given:?} twice") })
             }
             FieldKind::Header | FieldKind::Query => None,
         };
