@@ -6,8 +6,8 @@
 //! All mistakes of all sources are found at once, each with file, line and column. Everything here is pure:
 //! no clock, no I/O; whoever reads the files passes their texts.
 //!
-//! The [`Reader`] is that of the admin API too: a shape is one function that reads the fields of an object, or
-//! describes them for a schema.
+//! The [`Reader`] is that of the admin API too: a shape is one function that reads the fields of an object,
+//! or describes them for a schema.
 #![forbid(unsafe_code)]
 
 pub mod canonical;

@@ -1,7 +1,7 @@
 //! Tree of a document: values with their positions, the same for YAML and JSON.
 //!
-//! JSON scalars have their type. A plain scalar of YAML is [`Value::Plain`] and has the type of the field that
-//! reads it: no text turns into a number, a date or a boolean because it looks like one.
+//! JSON scalars have their type. A plain scalar of YAML is [`Value::Plain`] and has the type of the field
+//! that reads it: no text turns into a number, a date or a boolean because it looks like one.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
