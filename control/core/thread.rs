@@ -183,14 +183,19 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
     for finding in report.findings() {
         tracing::warn!(%finding, "store opened with a finding");
     }
+    let mut probation = Probation::open(store.describe().path.as_deref());
+    let slashes = settings.defaults.slashes;
     let configuration =
-        configuration::prepare(stored, configuration, settings.defaults.slashes, clock::timestamp())
+        configuration::prepare(stored, configuration, slashes, &mut probation, clock::timestamp())
             .map_err(StartError::Configuration)?;
+    // Before anything is served: a crash must find this start counted.
+    if let Err(error) = probation.save() {
+        tracing::warn!(%error, "probation of the configuration not saved");
+    }
     let unsaved = store_configuration(&mut *store, &configuration);
     let reserved = configuration.reserved();
     let desired = configuration.desired.clone();
     let description = store.describe();
-    let probation = Probation::open(description.path.as_deref());
     let cores = links.iter().map(|link| usize::from(link.core.0) + 1).max().unwrap_or(0);
     let mut compiler = Compiler::new(CompilerSettings {
         hash_key: settings.hash_key,

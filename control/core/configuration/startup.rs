@@ -14,7 +14,7 @@ use std::sync::Arc;
 use ringway_config::{Document, Finding, Places, Source, StaticValue};
 use ringway_model::{
     AppId, Change, Conflict, Delta, Desired, EndpointSpec, Kind, NewVersion, OperatorSet, Owner, PolicySpec,
-    PoolSpec, Replacement, Timestamp,
+    PoolSpec, Replacement, SetVersion, Timestamp,
 };
 use ringway_wire::path::Slashes;
 
@@ -22,6 +22,7 @@ use super::checks;
 use super::governance::{Reserved, reserved_hosts};
 use super::history;
 use super::judge::{KnownPlaces, conflict_finding, error};
+use crate::trial::probation::{Probation, Refused, Standing};
 
 /// Source of the operator's configuration.
 #[derive(Clone, Debug, Default)]
@@ -109,11 +110,14 @@ pub(crate) fn prepare(
     stored: Desired,
     mut settings: ConfigurationSettings,
     slashes: Slashes,
+    probation: &mut Probation,
     now: Timestamp,
 ) -> Result<Started, Vec<Finding>> {
-    let unchanged = |settings, quarantined| Started {
+    let fallbacks = review_versions(stored, &mut settings, probation, now);
+    let (stored, mut deltas) = (fallbacks.desired, fallbacks.deltas);
+    let unchanged = |settings, deltas, quarantined| Started {
         desired: stored.clone(),
-        deltas: Vec::new(),
+        deltas,
         settings,
         slashes,
         quarantined,
@@ -131,7 +135,7 @@ pub(crate) fn prepare(
                     return Err(mistakes);
                 }
                 settings.start = Start::LastGood(mistakes);
-                return Ok(unchanged(settings, Vec::new()));
+                return Ok(unchanged(settings, deltas, Vec::new()));
             }
             let version = NewVersion {
                 version: document.version.clone(),
@@ -142,7 +146,7 @@ pub(crate) fn prepare(
             };
             (OperatorSet::clone(&document.set), Some(version), places)
         }
-        Start::LastGood(_) => return Ok(unchanged(settings, Vec::new())),
+        Start::LastGood(_) => return Ok(unchanged(settings, deltas, Vec::new())),
     };
     let (set, quarantined) = quarantine(&stored, set, &places);
     let change = Change::ReplaceOwned(Arc::new(Replacement {
@@ -153,12 +157,88 @@ pub(crate) fn prepare(
     }));
     match stored.apply(&change, now) {
         Ok(applied) => {
-            Ok(Started { desired: applied.desired, deltas: applied.deltas, settings, slashes, quarantined })
+            deltas.extend(applied.deltas);
+            Ok(Started { desired: applied.desired, deltas, settings, slashes, quarantined })
         }
         Err(rejection) => {
             let failure = error("conflict", rejection.to_string(), None);
             settings.start = Start::LastGood(vec![failure]);
-            Ok(unchanged(settings, Vec::new()))
+            Ok(unchanged(settings, deltas, Vec::new()))
+        }
+    }
+}
+
+/// Stored configuration after versions that must not serve were replaced.
+struct Fallbacks {
+    desired: Desired,
+    deltas: Vec<Delta>,
+}
+
+/// Counts this start for the version of each owner, and replaces those that are refused.
+fn review_versions(
+    stored: Desired,
+    settings: &mut ConfigurationSettings,
+    probation: &mut Probation,
+    now: Timestamp,
+) -> Fallbacks {
+    let mut fallbacks = Fallbacks { desired: stored, deltas: Vec::new() };
+    for owner in [Owner::File, Owner::Admin] {
+        let present = fallbacks.desired.version_of(&owner).map(|version| version.version.clone());
+        let version = match (&owner, &settings.start) {
+            (Owner::File, Start::Documents { document, .. }) => Some(document.version.clone()),
+            (Owner::File, Start::Empty) => None,
+            _ => present.clone(),
+        };
+        let Some(version) = version else { continue };
+        let history = fallbacks.desired.versions_of(&owner);
+        let is_proven = history.iter().any(|known| known.version == version && known.is_proven);
+        let Standing::Refused(why) = probation.begin(&owner, &version, is_proven) else { continue };
+        let message = match why {
+            Refused::Crashed => format!("version {version} is refused: the process crashed with it twice"),
+            Refused::Reverted => format!("version {version} is refused: it was reverted on trial"),
+        };
+        tracing::error!(%owner, "{message}; the last good version serves");
+        if owner == Owner::File {
+            settings.start = Start::LastGood(vec![error("refused", message.clone(), None)]);
+        }
+        if present.as_ref() == Some(&version) {
+            fallbacks.fall_back(&owner, &version, &message, now);
+        }
+    }
+    fallbacks
+}
+
+impl Fallbacks {
+    /// Replaces a refused version by the last proven one; by nothing when there is none.
+    fn fall_back(&mut self, owner: &Owner, refused: &SetVersion, reason: &str, now: Timestamp) {
+        let history = self.desired.versions_of(owner);
+        let proven = history.iter().rev().find(|version| version.is_proven && version.version != *refused);
+        let (set, version) = match proven.map(|proven| (proven, history::reopen(proven))) {
+            Some((proven, Ok(document))) => {
+                let version = NewVersion {
+                    version: proven.version.clone(),
+                    by: "probation".into(),
+                    reason: reason.into(),
+                    source: proven.source.clone(),
+                    is_proven: true,
+                };
+                (OperatorSet::clone(&document.set), Some(version))
+            }
+            Some((proven, Err(findings))) => {
+                let finding = findings.first().map(ToString::to_string).unwrap_or_default();
+                tracing::error!(%owner, version = %proven.version, finding, "proven version unreadable");
+                (OperatorSet::default(), None)
+            }
+            None => (OperatorSet::default(), None),
+        };
+        let (set, _) = quarantine(&self.desired, set, &Places::default());
+        let replacement = Replacement { owner: owner.clone(), set: Arc::new(set), expect: None, version };
+        match self.desired.apply(&Change::ReplaceOwned(Arc::new(replacement)), now) {
+            Ok(applied) => {
+                self.desired = applied.desired;
+                self.deltas.extend(applied.deltas);
+            }
+            Err(rejection) => tracing::error!(%owner, %rejection, "proven version cannot be restored"),
         }
     }
 }
@@ -238,3 +318,7 @@ impl KnownPlaces for Unknown {
         None
     }
 }
+
+#[cfg(test)]
+#[path = "startup_tests.rs"]
+mod tests;

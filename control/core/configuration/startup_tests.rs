@@ -1,0 +1,111 @@
+//! Starts after crashes: a version that is not proven must survive its first minute.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+fn document(host: &str) -> Arc<Document> {
+    let text = format!(
+        "version: v1\nroutes: [{{id: {host}-route, host: {host}.example, pool: {host}}}]\n\
+         pools: [{{id: {host}, endpoints: [{{address: \"10.0.0.1:80\"}}]}}]\n"
+    );
+    let reading = ringway_config::read(&[Source { name: "a.yaml".into(), text }]);
+    Arc::new(reading.document.unwrap_or_else(|| panic!("{:?}", reading.findings)))
+}
+
+/// Starts with the documents of the file.
+fn start(stored: Desired, document: Option<&Arc<Document>>, probation: &mut Probation) -> Started {
+    let start = match document {
+        Some(document) => Start::Documents { sources: Vec::new(), document: document.clone() },
+        None => Start::Empty,
+    };
+    let settings = ConfigurationSettings { start, ..ConfigurationSettings::default() };
+    prepare(stored, settings, Slashes::Merge, probation, Timestamp(5)).unwrap()
+}
+
+fn prove(desired: &Desired, owner: &Owner) -> Desired {
+    let key = desired.version_of(owner).unwrap().key.clone();
+    desired.apply(&Change::ProveVersion { key, is_proven: true }, Timestamp(6)).unwrap().desired
+}
+
+fn routes(desired: &Desired) -> Vec<String> {
+    let mut routes: Vec<_> = desired.routes().map(|route| route.id().to_string()).collect();
+    routes.sort_unstable();
+    routes
+}
+
+#[test]
+fn two_crashes_with_new_files_bring_back_the_proven_version() {
+    let (good, bad) = (document("good"), document("bad"));
+    let mut probation = Probation::default();
+    let first = start(Desired::default(), Some(&good), &mut probation);
+    let mut stored = prove(&first.desired, &Owner::File);
+    for _ in 0..2 {
+        let started = start(stored, Some(&bad), &mut probation);
+        assert_eq!(routes(&started.desired), ["bad-route"]);
+        stored = started.desired;
+    }
+    let started = start(stored, Some(&bad), &mut probation);
+    assert_eq!(routes(&started.desired), ["good-route"]);
+    let version = started.desired.version_of(&Owner::File).unwrap();
+    assert_eq!((&version.version, version.is_proven), (&good.version, true));
+    assert!(!started.deltas.is_empty(), "it is stored");
+    assert!(matches!(&started.settings.start, Start::LastGood(findings) if findings[0].code == "refused"));
+    assert_eq!(probation.warnings().count(), 1);
+    // It stays refused, and nothing changes with further starts; new content is tried again.
+    let again = start(started.desired, Some(&bad), &mut probation);
+    assert_eq!((routes(&again.desired), again.deltas.len()), (vec!["good-route".to_owned()], 0));
+    let mended = start(again.desired, Some(&document("mended")), &mut probation);
+    assert_eq!(routes(&mended.desired), ["mended-route"]);
+    assert_eq!(probation.warnings().count(), 0);
+}
+
+#[test]
+fn a_crash_before_the_version_was_stored_counts_as_well() {
+    let bad = document("bad");
+    let mut probation = Probation::default();
+    for _ in 0..2 {
+        assert_eq!(routes(&start(Desired::default(), Some(&bad), &mut probation).desired), ["bad-route"]);
+    }
+    let started = start(Desired::default(), Some(&bad), &mut probation);
+    assert_eq!(routes(&started.desired), [""; 0], "there is no version to return to");
+}
+
+#[test]
+fn versions_of_the_api_are_on_probation_too() {
+    let apply = |desired: &Desired, document: &Document| {
+        let version = NewVersion {
+            version: document.version.clone(),
+            by: "test".into(),
+            reason: "".into(),
+            source: history::pack(&document.canonical),
+            is_proven: false,
+        };
+        let replacement = Replacement {
+            owner: Owner::Admin,
+            set: document.set.clone(),
+            expect: None,
+            version: Some(version),
+        };
+        desired.apply(&Change::ReplaceOwned(Arc::new(replacement)), Timestamp(1)).unwrap().desired
+    };
+    let (good, bad) = (document("good"), document("bad"));
+    let stored = apply(&prove(&apply(&Desired::default(), &good), &Owner::Admin), &bad);
+    let mut probation = Probation::default();
+    for _ in 0..2 {
+        assert_eq!(routes(&start(stored.clone(), None, &mut probation).desired), ["bad-route"]);
+    }
+    let started = start(stored, None, &mut probation);
+    assert_eq!(routes(&started.desired), ["good-route"]);
+    assert_eq!(started.desired.version_of(&Owner::Admin).unwrap().version, good.version);
+}
+
+#[test]
+fn files_that_a_trial_reverted_do_not_come_back_by_a_start() {
+    let (good, bad) = (document("good"), document("bad"));
+    let mut probation = Probation::default();
+    let stored = start(Desired::default(), Some(&good), &mut probation).desired;
+    probation.refuse(&Owner::File, &bad.version);
+    let started = start(stored, Some(&bad), &mut probation);
+    assert_eq!((routes(&started.desired), started.deltas.len()), (vec!["good-route".to_owned()], 0));
+    assert!(matches!(started.settings.start, Start::LastGood(_)));
+}
