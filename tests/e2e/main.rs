@@ -21,6 +21,7 @@ mod churn;
 mod cli;
 mod config_cli;
 mod config_file;
+mod config_trial;
 #[path = "../conformance/conformance.rs"]
 mod conformance;
 mod departures;

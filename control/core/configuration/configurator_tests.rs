@@ -135,7 +135,9 @@ impl Scene {
     }
 
     fn over(plane: Fake, folder: tempfile::TempDir, settings: ConfigurationSettings) -> Self {
-        let started = prepare(plane.desired(), settings, Slashes::Merge, &mut Probation::default(), Timestamp(5)).unwrap();
+        let started =
+            prepare(plane.desired(), settings, Slashes::Merge, &mut Probation::default(), Timestamp(5))
+                .unwrap();
         plane.state.lock().unwrap().desired = started.desired.clone();
         let (waker, _source) = wake_pair().unwrap();
         let (sender, notices) = slot(waker);
@@ -437,10 +439,22 @@ fn a_dangling_reference_ends_the_start() {
         assert!(findings.iter().any(|finding| finding.message.contains("nowhere")), "{findings:?}");
         return;
     }
-    let findings = prepare(Desired::default(), settings.clone(), Slashes::Merge, &mut Probation::default(), Timestamp(5)).unwrap_err();
+    let findings = prepare(
+        Desired::default(),
+        settings.clone(),
+        Slashes::Merge,
+        &mut Probation::default(),
+        Timestamp(5),
+    )
+    .unwrap_err();
     assert!(findings[0].message.contains("nowhere"), "{findings:?}");
     settings.on_bad = OnBadConfig::LastGood;
-    assert!(prepare(Desired::default(), settings, Slashes::Merge, &mut Probation::default(), Timestamp(5)).unwrap().deltas.is_empty());
+    assert!(
+        prepare(Desired::default(), settings, Slashes::Merge, &mut Probation::default(), Timestamp(5))
+            .unwrap()
+            .deltas
+            .is_empty()
+    );
 }
 
 // --- Requests ---------------------------------------------------------------------------------------------
