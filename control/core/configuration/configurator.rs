@@ -510,7 +510,11 @@ impl Configurator {
         let effects = proposed.effects();
         let document = proposed.document;
         let bake = bake.or(document.bake).or(self.file.bake).unwrap_or(Duration::ZERO);
-        let is_in_force = proposed.deltas.is_empty() && previous.as_ref() == Some(&document.version);
+        // What is in force takes the place of what is on trial.
+        let is_on_trial =
+            self.plane.trial()?.is_some_and(|trial| trial.owner == owner && !trial.state.is_over());
+        let is_in_force =
+            proposed.deltas.is_empty() && previous.as_ref() == Some(&document.version) && !is_on_trial;
         let receipt = match is_in_force {
             true => None,
             false => {
@@ -530,11 +534,12 @@ impl Configurator {
             Owner::File => self.file = in_force,
             _ => self.admin = in_force,
         }
-        if let Some(trial) =
-            receipt.as_ref().and_then(|receipt| receipt.trial).filter(|_| owner == Owner::File)
-        {
-            self.trial = Some(trial);
-            self.trial_due = clock::now().after(TRIAL_INTERVAL);
+        if owner == Owner::File {
+            self.trial = receipt.as_ref().and_then(|receipt| receipt.trial);
+            self.trial_due = match self.trial {
+                Some(_) => clock::now().after(TRIAL_INTERVAL),
+                None => Tick::NEVER,
+            };
         }
         self.status.last_success = Some(clock::timestamp());
         let (count, mut listed) = (changes.len(), changes);

@@ -825,3 +825,28 @@ fn a_simulation_counts_the_requests_that_meet_another_route() {
     let diff = scene.configurator.diff(DiffRequest::Proposal(proposal(text))).unwrap();
     assert_eq!(diff.effects.sampled, Some(Sampled { requests: 5, rerouted: 4 }));
 }
+
+#[test]
+fn a_return_to_the_present_files_ends_their_trial() {
+    let text = one("a", "a.example");
+    let mut scene = Scene::with_file(&text);
+    let before = scene.plane.submitted();
+    scene.save(&format!("{text}# the same\n"));
+    assert_eq!(scene.plane.submitted(), before, "in force already");
+    scene.plane.state.lock().unwrap().trial = Some(TrialStatus {
+        id: TrialId(0),
+        owner: Owner::File,
+        version: "000000000000".into(),
+        state: TrialState::Running,
+        core: ringway_model::CoreId(0),
+        started_at: Timestamp(0),
+        elapsed: Duration::ZERO,
+        bake: Duration::from_secs(600),
+        on_trial: Default::default(),
+        others: Default::default(),
+        before: Default::default(),
+        z: None,
+    });
+    scene.save(&format!("{text}# again\n"));
+    assert_eq!(scene.plane.submitted(), before + 1, "it takes the place of the trial");
+}
