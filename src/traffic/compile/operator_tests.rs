@@ -281,3 +281,32 @@ fn a_start_compiles_the_same_as_the_changes_did() {
     assert_eq!(names(fresh.snapshot()).len(), 23);
     assert_eq!(&*plane.rule("nowhere.example", "/").unwrap().name, "any");
 }
+
+#[test]
+fn a_route_that_does_not_compile_serves_nothing_and_takes_no_other_with_it() {
+    let mut plane = Plane::new();
+    let mut bad_path = route("bad-path", "a.test", "", to_pool("web"));
+    bad_path.matcher.path = PathMatch::Regex("/(a".into());
+    let fine = route("fine", "a.test", "/fine", to_pool("web"));
+    let bad_host = route("bad-host", "(a.test", "", to_pool("web"));
+    let routes = || vec![bad_path.clone(), fine.clone(), bad_host.clone()];
+    let published = plane.replace(set(vec![pool("web")], routes()));
+    let mut rejected: Vec<_> = published.rejected.iter().map(|rejected| &*rejected.rule.name).collect();
+    rejected.sort_unstable();
+    assert_eq!(rejected, ["bad-host", "bad-path"]);
+    let rules = |plane: &Plane, host: &str| {
+        let host = plane.compiler.snapshot().virtual_host(host)?;
+        Some(host.rules.iter().map(|rule| rule.name.to_string()).collect::<Vec<_>>())
+    };
+    assert_eq!(rules(&plane, "a.test"), Some(vec!["fine".to_owned()]));
+    assert_eq!(plane.compiler.snapshot().host_count(), 1);
+    // Corrected, they serve.
+    bad_path.matcher.path = PathMatch::Regex("/a".into());
+    let good_host = route("bad-host", "(b)[.]test", "", to_pool("web"));
+    let published = plane.replace(set(vec![pool("web")], vec![bad_path, fine.clone(), good_host]));
+    assert!(published.rejected.is_empty());
+    assert_eq!(rules(&plane, "a.test").map(|rules| rules.len()), Some(2));
+    assert_eq!(rules(&plane, "b.test"), Some(vec!["bad-host".to_owned()]));
+    plane.replace(set(Vec::new(), Vec::new()));
+    assert_eq!(plane.compiler.snapshot().host_count(), 0);
+}
