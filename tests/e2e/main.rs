@@ -6,6 +6,7 @@
 
 mod acme;
 mod admin;
+mod admin_access;
 mod answers;
 mod attack_control;
 mod attack_data;

@@ -66,9 +66,7 @@ fn request(route: &Route) -> (String, String) {
             | ConfigOperation::Diff
             | ConfigOperation::Simulate
             | ConfigOperation::Apply => ("", r#"{"config":{"routes":[]}}"#),
-            ConfigOperation::Explain if route.method == Method::Post => {
-                ("", r#"{"url":"http://a.example/"}"#)
-            }
+            ConfigOperation::Explain => ("", r#"{"url":"http://a.example/"}"#),
             ConfigOperation::Rollback => ("", r#"{"version":"aaaaaaaaaaaa"}"#),
             ConfigOperation::Version => ("aaaaaaaaaaaa", ""),
             _ => ("", ""),
@@ -576,6 +574,10 @@ fn survey_configuration(
                 assert_eq!(reply.json()["findings"][0]["pointer"], "/cache");
             }
         }
+    }
+    if route.operation.spec().responses.iter().any(|(status, _)| *status == 202) {
+        let reply = survey.send(route.method, path, &[], body, |state| state.pending = vec![CoreId(1)]);
+        assert_eq!((reply.status, &reply.json()["pending"]), (202, &serde_json::json!([1])));
     }
     if operation.takes_version() {
         let reply = survey.send(route.method, path, &[("If-Match", "12")], body, |_| {});

@@ -74,7 +74,7 @@ pub(super) fn warning() -> Finding {
     }
 }
 
-fn applied(owner: Owner, trial: Option<TrialId>) -> Applied {
+fn applied(owner: Owner, trial: Option<TrialId>, pending: Vec<CoreId>) -> Applied {
     Applied {
         owner,
         version: "bbbbbbbbbbbb".into(),
@@ -87,7 +87,7 @@ fn applied(owner: Owner, trial: Option<TrialId>) -> Applied {
             revision: Revision(9),
             outcome: Outcome::Updated,
             generation: None,
-            pending: Vec::new(),
+            pending,
             replayed: false,
             applied_in: Duration::from_micros(5),
             trial,
@@ -312,17 +312,17 @@ impl Plane for FakePlane {
         self.configure(&request)?;
         let is_trial = request.bake.is_some_and(|bake| !bake.is_zero());
         self.state().configuration.trial = is_trial.then(|| trial(TrialState::Running));
-        Ok(applied(Owner::Admin, is_trial.then_some(TrialId(1))))
+        Ok(applied(Owner::Admin, is_trial.then_some(TrialId(1)), self.state().pending.clone()))
     }
 
     async fn rollback(&self, request: RollbackRequest) -> Result<Applied, ConfigError> {
         self.configure(&request)?;
-        Ok(applied(request.owner, None))
+        Ok(applied(request.owner, None, self.state().pending.clone()))
     }
 
     async fn reload(&self, request: ReloadRequest) -> Result<Applied, ConfigError> {
         self.configure(&request)?;
-        Ok(applied(Owner::File, None))
+        Ok(applied(Owner::File, None, self.state().pending.clone()))
     }
 
     async fn current(&self, owner: Option<Owner>) -> Result<Vec<Current>, ConfigError> {
