@@ -98,6 +98,15 @@ pub(crate) struct CoreParts {
 }
 
 impl<R: Runtime> Core<R> {
+    /// Keeps the head of a request as a sample, if it is due.
+    #[inline]
+    pub(crate) fn sample(&self, request: &RequestHead, buf: &[u8]) {
+        let mut samples = self.samples.borrow_mut();
+        if samples.is_due() {
+            samples.record(request, buf);
+        }
+    }
+
     pub(crate) fn new(runtime: R, parts: CoreParts) -> Self {
         let CoreParts { id, settings, snapshot, .. } = parts;
         let upstreams = ConnectionPool::new(settings.connections_max);

@@ -132,11 +132,7 @@ pub(crate) async fn serve<R: Runtime>(
         true => Box::pin(on_demand_hosts::wait(core, buffers.request.host())).await,
         false => Absent::Unknown,
     };
-    let mut samples = core.samples.borrow_mut();
-    if samples.is_due() {
-        samples.record(&buffers.request, &buffers.client_in);
-    }
-    drop(samples);
+    core.sample(&buffers.request, &buffers.client_in);
     let (tables, transfer) = (core.tables(), Transfer::default());
     let mut exchange = Exchange::new(core, client, buffers, &tables.snapshot, &transfer, started_us);
     exchange.absent = absent;
