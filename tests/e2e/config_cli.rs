@@ -245,6 +245,42 @@ on_both_drivers! {
         assert_eq!(proxy.get("app.test", "/").text(), "app");
     }
 
+    fn a_configuration_is_applied_shown_explained_and_taken_back(driver) {
+        let origin = Origin::named("a");
+        let yaml = format!(
+            "routes: [{{id: api, host: api.test, path_prefix: /v1, pool: p}}]\n\
+             pools: [{{id: p, endpoints: [{{address: '127.0.0.1:{}'}}]}}]\n",
+            origin.address().port()
+        );
+        let builder = Proxy::on(driver);
+        let path = builder.folder().join("admin.yaml");
+        std::fs::write(&path, yaml).unwrap();
+        let path = path.to_str().unwrap().to_owned();
+        let proxy = builder.start();
+        let run = |words: &[&str], code: i32| {
+            let output = proxy.command(&[&["config"], words].concat());
+            assert_eq!(output.status.code(), Some(code), "{words:?}: {}", text(&output));
+            text(&output)
+        };
+        assert!(run(&["current"], 0).contains("no configuration"));
+        let shown = run(&["diff", &path], 5);
+        assert!(shown.contains("+ route api") && shown.contains("new hosts: api.test"), "{shown}");
+        run(&["apply", &path, "--reason", "first"], 2);
+        let shown = run(&["apply", &path, "--reason", "first", "--yes", "--no-canary"], 0);
+        assert!(shown.contains("is in force"), "{shown}");
+        assert_eq!(proxy.get("api.test", "/v1").text(), "a");
+        run(&["diff", &path], 0);
+        assert!(run(&["history"], 0).contains("first"));
+        assert!(run(&["current"], 0).contains("api.test"));
+        let shown = run(&["explain", "http://api.test/v1/x"], 0);
+        assert!(shown.contains("route api of admin, pool p"), "{shown}");
+        let shown = run(&["explain", "http://api.test/other"], 0);
+        assert!(shown.contains("404"), "{shown}");
+        assert!(run(&["rollout"], 0).contains("trial"));
+        run(&["show", "000000000000"], 3);
+        run(&["reload"], 4);
+    }
+
     fn with_last_good_a_start_with_mistakes_serves(driver) {
         let yaml = "server: {port: 0, host: 127.0.0.1}\nroutes: [{id: a, hosts: b}]\n";
         let proxy = configured(driver, yaml).arg("--config").arg("config.yaml");
