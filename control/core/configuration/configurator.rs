@@ -147,7 +147,7 @@ enum Guards {
 impl Configurator {
     pub(crate) fn new(plane: Box<dyn Plane>, started: Started, notices: SlotSender<Notice>) -> Self {
         let Started { desired, settings, slashes, quarantined, .. } = started;
-        let file = settings.start.document().map(|document| InForce::of(document)).unwrap_or_default();
+        let file = settings.start.document().map(InForce::of).unwrap_or_default();
         let mut configurator = Self {
             plane,
             files: None,

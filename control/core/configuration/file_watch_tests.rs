@@ -61,8 +61,6 @@ type Save = fn(&Path);
 
 #[test]
 fn sees_every_way_to_save_a_document() {
-    let put = |path: PathBuf, text: &str| fs::write(path, text).unwrap();
-    let _ = put;
     let saves: [(&str, Save); 17] = [
         ("in place", |at| fs::write(at.join("a.yaml"), "v: 2").unwrap()),
         ("append", |at| {
