@@ -125,8 +125,7 @@ impl Shared {
 
     /// Writes lines until the end.
     fn write_all(&self, writer: &mut Writer) {
-        loop {
-            let Some((batch, lost)) = self.next_batch() else { break };
+        while let Some((batch, lost)) = self.next_batch() {
             let mut lines: Vec<&str> = batch.iter().map(String::as_str).collect();
             let notice = notice("audit.lost", lost);
             if lost > 0 {
