@@ -603,7 +603,7 @@ impl Reader<'_> {
         https: &[SocketAddr],
         listed: &Listed,
         metrics: &[SocketAddr],
-        api: &mut Vec<SocketAddr>,
+        api: &mut [SocketAddr],
     ) {
         let mut documented: Vec<_> =
             listed.listeners.iter().map(|one| (one.name.clone(), one.addresses.clone())).collect();
@@ -615,7 +615,7 @@ impl Reader<'_> {
         let mut all = vec![
             (catalogue::HTTP_PORT.name.to_owned(), http.to_vec()),
             (catalogue::HTTPS_PORT.name.to_owned(), https.to_vec()),
-            (catalogue::API_PORT.name.to_owned(), api.clone()),
+            (catalogue::API_PORT.name.to_owned(), api.to_vec()),
             (catalogue::METRICS_ADDRESS.name.to_owned(), metrics.to_vec()),
         ];
         all.extend(listed.listeners.iter().map(|one| (one.name.clone(), one.addresses.clone())));

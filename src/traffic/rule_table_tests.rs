@@ -211,7 +211,7 @@ fn more_conditions_come_first_and_the_next_rule_is_tried() {
         vec![
             of("plain", 0, &[], &[], &[]),
             of("query", 1, &[], &[], &[field("q", None)]),
-            of("one header", 2, &[], &[one.clone()], &[]),
+            of("one header", 2, &[], std::slice::from_ref(&one), &[]),
             of("two headers", 3, &[], &[one.clone(), two.clone()], &[]),
             of("method", 4, &["POST", "PURGE"], &[], &[]),
         ]

@@ -46,7 +46,7 @@ fn the_page_of_the_configuration_file_matches_the_schema() {
         let mut table = Table::default();
         for name in *names {
             let section = all.get(*name).unwrap_or_else(|| panic!("no section {name}"));
-            table.add(name, section, false, *region);
+            table.add(name, section, false);
             shown.push(name);
         }
         regions.push((region, table.text()));
@@ -72,7 +72,7 @@ struct Table {
 
 impl Table {
     /// Adds a member and those below it.
-    fn add(&mut self, path: &str, schema: &Value, is_required: bool, region: &str) {
+    fn add(&mut self, path: &str, schema: &Value, is_required: bool) {
         if schema.get(NO_EFFECT).is_some() {
             self.without_effect.insert(path.to_owned(), about(schema));
             return;
@@ -94,7 +94,7 @@ impl Table {
             let required: Vec<&str> =
                 object["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
             for (name, member) in object["properties"].as_object().unwrap() {
-                self.add(&format!("{path}.{name}"), member, required.contains(&name.as_str()), region);
+                self.add(&format!("{path}.{name}"), member, required.contains(&name.as_str()));
             }
         }
     }
@@ -144,13 +144,12 @@ fn kind(schema: &Value) -> String {
         }
         let mut kinds: Vec<String> = choices.iter().map(kind).filter(|kind| !kind.is_empty()).collect();
         // One value, or a list of the same.
-        if let [one, other] = &kinds[..] {
-            if let Some(single) = [(one, other), (other, one)]
+        if let [one, other] = &kinds[..]
+            && let Some(single) = [(one, other), (other, one)]
                 .iter()
                 .find_map(|(one, list)| (**list == format!("list of {one}")).then_some(*one))
-            {
-                return format!("{single}, or a list");
-            }
+        {
+            return format!("{single}, or a list");
         }
         kinds.dedup();
         return kinds.join(" or ");

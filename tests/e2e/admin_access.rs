@@ -72,7 +72,7 @@ on_both_drivers! {
         let outside = SocketAddr::from(([127, 0, 0, 1], address(&proxy, "api_addresses", 1).port()));
         let operator = Tls::new(&authority, "admin.test").alpn(&["http/1.1"]).certificate(&authority.client("ops"));
         let get = |client: &mut Client, authorization: &str| {
-            client.send(&format!("GET /api/apps HTTP/1.1\r\nHost: admin.test\r\n{authorization}\r\n"));
+            client.send(format!("GET /api/apps HTTP/1.1\r\nHost: admin.test\r\n{authorization}\r\n"));
             client.response("GET").status()
         };
         let mut client = operator.connect(outside);

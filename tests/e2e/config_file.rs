@@ -162,7 +162,7 @@ on_both_drivers! {
         proxy.serve("app", "app.test", &app);
         let builder = proxy.stop();
         let file = builder.folder().join("config.yaml");
-        let second = format!("  - id: second\n    host: web.test\n    pool: web-pool\npools:");
+        let second = "  - id: second\n    host: web.test\n    pool: web-pool\npools:";
         fs::write(&file, document("app.test", &one).replace("pools:", &second)).unwrap();
         let proxy = builder.env("PROXY_CONFIG", file.to_str().unwrap()).start();
         assert_eq!((proxy.get("app.test", "/").text(), proxy.get("web.test", "/").text()), ("app".to_owned(), "one".to_owned()));

@@ -80,6 +80,7 @@ pub(crate) struct Plane {
 
 /// Work for the engine, in order.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // the largest is the usual one, and steps are few
 pub(crate) enum Step {
     /// Compile, store and publish. [`Plane::handle_stored`] takes the result, and no step precedes it.
     Commit(Commit),

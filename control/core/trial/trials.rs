@@ -148,11 +148,6 @@ impl Trials {
         self.end(TrialState::Reverted(reason), now)
     }
 
-    /// The core of the running trial.
-    pub(crate) fn core(&self) -> Option<CoreId> {
-        self.running.as_ref().map(|running| running.status.core)
-    }
-
     /// The running trial, or the last one.
     pub(crate) fn status(&self, now: Micros) -> Option<TrialStatus> {
         match &self.running {

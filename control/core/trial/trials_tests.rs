@@ -62,7 +62,7 @@ impl Scene {
     fn pass(&mut self, rps: u64, failing: u64) -> Option<Verdict> {
         for _ in 0..4 {
             self.now.0 += 250_000;
-            if self.now.0 % 1_000_000 == 0 {
+            if self.now.0.is_multiple_of(1_000_000) {
                 for counts in &mut self.counts {
                     counts.tally.requests += rps;
                 }

@@ -89,6 +89,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads an object with free names: one value each. Entries with mistakes are left out.
+    #[allow(clippy::type_complexity)] // a schema and a parser, as two plain functions
     pub fn entries<T>(
         &mut self,
         name: &'static str,

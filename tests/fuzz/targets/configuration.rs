@@ -232,10 +232,12 @@ fn endpoints(snapshot: &Snapshot) -> impl Iterator<Item = (&AppId, &Endpoint)> {
 #[derive(Debug, PartialEq)]
 struct Content {
     revision: Revision,
-    hosts: BTreeMap<HostPattern, (Vec<Option<AppId>>, Option<Tenant>, TlsSettings)>,
+    hosts: BTreeMap<HostPattern, HostContent>,
     tls: BTreeMap<AppId, Option<UpstreamTls>>,
     endpoints: BTreeMap<(AppId, InstanceId), (Generation, Target, Vec<SocketAddr>)>,
 }
+
+type HostContent = (Vec<Option<AppId>>, Option<Tenant>, TlsSettings);
 
 fn content(snapshot: &Snapshot) -> Content {
     let host = |host: &Arc<VirtualHost>| {
