@@ -9,63 +9,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use crate::kit::output;
+use crate::pages::{apart, blocks, found, install, without_settings};
 
 const README: &str = include_str!("../../README.md");
 const UNIT: &str = include_str!("../../systemd/ringway.service");
 const NOTES: &str = include_str!("../../systemd/README.md");
-
-/// A fenced block of a document.
-struct Block<'a> {
-    /// The line of its fence.
-    line: usize,
-    language: &'a str,
-    /// Reason to skip it.
-    exempted: Option<&'a str>,
-    text: String,
-}
-
-/// All fenced blocks of a document.
-///
-/// # Panics
-/// When one is not closed, or an exemption stands before something else than a shell block, or without a
-/// reason.
-fn blocks(document: &str) -> Vec<Block<'_>> {
-    let mut blocks = Vec::new();
-    let mut exemption: Option<(usize, &str)> = None;
-    let mut lines = document.lines().enumerate().map(|(index, line)| (index + 1, line));
-    while let Some((number, line)) = lines.next() {
-        if let Some(comment) = line.strip_prefix("<!-- not run") {
-            let reason = comment.strip_prefix(": ").and_then(|rest| rest.strip_suffix(" -->"));
-            let reason = reason.filter(|reason| !reason.is_empty());
-            exemption = Some((number, reason.unwrap_or_else(|| panic!("line {number} gives no reason"))));
-            continue;
-        }
-        let Some(language) = line.strip_prefix("```") else {
-            if let Some((exempted, _)) = exemption.take() {
-                panic!("line {exempted} exempts no block");
-            }
-            continue;
-        };
-        let mut text = String::new();
-        loop {
-            match lines.next() {
-                Some((_, "```")) => break,
-                Some((_, line)) => text.extend([line, "\n"]),
-                None => panic!("the block of line {number} does not end"),
-            }
-        }
-        let exempted = exemption.take().map(|(_, reason)| reason);
-        assert!(exempted.is_none() || language == "sh", "line {number}: {language} is never run");
-        blocks.push(Block { line: number, language, exempted, text });
-    }
-    blocks
-}
 
 /// One script of all blocks that are run, which names the line that it is at.
 fn script(document: &str) -> String {
@@ -74,38 +27,6 @@ fn script(document: &str) -> String {
         script.push_str(&format!("echo '--- the block of line {}' >&2\n{}", block.line, block.text));
     }
     script
-}
-
-fn install(folder: &Path, name: &str, text: &str) {
-    let path = folder.join(name);
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-}
-
-/// The path of a program that a test needs.
-fn found(program: &str) -> String {
-    let output = Command::new("sh").args(["-c", "command -v \"$0\"", program]).output().unwrap();
-    assert!(output.status.success(), "{program} is not installed");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
-/// A command below which a program has network and process ids of its own; root needs no more, others a user
-/// namespace.
-fn apart() -> Vec<&'static str> {
-    let plain = vec!["unshare", "--net", "--pid", "--fork", "--kill-child"];
-    let as_user = vec!["unshare", "--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child"];
-    for command in [plain, as_user] {
-        let mut check = Command::new(command[0]);
-        check.args(&command[1..]).args(["ip", "link", "set", "lo", "up"]);
-        if check.output().is_ok_and(|output| output.status.success()) {
-            return command;
-        }
-    }
-    panic!(
-        "the README's ports are fixed, so its examples are run in a network namespace of their own, which could not be made: \
-         install iproute2 and util-linux, and run this as root or allow user namespaces (kernel.unprivileged_userns_clone=1, \
-         kernel.apparmor_restrict_unprivileged_userns=0)"
-    );
 }
 
 #[test]
@@ -142,15 +63,7 @@ fn the_examples_run_in_order_as_they_stand() {
     let apart = apart();
     let mut command = Command::new(apart[0]);
     let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap_or_default());
-    let ours = std::env::vars_os().filter(|(name, _)| {
-        let name = name.to_string_lossy();
-        ["PROXY_", "RINGWAY_", "ACME_", "HEALTH_", "HEARTBEAT_", "LOG_", "ACCESS_LOG"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
-    });
-    for (name, _) in ours {
-        command.env_remove(name);
-    }
+    without_settings(&mut command);
     command
         .args(&apart[1..])
         .args(["bash", "../script"])
