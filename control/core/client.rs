@@ -109,8 +109,8 @@ impl Client {
         self.call(Call::Trial)
     }
 
-    /// The version of an owner that must not be tried again by itself: it was reverted on trial, or the process
-    /// crashed with it. An explicit change may.
+    /// The version of an owner that must not be tried again by itself: it was reverted on trial, or the
+    /// process crashed with it. An explicit change may.
     ///
     /// # Errors
     /// As [`Client::desired`].

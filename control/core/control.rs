@@ -112,8 +112,8 @@ impl Control {
         self.engine.borrow().trial(Now::read())
     }
 
-    /// The version of an owner that must not be tried again by itself: it was reverted on trial, or the process
-    /// crashed with it. An explicit change may.
+    /// The version of an owner that must not be tried again by itself: it was reverted on trial, or the
+    /// process crashed with it. An explicit change may.
     pub fn refused_version(&self, owner: &Owner) -> Option<SetVersion> {
         self.engine.borrow().refused_version(owner)
     }

@@ -69,7 +69,7 @@ pub(crate) const STATUS_INSTANCES_MAX: usize = 10;
 // --- Configuration of operators ---------------------------------------------------------------------------
 
 /// Bytes of all documents of a file or folder together: the bound of the reader.
-pub(crate) const CONFIG_BYTES_MAX: u64 = 8 << 20;
+pub(crate) const CONFIG_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Documents of a folder: a generator that writes one for each app stays below it.
 pub(crate) const CONFIG_FILES_MAX: usize = 1_000;
 /// Symbolic links on the way to one document, as many as the kernel follows.

@@ -13,7 +13,8 @@ use crate::record::checksum;
 ///
 /// - 1: apps, instances and domains without an owner.
 /// - 2: records begin with their format and their owner.
-/// - 3: policies, routes, versions and certificates of operators; policies of apps and domains, weights of instances.
+/// - 3: policies, routes, versions and certificates of operators; policies of apps and domains, weights of
+///   instances.
 pub(crate) const SCHEMA: u32 = 3;
 
 /// Number of records and the sum of their checksums. A sum can be updated for one record without reading the

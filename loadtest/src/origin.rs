@@ -1,5 +1,5 @@
-//! Origin on one thread and one epoll: responds to `GET /…/N` with N bytes, discards request bodies, and echoes
-//! upgraded connections. For trusted clients only: it parses no more than a proxy sends.
+//! Origin on one thread and one epoll: responds to `GET /…/N` with N bytes, discards request bodies, and
+//! echoes upgraded connections. For trusted clients only: it parses no more than a proxy sends.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};

@@ -1,5 +1,7 @@
 //! Limits of configuration documents: each with its unit and its reason.
 
+use std::time::Duration;
+
 /// Bytes of all documents of one reading: twice the size of 50,000 routes with headers.
 pub const DOCUMENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Values (scalars, lists and mappings) of one document: 8 MiB of the shortest ones would be ten times as
@@ -20,4 +22,4 @@ pub const CONDITIONS_MAX: usize = 32;
 /// Routes made from one tenant: its hosts times its paths.
 pub const TENANT_ROUTES_MAX: usize = 1_000;
 /// Longest trial of a change on one core.
-pub const BAKE_MAX: std::time::Duration = std::time::Duration::from_secs(3_600);
+pub const BAKE_MAX: Duration = Duration::from_secs(3_600);

@@ -91,8 +91,8 @@ impl HostPattern {
         }
     }
 
-    /// Whether a host exists that both patterns match. A regular expression overlaps only with itself and with
-    /// the names that it is compared with as text; the default host with itself.
+    /// Whether a host exists that both patterns match. A regular expression overlaps only with itself and
+    /// with the names that it is compared with as text; the default host with itself.
     pub fn overlaps(&self, other: &Self) -> bool {
         use HostPattern::{Any, Exact, OneLabel, Regex, Suffix};
         let is_below = |name: &str, parent: &str| {

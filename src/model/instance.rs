@@ -18,8 +18,8 @@ pub struct Instance {
     pub app: AppId,
     /// The address that it listens on.
     pub target: Target,
-    /// Share of the requests, relative to the app's other instances, where the balancer takes weights; 0 takes
-    /// no new ones.
+    /// Share of the requests, relative to the app's other instances, where the balancer takes weights; 0
+    /// takes no new ones.
     pub weight: u16,
     /// The settings of its health check.
     pub health_check: HealthCheck,

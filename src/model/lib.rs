@@ -1,10 +1,10 @@
 //! Resources and values that both planes share.
 //!
 //! Whatever is configured is a [`Resource`] of some [`Kind`] with an [`Owner`]: the apps, instances and
-//! domains that users register, and the routes, pools and policies of the operator. The control plane keeps them in a [`Desired`] state; a [`Change`] makes the
-//! next state and names the differences ([`Delta`]). The `traffic` crate compiles it into the snapshot that
-//! the data plane routes by. Everything here is pure: no clock, no I/O, no randomness. Values are parsed at
-//! the edge and valid from then on.
+//! domains that users register, and the routes, pools and policies of the operator. The control plane keeps
+//! them in a [`Desired`] state; a [`Change`] makes the next state and names the differences ([`Delta`]). The
+//! `traffic` crate compiles it into the snapshot that the data plane routes by. Everything here is pure: no
+//! clock, no I/O, no randomness. Values are parsed at the edge and valid from then on.
 #![forbid(unsafe_code)]
 
 mod app;

@@ -46,8 +46,8 @@ impl std::error::Error for Contradiction {}
 
 impl Desired {
     /// Applies `deltas`, which led to `onto`, to this configuration, which differs from the one before by a
-    /// change of the resources that `is_changed` admits. The result differs from `onto` by that change, and has
-    /// the revision after it. The cost follows the deltas.
+    /// change of the resources that `is_changed` admits. The result differs from `onto` by that change, and
+    /// has the revision after it. The cost follows the deltas.
     ///
     /// # Errors
     /// The two changes contradict each other.

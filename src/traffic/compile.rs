@@ -273,8 +273,8 @@ impl Compiler {
     /// it. The snapshot in force gets a new serial only.
     ///
     /// [`Compiled::work`] is that of the trial. Until [`Compiler::promote`], no metric slot of the
-    /// configuration in force is freed or renamed, and none of its endpoints is renewed. The trial before must
-    /// have ended.
+    /// configuration in force is freed or renamed, and none of its endpoints is renewed. The trial before
+    /// must have ended.
     pub fn begin_trial(&self, desired: &Desired, deltas: &[Delta]) -> Compiled {
         debug_assert!(self.state.trial.is_none(), "one trial at a time");
         let mut state = self.state.clone();

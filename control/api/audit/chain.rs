@@ -3,8 +3,8 @@
 //! ```text
 //! {"seq":7,"prev":"<hash of line 6>", … ,"hash":"<SHA-256 of all bytes before `,"hash":`>"}
 //! ```
-//! Because a line's hash covers `prev`, a change, a removal or an insertion breaks the chain at its place.
-//! A user who can write the file can make a new chain: compare the last hash with one that was kept elsewhere.
+//! Because a line's hash covers `prev`, a change, a removal or an insertion breaks the chain at its place. A
+//! user who can write the file can make a new chain: compare the last hash with one that was kept elsewhere.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::Deserialize;

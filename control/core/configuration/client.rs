@@ -29,7 +29,8 @@ impl ConfigClient {
     /// Judges documents without changing anything.
     ///
     /// # Errors
-    /// [`ConfigError::Busy`], [`ConfigError::Failed`], [`ConfigError::NotReplaceable`]. Mistakes are findings.
+    /// [`ConfigError::Busy`], [`ConfigError::Failed`], [`ConfigError::NotReplaceable`]. Mistakes are
+    /// findings.
     pub async fn validate(&self, proposal: Proposal) -> Result<Validation, ConfigError> {
         self.ask(move |configurator| configurator.validate(&proposal)).await
     }

@@ -382,8 +382,8 @@ fn event() -> impl Strategy<Value = Event> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
-    /// Every submission gets one reply, the configuration on trial is that on disk with its change, and what is
-    /// stored is in force.
+    /// Every submission gets one reply, the configuration on trial is that on disk with its change, and what
+    /// is stored is in force.
     #[test]
     fn trials_and_registrations_do_not_disturb_each_other(events in prop::collection::vec(event(), 1..60)) {
         let mut scene = Scene::new();

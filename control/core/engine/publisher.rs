@@ -78,8 +78,8 @@ impl Publisher {
         &self.registry
     }
 
-    /// Hands a snapshot to all cores, and that on trial to its core instead, after naming its metric slots. `dns` takes over the names of its
-    /// targets.
+    /// Hands a snapshot to all cores, and that on trial to its core instead, after naming its metric slots.
+    /// `dns` takes over the names of its targets.
     pub(crate) fn publish(&mut self, published: Published, dns: &mut DnsRefresh, now: Tick) -> Serial {
         let serial = published.snapshot.serial;
         for change in published.slots {

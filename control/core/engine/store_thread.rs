@@ -88,8 +88,8 @@ impl StoreLink {
         self.jobs.send(Job::Commit(commit)).map_err(|_| StoreGone)
     }
 
-    /// Queues the probation's file to be replaced. It is logged when that fails, and when the store is so slow
-    /// that the queue is full.
+    /// Queues the probation's file to be replaced. It is logged when that fails, and when the store is so
+    /// slow that the queue is full.
     pub(crate) fn save(&self, probation: Probation) {
         if self.jobs.send(Job::Save(probation)).is_err() {
             tracing::warn!("probation of the configuration not saved: the store is busy or has ended");

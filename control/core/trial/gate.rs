@@ -1,7 +1,7 @@
 //! Verdict on a trial from request counts: whether its core fails more requests than the others. Pure.
 //!
-//! A rate of failures is worse when it is higher by a percentage point, and by four standard errors, than that
-//! of the other cores now and than that of the minute before. Failures come in bursts: the variance is
+//! A rate of failures is worse when it is higher by a percentage point, and by four standard errors, than
+//! that of the other cores now and than that of the minute before. Failures come in bursts: the variance is
 //! multiplied by the dispersion of the minute before. Simulated ([`tests`]): of harmless changes below 1 %
 //! are reverted, while half of all requests failing is found within seconds.
 

@@ -33,7 +33,8 @@ struct Record {
 /// Standing of a version at a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// It serves. The number of starts that it has not survived so far, this one included; 0 when it is proven.
+    /// It serves. The number of starts that it has not survived so far, this one included; 0 when it is
+    /// proven.
     Serves(u32),
     /// It must not serve.
     Refused(Refused),

@@ -123,8 +123,8 @@ impl Slots {
         }
     }
 
-    /// Ends the use of a slot. True when it is free: not for the shared one, which has no single owner, and not
-    /// while the other configuration uses it.
+    /// Ends the use of a slot. True when it is free: not for the shared one, which has no single owner, and
+    /// not while the other configuration uses it.
     pub(super) fn give(&mut self, slot: MetricSlot, branch: Branch) -> bool {
         if slot == MetricSlot::SHARED {
             return false;
