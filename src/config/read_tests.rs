@@ -239,6 +239,10 @@ fn each_mistake_of_a_route_is_named() {
         ),
         ("pool: p, methods: []", "/routes/0/methods must have from 1 to 32 methods [range]"),
         ("pool: p, headers: {Host: a}", "/routes/0/headers must not have Host: use host [invalid]"),
+        (
+            "pool: p, headers: {X_Forwarded-For: a}",
+            "/routes/0/headers must not have X_Forwarded-For: ringway sets it itself, and a client's value would match [invalid]",
+        ),
         ("pool: p, headers: {X-A: 1, x-a: 2}", "/routes/0/headers has \"x-a\" twice [duplicate]"),
         (
             "pool: p, headers: {X-A: }",

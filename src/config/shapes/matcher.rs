@@ -72,6 +72,9 @@ fn fields(
         };
         let fault = match kind {
             FieldKind::Header if &*field == "host" => Some(Fault::invalid("must not have Host: use host")),
+            FieldKind::Header if is_set_by_ringway(&field) => Some(Fault::invalid(format_args!(
+                "must not have {given}: ringway sets it itself, and a client's value would match"
+            ))),
             FieldKind::Header if !is_token(&field) => {
                 Some(Fault::invalid(format_args!("must have names of header fields; {given:?} is none")))
             }
@@ -90,6 +93,14 @@ fn fields(
     }
     fields.sort();
     fields.into()
+}
+
+/// Whether ringway replaces a client's field of this name, in lower case; `_` counts as `-`, as in many apps.
+fn is_set_by_ringway(name: &str) -> bool {
+    let name = name.replace('_', "-");
+    matches!(&*name, "forwarded" | "x-real-ip" | "x-tenant-id" | "x-original-host")
+        || name.starts_with("x-forwarded-")
+        || name.starts_with("x-client-cert")
 }
 
 fn value_match(given: Given<'_>, is_good: fn(&str) -> bool) -> Result<ValueMatch, Fault> {
