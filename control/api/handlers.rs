@@ -18,7 +18,7 @@ use self::changes::submit;
 use self::configuration::{ConfigCall, configure};
 use self::instances::{deregister, lease, remove_instance};
 use self::lookup::app_of;
-use self::pools::{list_breakers, list_tenants, show_pool_health};
+use self::pools::{list_breakers, list_tenants, show_pool_health, tenants_health};
 use self::queries::{
     list_apps, list_certificates, list_domains, list_instances, list_webhooks, show_app, show_app_status,
     show_domain,
@@ -33,7 +33,8 @@ use crate::request::conditions::Conditions;
 use crate::request::shapes as shape;
 use crate::response::{ApiResult, Body, Response};
 use crate::views::{
-    AppOverview, AuditView, CertificatesView, LivenessView, ReadinessView, StatusView, WebhookView,
+    AppOverview, AuditView, CertificatesView, HealthView, LivenessView, ReadinessView, StatusView,
+    WebhookView,
 };
 use crate::waits::Waiter;
 use ringway_config::{Input, Reader, read_request};
@@ -166,14 +167,22 @@ pub(crate) async fn handle<P: Plane>(
         Operation::ListBreakers => list_breakers(plane, take(input, shape::app_page)?).await,
         Operation::ListTenants => list_tenants(plane, take(input, shape::tenant_page)?).await,
         Operation::ShowDomain => show_domain(&**plane, &take(input, shape::domain_key)?),
-        Operation::Status => {
+        Operation::Status | Operation::Health => {
             let most = take(input, shape::status)?;
+            let tenants = match operation {
+                Operation::Health => Some(tenants_health(plane, most).await),
+                _ => None,
+            };
             let desired = plane.desired();
             let certificates = plane.certificates().as_ref().map(CertificatesView::new);
             let apps = plane.app_statuses(most).into_iter().map(AppOverview::from).collect();
             let audit = audit.map(AuditView::new);
-            let view = StatusView::new(plane.status(), warnings, audit, apps, certificates, &desired);
-            Ok(Response::json(200, &view).at(desired.revision()))
+            let status = StatusView::new(plane.status(), warnings, audit, apps, certificates, &desired);
+            let response = match tenants {
+                Some(tenants) => Response::json(200, &HealthView { status, tenants }),
+                None => Response::json(200, &status),
+            };
+            Ok(response.at(desired.revision()))
         }
         Operation::Liveness => {
             take(input, shape::nothing)?;

@@ -8,9 +8,9 @@ use crate::problem::Kind;
 use crate::request::shapes as shape;
 use crate::views::{
     AppDetails, AppPage, AppStatusView, BreakerPage, CertificatePage, DomainDetails, DomainPage, DomainView,
-    DrainedView, DrainingView, Gone, InstancePage, InstanceView, LeaseView, LivenessView, PoolHealthView,
-    ReadinessView, RegisteredView, StatusView, TenantPage, UploadedView, VerificationView, WebhookPage,
-    WebhookView,
+    DrainedView, DrainingView, Gone, HealthView, InstancePage, InstanceView, LeaseView, LivenessView,
+    PoolHealthView, ReadinessView, RegisteredView, StatusView, TenantPage, UploadedView, VerificationView,
+    WebhookPage, WebhookView,
 };
 use ringway_config::{Described, describe};
 
@@ -45,6 +45,7 @@ pub(crate) enum Operation {
     Deregister,
     AddRoute,
     Status,
+    Health,
     AppStatus,
     PoolHealth,
     ListBreakers,
@@ -98,6 +99,7 @@ impl Operation {
             | Self::ShowWebhook
             | Self::OpenApi => Access::Registrations,
             Self::Status
+            | Self::Health
             | Self::PoolHealth
             | Self::ListBreakers
             | Self::ListTenants
@@ -342,6 +344,13 @@ impl Operation {
                 json(schema_of::<StatusView>()),
                 &[],
             ),
+            Self::Health => (
+                "health",
+                "Show the status of the process, with the health of its tenants.",
+                describe(shape::status),
+                json(schema_of::<HealthView>()),
+                &[],
+            ),
             Self::AppStatus => (
                 "appStatus",
                 "Show an app's health, by instance.",
@@ -516,6 +525,7 @@ impl Operation {
             | Self::VerifyDomain
             | Self::ListCertificates
             | Self::Status
+            | Self::Health
             | Self::AppStatus
             | Self::PoolHealth
             | Self::ListBreakers

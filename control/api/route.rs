@@ -113,7 +113,7 @@ pub(crate) static ROUTES: &[Route] = {
         route(Get, "/ready", Readiness),
         route(Get, "/health/readiness", Readiness),
         route(Get, "/health/startup", Startup),
-        route(Get, "/admin/health", Status),
+        route(Get, "/admin/health", Health),
         route(Get, "/admin/tenants", ListTenants),
         route(Get, "/api/v2/pools/{pool}/health", PoolHealth),
         route(Get, "/api/v2/breakers", ListBreakers),

@@ -29,4 +29,6 @@ pub(crate) use pools::{
     BreakerPage, BreakerView, EndpointView, PoolHealthView, TenantPage, TenantRoutes, TenantView,
     takes_traffic, tenant_of,
 };
-pub(crate) use status::{AppOverview, AuditView, LivenessView, ReadinessView, StatusView};
+pub(crate) use status::{
+    AppOverview, AuditView, HealthView, LivenessView, ReadinessView, StatusView, TenantsHealth,
+};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::rc::Rc;
 
-use ringway_model::{AppId, TenantId, limits};
+use ringway_model::{AppId, Desired, TenantId, limits};
 
 use super::lookup::app_of;
 use crate::lists::{Pieces, Selection, Steps, select};
@@ -11,7 +11,8 @@ use crate::plane::Plane;
 use crate::request::shapes::Page;
 use crate::response::{ApiResult, Body, Response};
 use crate::views::{
-    AppHealth, BreakerView, EndpointView, PoolHealthView, TenantRoutes, TenantView, takes_traffic, tenant_of,
+    AppHealth, BreakerView, EndpointView, PoolHealthView, TenantRoutes, TenantView, TenantsHealth,
+    takes_traffic, tenant_of,
 };
 
 pub(crate) async fn show_pool_health<P: Plane>(plane: &P, id: AppId) -> ApiResult {
@@ -54,17 +55,36 @@ pub(crate) async fn list_breakers<P: Plane>(plane: &Rc<P>, page: Page) -> ApiRes
     Ok(Response { status: 200, fields: Vec::new(), body: Body::Pieces(pieces) }.at(revision))
 }
 
-/// Lists the tenants of domains and of routes. Two walks over both: one for the names of the page, one for
-/// its routes.
+/// Lists the tenants of domains and of routes.
 pub(crate) async fn list_tenants<P: Plane>(plane: &Rc<P>, page: Page) -> ApiResult {
     let desired = plane.desired();
+    let selection = select_tenants(&desired, &page).await;
+    let revision = desired.revision();
+    let (plane, shown) = (Rc::clone(plane), desired.clone());
+    let view = move |tenant: &TenantRoutes| TenantView::of(&*plane, &shown, tenant);
+    let pieces = Pieces::page("tenants", selection, revision.0, view);
+    Ok(Response { status: 200, fields: Vec::new(), body: Body::Pieces(pieces) }.at(revision))
+}
+
+/// The health of the first tenants by name.
+pub(crate) async fn tenants_health<P: Plane>(plane: &Rc<P>, most: usize) -> TenantsHealth {
+    let desired = plane.desired();
+    let page = Page { limit: Some(most), ..Page::default() };
+    let Selection { items, total, .. } = select_tenants(&desired, &page).await;
+    let tenants = items.iter().map(|tenant| TenantView::of(&**plane, &desired, tenant)).collect();
+    TenantsHealth { tenants, tenants_total: total }
+}
+
+/// Selects a page of tenants. Two walks over domains and routes: one for the names of the page, one for its
+/// routes.
+async fn select_tenants(desired: &Desired, page: &Page) -> Selection<TenantRoutes> {
     let limit = page.limit.unwrap_or(limits::PAGE_ITEMS_MAX);
     let is_wanted = |tenant: &TenantId| page.tenant.as_ref().is_none_or(|wanted| wanted == tenant);
     let mut steps = Steps::default();
     let (mut all, mut names) = (HashSet::new(), BTreeSet::new());
     let mut is_cut = false;
     let of_domains = desired.domains().map(|domain| domain.tenant.as_ref());
-    let of_routes = desired.routes().map(|route| tenant_of(&desired, route));
+    let of_routes = desired.routes().map(|route| tenant_of(desired, route));
     for tenant in of_domains.chain(of_routes) {
         steps.step().await;
         let Some(tenant) = tenant.filter(|tenant| is_wanted(tenant)) else { continue };
@@ -89,7 +109,7 @@ pub(crate) async fn list_tenants<P: Plane>(plane: &Rc<P>, page: Page) -> ApiResu
     }
     for route in desired.routes() {
         steps.step().await;
-        if let Some(tenant) = tenant_of(&desired, route).and_then(|tenant| tenants.get_mut(tenant)) {
+        if let Some(tenant) = tenant_of(desired, route).and_then(|tenant| tenants.get_mut(tenant)) {
             tenant.routes.push(route.clone());
         }
     }
@@ -100,10 +120,5 @@ pub(crate) async fn list_tenants<P: Plane>(plane: &Rc<P>, page: Page) -> ApiResu
         item.routes.sort_by(|a, b| a.spec.id.cmp(&b.spec.id));
     }
     let next = items.last().filter(|_| is_cut).map(|last| last.tenant.to_string());
-    let revision = desired.revision();
-    let selection = Selection { items, total, next };
-    let (plane, shown) = (Rc::clone(plane), desired.clone());
-    let view = move |tenant: &TenantRoutes| TenantView::of(&*plane, &shown, tenant);
-    let pieces = Pieces::page("tenants", selection, revision.0, view);
-    Ok(Response { status: 200, fields: Vec::new(), body: Body::Pieces(pieces) }.at(revision))
+    Selection { items, total, next }
 }

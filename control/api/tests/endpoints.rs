@@ -105,6 +105,7 @@ fn request(route: &Route) -> (String, String) {
         | Operation::ListCertificates
         | Operation::ListWebhooks
         | Operation::Status
+        | Operation::Health
         | Operation::ListBreakers
         | Operation::ListTenants
         | Operation::Liveness

@@ -358,7 +358,8 @@ fn health_and_metrics_are_for_machines() {
     assert!(String::from_utf8(reply.body).unwrap().contains("ringway_up 1"));
     let status = api.ask("GET", "/api/status", "").json();
     assert_eq!((&status["version"], &status["workers"][0]["driver"]), (&json!("1.2.3"), &json!("epoll")));
-    assert_eq!(api.ask("GET", "/admin/health", "").json(), status);
+    let health = api.ask("GET", "/admin/health", "").json();
+    assert_eq!((&health["version"], &health["tenants"]), (&status["version"], &json!([])));
 }
 
 fn registered(api: &Api) {

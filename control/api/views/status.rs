@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::apps::AppHealth;
 use super::certificates::CertificatesView;
-use super::pools::BackendView;
+use super::pools::{BackendView, TenantView};
 use crate::audit::{AuditLog, AuditReading};
 use crate::limits::READINESS_BACKENDS_MAX;
 use crate::plane::Plane;
@@ -35,6 +35,8 @@ pub(crate) struct StatusView {
     pub(crate) app_overview: Vec<AppOverview>,
     pub(crate) instances: InstanceCounts,
     pub(crate) domains: usize,
+    /// Routes of the operator.
+    pub(crate) routes: usize,
     pub(crate) changes: ChangeCounts,
     /// Names of targets without an address.
     pub(crate) names_unresolved: usize,
@@ -76,6 +78,7 @@ impl StatusView {
             },
             app_overview: apps,
             domains: desired.count(Kind::Domain),
+            routes: desired.count(Kind::Route),
             changes: ChangeCounts {
                 waiting: status.counts.changes_waiting,
                 stored: status.counts.changes_stored,
@@ -92,6 +95,24 @@ impl StatusView {
             workers: status.cores.into_iter().map(WorkerView::from).collect(),
         }
     }
+}
+
+/// Status of the process with the health of its tenants.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct HealthView {
+    #[serde(flatten)]
+    pub(crate) status: StatusView,
+    #[serde(flatten)]
+    pub(crate) tenants: TenantsHealth,
+}
+
+/// Health of tenants.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TenantsHealth {
+    /// Tenants by id, with their routes and backends; 20, or `limit`. `GET /admin/tenants` has all.
+    pub(crate) tenants: Vec<TenantView>,
+    /// Number of all tenants.
+    pub(crate) tenants_total: usize,
 }
 
 /// An app in the status: its instances, their problems, and its traffic since the start. Counters never
