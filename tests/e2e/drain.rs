@@ -31,7 +31,7 @@ on_both_drivers! {
         eventually("readiness fails", || (proxy.api().get("/ready").status == 503).then_some(()));
         assert_eq!(proxy.api().get("/healthz").status, 200);
         // The cores have stopped listening, too.
-        eventually("connections are refused", || Client::try_connect(proxy.http()).is_err().then_some(()));
+        proxy.await_drain();
         assert!(!proxy.has_exited());
         answer.open();
         let response = client.response("GET");
@@ -61,7 +61,7 @@ on_both_drivers! {
         // A request that started before the drain.
         client.send("GET /healthz HTTP/1.1\r\nHost: 203.0.113.7\r\n");
         proxy.sigterm();
-        eventually("connections are refused", || Client::try_connect(proxy.http()).is_err().then_some(()));
+        proxy.await_drain();
         client.send("\r\n");
         let answer = client.response("GET");
         assert_eq!((answer.status(), answer.text()), (503, "draining".into()));
@@ -116,7 +116,7 @@ on_both_drivers! {
         client.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n");
         assert!(arrived.pass());
         proxy.sigterm();
-        eventually("connections are refused", || Client::try_connect(proxy.http()).is_err().then_some(()));
+        proxy.await_drain();
         answer.open();
         assert_eq!(client.response("GET").text(), "done");
         assert_eq!(proxy.wait_exit().code(), Some(0));

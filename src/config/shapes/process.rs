@@ -117,7 +117,7 @@ fn scalar_text(given: Given<'_>) -> Result<(), Fault> {
 
 fn schema(kind: StaticKind) -> Json {
     match kind {
-        StaticKind::Text | StaticKind::Path => json!({ "type": ["string", "integer"] }),
+        StaticKind::Text | StaticKind::Path => json!({ "type": ["string", "integer"], "minimum": 0 }),
         StaticKind::Bool => json!({ "type": "boolean" }),
         StaticKind::Count => json!({ "type": "integer", "minimum": 0 }),
         StaticKind::Bytes => size_schema(),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Api, Client, Origin, eventually_within};
+use super::{Api, Client, Origin, eventually, eventually_within};
 
 /// I/O driver of the workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,6 +169,19 @@ impl Proxy {
     /// All lines of standard output and standard error so far.
     pub(crate) fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
+    }
+
+    /// Waits until all cores drain and connections are refused. A refused connection alone may be due to the
+    /// core that stopped listening first.
+    pub(crate) fn await_drain(&self) {
+        eventually("all cores drain", || {
+            let log = self.log();
+            let ready = log.iter().find(|line| line.contains(r#""event":"ready""#))?;
+            let ready: Value = serde_json::from_str(ready).ok()?;
+            let draining = log.iter().filter(|line| line.contains(r#""message":"draining""#)).count();
+            (draining as u64 >= ready["workers"].as_u64()?).then_some(())
+        });
+        eventually("connections are refused", || Client::try_connect(self.http()).is_err().then_some(()));
     }
 
     /// Folder with the store.
