@@ -131,7 +131,8 @@ impl<'a> Draft<'a> {
         };
         let mut entries = Vec::with_capacity(routes.len() + 1);
         for route in routes {
-            let rule = self.route_rule(desired, route, known(&route.owner, route.id().as_str()));
+            let known = known(&route.owner, route.id().as_str());
+            let rule = self.route_rule(desired, route, domain, known);
             entries.push(RuleEntry {
                 matcher: route.spec.matcher.clone(),
                 priority: route.spec.priority,
@@ -225,8 +226,7 @@ impl<'a> Draft<'a> {
         let pool = self.pool_of_app(desired, &domain.app);
         let policy = self.policy(desired, domain.policy.as_slice(), Some(&domain.app), None);
         let (id, metric) = self.rule_id(known);
-        let requires_client_cert =
-            domain.client_auth.as_ref().is_some_and(|auth| auth.need == ClientAuthNeed::Required);
+        let requires_client_cert = domain_needs_certificate(domain);
         let rule = Rule {
             id,
             owner: domain.owner.clone(),
@@ -243,7 +243,13 @@ impl<'a> Draft<'a> {
     }
 
     /// The rule of an operator's route.
-    fn route_rule(&mut self, desired: &Desired, route: &Route, known: Known<'_>) -> Arc<Rule> {
+    fn route_rule(
+        &mut self,
+        desired: &Desired,
+        route: &Route,
+        domain: Option<&Domain>,
+        known: Known<'_>,
+    ) -> Arc<Rule> {
         let spec = &route.spec;
         let action = match &spec.action {
             RouteAction::Proxy { pool, rewrite } => {
@@ -264,7 +270,8 @@ impl<'a> Draft<'a> {
             name: spec.id.as_str().into(),
             app: spec.pool().cloned(),
             tenant: spec.tenant.clone().map(|id| Arc::new(self.tenant(id))),
-            requires_client_cert: spec.requires_client_cert,
+            // A route that attaches to a domain does not open a path of it.
+            requires_client_cert: needs_certificate(route) || domain.is_some_and(domain_needs_certificate),
             action,
             policy,
             stages: self.settings.defaults.stages.clone(),
@@ -698,11 +705,22 @@ fn shares(endpoints: &[Endpoint], balancer: Balancer, known: Option<&Pool>) -> S
     }
 }
 
+/// Whether the requests of a route need a client certificate.
+fn needs_certificate(route: &Route) -> bool {
+    let auth = route.spec.client_auth.as_ref();
+    route.spec.requires_client_cert || auth.is_some_and(|auth| auth.need == ClientAuthNeed::Required)
+}
+
+/// The same of a domain.
+fn domain_needs_certificate(domain: &Domain) -> bool {
+    domain.client_auth.as_ref().is_some_and(|auth| auth.need == ClientAuthNeed::Required)
+}
+
 /// Client certificates that handshakes of a host ask for: required where every rule needs one.
 fn client_auth(domain: Option<&Domain>, routes: &[&Route]) -> Option<ClientAuth> {
     let of_domain = domain.and_then(|domain| domain.client_auth.clone());
     let auth = of_domain.or_else(|| routes.iter().find_map(|route| route.spec.client_auth.clone()))?;
-    let is_needed_by_all = routes.iter().all(|route| route.spec.requires_client_cert)
+    let is_needed_by_all = routes.iter().all(|route| needs_certificate(route))
         && domain.is_none_or(|domain| domain.client_auth.is_some());
     let need = if is_needed_by_all { auth.need } else { ClientAuthNeed::Optional };
     Some(ClientAuth { need, ..auth })

@@ -225,8 +225,28 @@ fn a_host_asks_for_client_certificates_when_a_route_does() {
     assert_eq!(asked(&plane), Some(optional), "other routes serve without one");
     assert!(plane.rule("a.example", "/admin").unwrap().requires_client_cert);
     assert!(!plane.rule("a.example", "/").unwrap().requires_client_cert);
+    plane.replace(set(vec![pool("api")], vec![secured.clone()]));
+    assert_eq!(asked(&plane), Some(auth.clone()));
+
+    // Required client certificates are enough by themselves.
+    secured.requires_client_cert = false;
     plane.replace(set(vec![pool("api")], vec![secured]));
     assert_eq!(asked(&plane), Some(auth));
+    assert!(plane.rule("a.example", "/admin").unwrap().requires_client_cert);
+}
+
+#[test]
+fn a_route_does_not_open_a_path_of_a_domain_with_client_certificates() {
+    let mut plane = Plane::new();
+    plane.register("shop", "shop.example", None);
+    let auth = ClientAuth { ca_file: FilePath::parse("/ca.pem").unwrap(), need: ClientAuthNeed::Required };
+    let update = ringway_model::DomainUpdate {
+        client_auth: ringway_model::Patch::Set(auth.clone()),
+        ..ringway_model::DomainUpdate::new(host("shop.example"))
+    };
+    plane.change(&Change::UpdateDomain(update));
+    plane.replace(set(vec![pool("api")], vec![route("r", "shop.example", "/api", to_pool("api"))]));
+    assert!(plane.rule("shop.example", "/api").unwrap().requires_client_cert);
 }
 
 #[test]
