@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use ringway_health::{Checker, HealthChange};
 use ringway_model::{
-    AppId, Delta, Desired, Generation, Health, Instance, InstanceId, Kind, Rejection, Resource, Serial, Tick,
-    limits,
+    AppId, Delta, Desired, Generation, Health, Instance, InstanceId, Kind, Owner, Rejection, Resource,
+    Serial, Tick, limits,
 };
 
 use self::drains::Drains;
@@ -138,6 +138,11 @@ impl Instances {
         view: View<'_>,
     ) -> Result<Option<AppId>, Rejection> {
         let Some(instance) = view.desired.instance(id.as_str()) else { return Err(self.unknown(id)) };
+        if instance.owner != Owner::Api {
+            // A lease would take an endpoint out of rotation that never sends heartbeats itself.
+            let (kind, owner) = (Kind::Instance, instance.owner.clone());
+            return Err(Rejection::NotOwned { kind, key: id.as_str().into(), owner });
+        }
         let (current, app) = (instance.generation, &instance.app);
         if generation.is_some_and(|generation| generation != current) {
             return Err(Rejection::StaleGeneration { id: id.clone(), current });

@@ -62,6 +62,15 @@ impl Site {
 }
 
 on_both_drivers! {
+    fn heartbeats_of_an_endpoint_of_the_files_are_refused(driver) {
+        let origin = Origin::named("one");
+        let site = Site::start(driver, &document("web.test", &origin));
+        let id = format!("web-pool@{}", origin.address());
+        let answer = site.proxy.api().post("/api/apps/heartbeat", &json!({ "instance_id": id }));
+        assert_eq!((answer.status, &answer.json["code"]), (409, &json!("not_owned")));
+        assert_eq!(site.text("web.test"), "one");
+    }
+
     fn a_save_is_live_on_every_core(driver) {
         let (one, two) = (Origin::named("one"), Origin::named("two"));
         let site = Site::start(driver, &document("web.test", &one));
