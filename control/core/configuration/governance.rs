@@ -73,7 +73,10 @@ pub(super) fn judge(
 fn breaches(rule: &Rule, change: &Judged<'_>, now: Timestamp) -> Vec<Breach> {
     match rule {
         Rule::ReservedHosts { hosts, owner } if owner != change.owner => routes(change)
-            .filter(|route| hosts.iter().any(|reserved| reserved.overlaps(&route.spec.host)))
+            .filter(|route| {
+                // The default host serves names that no other route knows, reserved ones too.
+                route.spec.host == HostPattern::Any || may_be_among(hosts, &route.spec.host)
+            })
             .map(|route| {
                 let (id, host) = (route.id(), &route.spec.host);
                 of_route(route, format!("host {host} of route {id} is reserved for owner {owner}"))
@@ -127,6 +130,10 @@ fn breaches(rule: &Rule, change: &Judged<'_>, now: Timestamp) -> Vec<Breach> {
                     of_route(route, format!("a timeout of route {} is longer than {seconds} s", route.id()))
                 });
             let of_policies = put(change).filter_map(|resource| match resource {
+                Resource::App(pool) if inline(pool.policy.as_slice()).any(too_long) => Some(Breach {
+                    message: format!("a timeout of pool {} is longer than {seconds} s", pool.id),
+                    at: Some((Kind::App, pool.id.as_str().into())),
+                }),
                 Resource::Policy(policy) if too_long(&policy.settings) => Some(Breach {
                     message: format!("a timeout of policy {} is longer than {seconds} s", policy.id),
                     at: Some((Kind::Policy, policy.id.as_str().into())),
@@ -138,7 +145,9 @@ fn breaches(rule: &Rule, change: &Judged<'_>, now: Timestamp) -> Vec<Breach> {
         Rule::MinEndpoints { min } => pools(change)
             .into_iter()
             .filter_map(|pool| {
-                let count = change.after.instance_count_of(pool.id.as_str());
+                let endpoints = change.after.instances_of(pool.id.as_str());
+                // One without weight takes no requests.
+                let count = endpoints.filter(|endpoint| endpoint.weight > 0).count();
                 (count < *min as usize).then(|| Breach {
                     message: format!("pool {} has {count} endpoints, {min} are required", pool.id),
                     at: Some((Kind::App, pool.id.as_str().into())),
@@ -149,8 +158,7 @@ fn breaches(rule: &Rule, change: &Judged<'_>, now: Timestamp) -> Vec<Breach> {
             .into_iter()
             .filter(|(kind, id)| match (kind, change.before.resource(*kind, id)) {
                 (_, Some(Resource::Route(route))) => {
-                    routes.contains(route.id())
-                        || hosts.iter().any(|protected| protected.overlaps(&route.spec.host))
+                    routes.contains(route.id()) || may_be_among(hosts, &route.spec.host)
                 }
                 (_, Some(Resource::App(pool))) => pools.contains(&pool.id),
                 (_, Some(Resource::Instance(endpoint))) => pools.contains(&endpoint.app),
@@ -299,7 +307,14 @@ fn setting<T>(desired: &Desired, route: &Route, value: impl Fn(&PolicySettings) 
 
 /// Whether a list of hosts, all when empty, has one in common with a pattern.
 fn selects(hosts: &[HostPattern], host: &HostPattern) -> bool {
-    hosts.is_empty() || hosts.iter().any(|listed| listed.overlaps(host))
+    hosts.is_empty() || may_be_among(hosts, host)
+}
+
+/// Whether a pattern may match a host of a list. A regular expression may match any: rules are no place to
+/// guess.
+fn may_be_among(hosts: &[HostPattern], host: &HostPattern) -> bool {
+    let is_regex = matches!(host, HostPattern::Regex(_)) && !hosts.is_empty();
+    is_regex || hosts.iter().any(|listed| matches!(listed, HostPattern::Regex(_)) || listed.overlaps(host))
 }
 
 #[cfg(test)]

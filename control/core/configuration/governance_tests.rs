@@ -96,6 +96,10 @@ fn hosts_are_reserved_for_their_owner() {
     );
     assert!(broken_by(&rule, Owner::File, OperatorSet::default(), set(), None).is_empty());
     assert!(broken(&rule, set(), set()).is_empty(), "routes that do not change");
+    for host in [r".*\.corp\.example", "*", "**.corp.example"] {
+        let messages = broken(&rule, OperatorSet::default(), self::set(&[], &[("a", host)]));
+        assert_eq!(messages.len(), 1, "{host} may serve a reserved host");
+    }
 }
 
 #[test]
