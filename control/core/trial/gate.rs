@@ -61,6 +61,9 @@ pub(crate) fn compare(trial: Tally, others: Tally, before: &Baseline) -> Compari
         total.add(others);
         references.push(total);
     }
+    if fails_alone(trial, others, before.total) {
+        return Comparison { is_worse: true, z: None };
+    }
     if trial.requests < REQUESTS_MIN || references.is_empty() {
         return Comparison { is_worse: false, z: None };
     }
@@ -69,6 +72,17 @@ pub(crate) fn compare(trial: Tally, others: Tally, before: &Baseline) -> Compari
     let z = z.fold(f64::INFINITY, f64::min);
     let is_worse = trial.errors >= ERRORS_MIN && references.iter().all(is_over) && z > Z_MIN;
     Comparison { is_worse, z: Some(z) }
+}
+
+/// Whether every request of the trial failed, and hardly any elsewhere: too few to compare rates, and enough
+/// to see that nothing works.
+fn fails_alone(trial: Tally, others: Tally, before: Tally) -> bool {
+    let works = |tally: Tally| tally.requests >= ERRORS_MIN && tally.errors * 10 <= tally.requests;
+    let fails = |tally: Tally| tally.requests > 0 && !works(tally);
+    trial.errors >= ERRORS_MIN
+        && trial.errors == trial.requests
+        && (works(others) || works(before))
+        && !(fails(others) && others.requests >= ERRORS_MIN)
 }
 
 /// Difference of two rates in standard errors (Agresti and Caffo, one more success and failure in each).

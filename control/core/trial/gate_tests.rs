@@ -135,9 +135,27 @@ fn bad_changes_are_found() {
 }
 
 #[test]
+fn a_trial_of_which_nothing_works_is_worse_at_any_load() {
+    let nothing = Baseline::default();
+    let tally = |requests, errors| Tally { requests, errors };
+    assert!(compare(tally(10, 10), tally(10, 0), &nothing).is_worse);
+    let before = Baseline { total: tally(30, 0), dispersion: 1.0 };
+    assert!(compare(tally(5, 5), Tally::default(), &before).is_worse, "the minute before is enough");
+    for (trial, others) in [
+        (tally(4, 4), tally(10, 0)),
+        (tally(10, 9), tally(10, 0)),
+        (tally(10, 10), tally(10, 10)),
+        (tally(10, 10), tally(10, 5)),
+        (tally(10, 10), Tally::default()),
+    ] {
+        assert!(!compare(trial, others, &nothing).is_worse, "{trial:?} beside {others:?}");
+    }
+}
+
+#[test]
 fn quiet_traffic_gives_no_verdict() {
     let before = Baseline::default();
-    let trial = Tally { requests: 19, errors: 19 };
+    let trial = Tally { requests: 19, errors: 18 };
     let others = Tally { requests: 1000, errors: 0 };
     assert_eq!(compare(trial, others, &before), Comparison { is_worse: false, z: None });
     let nothing = Tally::default();

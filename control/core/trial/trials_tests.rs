@@ -113,7 +113,7 @@ fn a_bad_change_is_reverted_within_a_second() {
 fn a_quiet_trial_is_promoted_without_a_judgement() {
     let mut scene = Scene::new(0);
     scene.begin();
-    assert_eq!(scene.run(1, 1), (Verdict::Promote, 15));
+    assert_eq!(scene.run(1, 0), (Verdict::Promote, 15));
     let status = scene.trials.handle_promoted(scene.now).unwrap();
     assert_eq!(status.state, TrialState::Promoted { is_judged: false });
 }
