@@ -193,6 +193,12 @@ fn review_versions(
         let history = fallbacks.desired.versions_of(&owner);
         let is_proven = history.iter().any(|known| known.version == version && known.is_proven);
         let Standing::Refused(why) = probation.begin(&owner, &version, is_proven) else { continue };
+        let has_proven = history.iter().any(|known| known.is_proven && known.version != version);
+        if why == Refused::Crashed && present.as_ref() == Some(&version) && !has_proven {
+            // Nothing at all would be worse than what was acknowledged, and crashes may have other reasons.
+            tracing::error!(%owner, %version, "the process crashed twice with this version; it stays in force, as no version is proven");
+            continue;
+        }
         let message = match why {
             Refused::Crashed => format!("version {version} is refused: the process crashed with it twice"),
             Refused::Reverted => format!("version {version} is refused: it was reverted on trial"),
