@@ -13,6 +13,7 @@ use ringway_model::{
 };
 use serde_json::{Map, Value as Json, json};
 
+use crate::fields::HIDDEN;
 use crate::governance::{GovernanceRule, Rule, RuleMode, Share};
 use crate::values::{duration_text, timestamp_text};
 
@@ -161,7 +162,7 @@ fn health(check: &HealthCheck, secrets: Secrets) -> Option<Json> {
         members.add("host", probe.host.as_ref().map(ToString::to_string));
         let headers = probe.headers.expose().map(|(name, value)| match secrets {
             Secrets::Kept => (name.to_owned(), json!(value)),
-            Secrets::Hidden => (name.to_owned(), json!("***")),
+            Secrets::Hidden => (name.to_owned(), json!(HIDDEN)),
         });
         members.add("headers", Some(headers.collect::<Map<_, _>>()).filter(|headers| !headers.is_empty()));
         members.add("expected_status", Some(probe.statuses.to_string()));

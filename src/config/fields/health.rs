@@ -136,9 +136,17 @@ static HEALTH_HEADERS: Field<ProbeHeaders> = Field {
                 other => Err(Fault::mistyped("an object whose values are strings", other)),
             })
             .collect::<Result<_, _>>()?;
+        if texts.iter().any(|(_, value)| *value == HIDDEN) {
+            return Err(Fault::invalid(format_args!(
+                "has {HIDDEN} where a hidden value was: give the value itself"
+            )));
+        }
         ProbeHeaders::new(texts).map_err(Fault::invalid)
     },
 };
+
+/// Text in place of a hidden value, where a configuration is shown.
+pub(crate) const HIDDEN: &str = "***";
 
 static EXPECT: Field<Expectation> = Field {
     name: "expect",
