@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use ringway_config::{Finding, Source};
+use ringway_config::{Finding, Severity, Source};
+use ringway_model::Kind;
+use ringway_traffic::route_check;
+use ringway_wire::path::Slashes;
 use serde_json::{Value, json};
 
 use super::findings::FindingView;
@@ -42,6 +45,19 @@ pub(super) fn check(sources: &[Source]) -> Checked {
     if let Err(problems) = &settings.outcome {
         let of_documents = problems.iter().filter_map(Problem::finding);
         findings.extend(of_documents.map(|finding: Finding| FindingView::from(&finding)));
+    }
+    if let Some(document) = &reading.document {
+        let routes = document.set.routes.iter().map(|route| &**route);
+        findings.extend(route_check::check(routes, Slashes::default()).into_iter().map(|(id, why)| {
+            let place = document.places.get(Kind::Route, id.as_str()).cloned();
+            FindingView::from(&Finding {
+                severity: Severity::Error,
+                code: "invalid",
+                pointer: String::new(),
+                message: format!("route {id}: {why}"),
+                place,
+            })
+        }));
     }
     findings.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
     Checked { findings, document: reading.document }
