@@ -172,7 +172,7 @@ on_both_drivers! {
         let builder = proxy.stop();
         let file = builder.folder().join("config.yaml");
         let second = "  - id: second\n    host: web.test\n    pool: web-pool\npools:";
-        fs::write(&file, document("app.test", &one).replace("pools:", &second)).unwrap();
+        fs::write(&file, document("app.test", &one).replace("pools:", second)).unwrap();
         let proxy = builder.env("PROXY_CONFIG", file.to_str().unwrap()).start();
         assert_eq!((proxy.get("app.test", "/").text(), proxy.get("web.test", "/").text()), ("app".to_owned(), "one".to_owned()));
         let status = proxy.api().get("/api/status").is(200).json;
