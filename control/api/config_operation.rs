@@ -167,7 +167,7 @@ impl ConfigOperation {
             Self::History => (
                 "configHistory",
                 "List the kept versions of an owner's configuration, newest first.",
-                describe(shape::owner_key),
+                describe(shape::maybe_owner),
                 json(schema_of::<HistoryView>()),
                 &[Conflicting],
             ),

@@ -4,7 +4,7 @@
 //! stands behind the endpoint chosen last. An endpoint that is not available is skipped, and its share is
 //! spread over all others: the next in order does not get twice as many requests. Cores start at different
 //! endpoints, which balances their sum. Endpoints of unlike weights come in the order of a
-//! [`Sequence`](crate::weights::Sequence), and one of weight 0 gets nothing.
+//! [`Sequence`], and one of weight 0 gets nothing.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -16,7 +16,7 @@
 //! more:       exact path ─► prefixes at segment ends, the longest first ─► patterns;  each only while a
 //!             rule that comes earlier than the best one so far is left
 //! ```
-//! Both ways test the same conditions ([`Conditions::mismatch`]), and so does [`RuleTable::explain`]. Paths
+//! Both ways test the same conditions (`Conditions::mismatch`), and so does [`RuleTable::explain`]. Paths
 //! are normalised before ([`RuleTable::slashes`]); prefixes match whole segments.
 
 use std::cmp::Reverse;
@@ -71,7 +71,7 @@ pub enum TableError {
     Pattern(PatternError),
     /// The pattern of its host.
     Host(PatternError),
-    /// The host has more patterns than [`PATTERNS_PER_HOST_MAX`].
+    /// The host has more patterns than `PATTERNS_PER_HOST_MAX`.
     TooManyPatterns,
 }
 

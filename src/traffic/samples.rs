@@ -1,7 +1,7 @@
 //! Samples of request heads: the last ones of a core, by which a change is simulated before it is made.
 //!
-//! One request of [`SAMPLE_INTERVAL`] is kept, as an HTTP/1.1 head without a body and without values that may
-//! be secrets. Memory is taken at the first sample, and never more than [`SAMPLE_BYTES_MAX`] and its index.
+//! One request of `SAMPLE_INTERVAL` is kept, as an HTTP/1.1 head without a body and without values that may
+//! be secrets. Memory is taken at the first sample, and never more than `SAMPLE_BYTES_MAX` and its index.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -94,7 +94,15 @@ pub(crate) async fn configure<P: Plane>(plane: &P, call: ConfigCall<'_>, trail: 
             Ok(Response::json(200, &CurrentSetsView { sets: sets.iter().map(CurrentView::from).collect() }))
         }
         ConfigOperation::History => {
-            let versions = plane.history(take(input, shape::owner_key)?).await.map_err(refused)?;
+            let owners = match take(input, shape::maybe_owner)? {
+                Some(owner) => vec![owner],
+                None => vec![Owner::File, Owner::Admin],
+            };
+            let mut versions = Vec::new();
+            for owner in owners {
+                versions.extend(plane.history(owner).await.map_err(refused)?);
+            }
+            versions.sort_by_key(|version| std::cmp::Reverse(version.at));
             let versions = versions.iter().map(VersionView::from).collect();
             Ok(Response::json(200, &HistoryView { versions }))
         }

@@ -89,14 +89,9 @@ pub(crate) fn reload(reader: &mut Reader<'_>) -> Option<(Arc<str>, bool)> {
     Some((reason, reader.filter(&FORCE_SIZE).unwrap_or(false)))
 }
 
-/// `GET /api/v2/config/current`: every owner, or one.
+/// `GET /api/v2/config/current`, `GET /api/v2/config/history`: every owner, or one.
 pub(crate) fn maybe_owner(reader: &mut Reader<'_>) -> Option<Option<Owner>> {
     Some(reader.filter(&OWNER))
-}
-
-/// `GET /api/v2/config/history`
-pub(crate) fn owner_key(reader: &mut Reader<'_>) -> Option<Owner> {
-    Some(owner(reader))
 }
 
 /// `GET /api/v2/config/versions/{version}`

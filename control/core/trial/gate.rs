@@ -2,8 +2,8 @@
 //!
 //! A rate of failures is worse when it is higher by a percentage point, and by four standard errors, than
 //! that of the other cores now and than that of the minute before. Failures come in bursts: the variance is
-//! multiplied by the dispersion of the minute before. Simulated ([`tests`]): of harmless changes below 1 %
-//! are reverted, while half of all requests failing is found within seconds.
+//! multiplied by the dispersion of the minute before. Simulated (`gate_tests.rs`): of harmless changes below
+//! 1 % are reverted, while half of all requests failing is found within seconds.
 
 use super::Tally;
 
