@@ -12,7 +12,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use ringway_bridge::SlotSender;
-use ringway_config::{Beside, Document, Finding, GovernanceRule, Place, Places};
+use ringway_config::{Beside, Document, Finding, GovernanceRule, Place, Places, Severity};
 use ringway_model::{
     Change, ConfigVersion, Delta, Desired, Kind, NewVersion, OperatorSet, Owner, Rejection, Replacement,
     SetVersion, Tick, Timestamp,
@@ -427,7 +427,17 @@ impl Configurator {
         let beside = Beside { is_known: &is_known, base: present.as_ref() };
         let fixed = self.files.iter().filter(|_| is_file).flat_map(Files::fixed);
         let sources: Vec<_> = fixed.chain(&proposal.sources).cloned().collect();
-        let reading = ringway_config::read_beside(&sources, &beside);
+        let mut reading = ringway_config::read_beside(&sources, &beside);
+        if !is_file && let Some(of_process) = reading.statics.first() {
+            reading.findings.push(Finding {
+                severity: Severity::Warning,
+                code: "unsupported",
+                pointer: of_process.path.to_string(),
+                message: "is a setting of the process and has no effect here: it belongs into a file"
+                    .to_owned(),
+                place: Some(of_process.place.clone()),
+            });
+        }
         Ok((reading.document, reading.findings))
     }
 

@@ -132,6 +132,10 @@ fn redirect(reader: &mut Reader<'_>) -> Option<Redirect> {
         let to = reader.required(&REDIRECT_TO);
         let status = reader.optional(&REDIRECT_STATUS).unwrap_or(REDIRECT_STATUS_DEFAULT);
         let keep_path = reader.optional(&KEEP_PATH).unwrap_or(false);
+        if keep_path && to.as_ref().is_some_and(|to| to.contains(['?', '#'])) {
+            let message = "must not have a query or a fragment beside keep_path: the path would follow it";
+            reader.fault(REDIRECT_TO.name, Fault { code: "conflict", message: message.to_owned() });
+        }
         Some(Redirect { to: to?, status, keep_path })
     })
 }

@@ -126,7 +126,7 @@ fn add(reader: &mut Reader<'_>, draft: &mut Draft, name: &str, member: &'static 
 
 static DEFAULT_BACKEND: Field<Target> = Field {
     name: "default_backend",
-    doc: "URL of the endpoint for requests that no rule serves; they get 404 when absent.",
+    doc: "URL of the endpoint for requests to hosts that no rule names; they get 404 when absent.",
     schema: || json!({ "type": "string", "examples": ["http://localhost:8000"] }),
     parse: |given| Target::parse(given.text()?).map_err(Fault::invalid),
 };
