@@ -62,7 +62,7 @@ impl Rewrite {
             Self::Path(path) => out.push_str(path),
             Self::Beginning { bytes, by } => {
                 let rest = path.get(*bytes..).unwrap_or_default().trim_start_matches('/');
-                // What followed the beginning, if only a slash.
+                // The rest behind the prefix, if only a slash.
                 let has_more = path.len() > *bytes;
                 match has_more {
                     true => {

@@ -118,7 +118,7 @@ fn documented_configurations_are_valid() {
         assert_eq!(output.status.code(), Some(0), "{yaml}\n{}", text(&output));
         assert!(text(&output).contains("is valid"), "{}", text(&output));
     }
-    // What has no effect is said, and not only that.
+    // Members without effect are named beside the mistakes.
     let lines = text(&run(DOCUMENTS[2], &["config", "validate", "config.yaml"]));
     assert!(lines.contains("/logging/file/max_size") && lines.contains("3 warnings"), "{lines}");
 }

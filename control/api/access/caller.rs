@@ -26,7 +26,7 @@ impl fmt::Display for Peer {
     }
 }
 
-/// Who sends a request, and what that permits.
+/// Client of a request, with its permissions.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Caller {
     pub(crate) identity: Identity,

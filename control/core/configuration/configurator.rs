@@ -520,7 +520,7 @@ impl Configurator {
         let effects = proposed.effects();
         let document = proposed.document;
         let bake = bake.or(document.bake).or(self.file.bake).unwrap_or(Duration::ZERO);
-        // What is in force takes the place of what is on trial.
+        // The configuration in force replaces the one on trial.
         let is_on_trial =
             self.plane.trial()?.is_some_and(|trial| trial.owner == owner && !trial.state.is_over());
         let is_in_force =

@@ -407,7 +407,7 @@ impl Plane {
             Some(trial) => match trial.rebase(&draft, &deltas) {
                 Ok(desired) => Some(desired),
                 Err(contradiction) => {
-                    // What is accepted comes before what is tried.
+                    // Accepted changes come before trials.
                     self.drop_trial(RevertReason::Conflict(contradiction.to_string()));
                     None
                 }
