@@ -194,7 +194,7 @@ fn review_versions(
         let is_proven = history.iter().any(|known| known.version == version && known.is_proven);
         let Standing::Refused(why) = probation.begin(&owner, &version, is_proven) else { continue };
         let has_proven = history.iter().any(|known| known.is_proven && known.version != version);
-        if why == Refused::Crashed && present.as_ref() == Some(&version) && !has_proven {
+        if why == Refused::Crashed && !has_proven {
             // Nothing at all would be worse than what was acknowledged, and crashes may have other reasons.
             tracing::error!(%owner, %version, "the process crashed twice with this version; it stays in force, as no version is proven");
             continue;

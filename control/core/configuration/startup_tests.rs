@@ -61,13 +61,25 @@ fn two_crashes_with_new_files_bring_back_the_proven_version() {
 
 #[test]
 fn a_crash_before_the_version_was_stored_counts_as_well() {
-    let bad = document("bad");
+    let (good, bad) = (document("good"), document("bad"));
     let mut probation = Probation::default();
+    let stored = prove(&start(Desired::default(), Some(&good), &mut probation).desired, &Owner::File);
     for _ in 0..2 {
-        assert_eq!(routes(&start(Desired::default(), Some(&bad), &mut probation).desired), ["bad-route"]);
+        assert_eq!(routes(&start(stored.clone(), Some(&bad), &mut probation).desired), ["bad-route"]);
     }
-    let started = start(Desired::default(), Some(&bad), &mut probation);
-    assert_eq!(routes(&started.desired), [""; 0], "there is no version to return to");
+    assert_eq!(routes(&start(stored, Some(&bad), &mut probation).desired), ["good-route"]);
+}
+
+#[test]
+fn crashes_empty_no_set_when_no_version_is_proven() {
+    let only = document("only");
+    let mut probation = Probation::default();
+    let mut stored = Desired::default();
+    for _ in 0..4 {
+        stored = start(stored, Some(&only), &mut probation).desired;
+        assert_eq!(routes(&stored), ["only-route"]);
+        assert_eq!(routes(&start(Desired::default(), Some(&only), &mut probation).desired), ["only-route"]);
+    }
 }
 
 #[test]
