@@ -259,6 +259,10 @@ fn each_mistake_of_a_route_is_named() {
             "/routes/0/redirect must be an absolute URL such as https://www.example.com, or a path [invalid]",
         ),
         (
+            "redirect: {to: 'https://a.example?x=1', keep_path: true}",
+            "/routes/0/redirect/to must not have a query or a fragment beside keep_path: the path would follow it [conflict]",
+        ),
+        (
             "redirect: {to: /a, status: 300}",
             "/routes/0/redirect/status must be one of 301, 302, 303, 307, 308 [range]",
         ),
@@ -300,6 +304,10 @@ fn each_mistake_of_a_pool_is_named() {
         (
             "endpoints: [{address: 'a:1', weight: 2}, {address: 'b:1'}], balancer: round_robin",
             "warning: /pools/0/balancer ignores the weights",
+        ),
+        (
+            "endpoints: [{address: 'a:1'}], health: {active: {path: /h, headers: {Authorization: '***'}}}",
+            "/health/active/headers has *** where a hidden value was: give the value itself",
         ),
         (
             "endpoints: [{address: 'a:1'}], health: {active: {expected_status: 200}}",

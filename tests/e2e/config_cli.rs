@@ -65,6 +65,17 @@ fn a_check_names_every_mistake_by_its_place() {
 }
 
 #[test]
+fn a_check_without_a_server_compiles_patterns_and_paths() {
+    for (condition, why) in [("path_regex: '/('", "path_regex"), ("path_prefix: '/a%2fb'", "path")] {
+        let yaml = format!("version: v1\nroutes:\n  - {{id: api, respond: {{status: 204}}, {condition}}}\n");
+        let output = run(&yaml, &["config", "validate", "config.yaml"]);
+        let lines = text(&output);
+        assert_eq!(output.status.code(), Some(2), "{lines}");
+        assert!(lines.contains("config.yaml:3:") && lines.contains(&format!("route api: {why}")), "{lines}");
+    }
+}
+
+#[test]
 fn a_start_with_mistakes_reports_all_of_them_and_binds_nothing() {
     let output = run(MISTAKES, &["--config", "config.yaml", "--workers", "0"]);
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));

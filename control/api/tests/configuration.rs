@@ -129,6 +129,8 @@ fn history_versions_and_explanations_are_read_by_their_keys() {
     assert_eq!(get("/api/v2/config/current")["sets"][0]["config"], json!({ "routes": [] }));
     assert_eq!(get("/api/v2/config/current?owner=file")["sets"][0]["owner"], "file");
     assert_eq!(get("/api/v2/config/history")["versions"][0]["by"], "token:ci");
+    assert_eq!(get("/api/v2/config/history")["versions"].as_array().map(Vec::len), Some(2), "both owners");
+    assert_eq!(get("/api/v2/config/history?owner=admin")["versions"].as_array().map(Vec::len), Some(1));
     assert_eq!(get("/api/v2/config/versions/aaaaaaaaaaaa?owner=file")["version"], "aaaaaaaaaaaa");
     let path = "/api/v2/config/explain?url=http://a.example/x&method=POST&header=A:%20b&header=C:d";
     assert_eq!(get(path)["status"], 404);

@@ -555,6 +555,8 @@ fn a_validation_changes_nothing_and_lists_every_finding() {
     assert_eq!(validation.effects.unwrap().hosts_added, ["b.example".into()]);
     let validation = scene.configurator.validate(&proposal(&one("b", "a.example"))).unwrap();
     assert!(!validation.is_valid());
+    let of_process = scene.configurator.validate(&proposal("server: {port: 8080}\n")).unwrap();
+    assert_eq!(of_process.findings.iter().map(|finding| finding.code).collect::<Vec<_>>(), ["unsupported"]);
     let validation = scene.configurator.validate(&proposal("routes: 7\npools: 8\n")).unwrap();
     assert_eq!(validation.findings.iter().filter(|finding| finding.is_error()).count(), 2, "{validation:?}");
     assert_eq!((scene.plane.submitted(), scene.routes()), (0, vec!["a".to_owned()]));
