@@ -15,6 +15,7 @@
 //!   in atomics.
 //! - [`in_flight`] counts the requests in flight at an endpoint, for drains.
 //! - [`balance`] picks an endpoint of a pool, [`retry`] decides whether another attempt follows a failed one.
+//! - [`verdict`] is the meaning of an attempt's result, [`tally`] counts them over a sliding window.
 //! - [`samples`] keeps heads of requests, by which [`simulate`] shows the effects of a change.
 //! - [`report`] defines the messages between the two planes other than snapshots.
 //!
@@ -38,5 +39,7 @@ pub mod rule_table;
 pub mod samples;
 pub mod simulate;
 pub mod snapshot;
+pub mod tally;
+pub mod verdict;
 pub mod virtual_host;
 pub mod weights;
