@@ -12,6 +12,7 @@
 //!    ├─ IdleSet: idle connections, a slab entry each
 //!    ├─ splice(from, to)                      ▼
 //!    ├─ spawn, join, join_until     reaper: one task per core that cancels expired operations
+//!    ├─ sleep, timeout              timers of a millisecond
 //!    └─ sync, Notified, Waits, resolve, blocking
 //! ```
 //!
@@ -38,6 +39,7 @@ mod splice;
 mod stream;
 pub mod sync;
 mod task;
+mod timer;
 pub mod tls;
 mod waits;
 
@@ -56,7 +58,8 @@ pub use splice::{Rate, SenderLimits, SpliceError, SpliceFault, splice, splice_at
 pub use stream::{
     Clock, Hangup, LingerLimits, PeerState, Stream, SystemClock, WriteRate, discard_all, linger,
 };
-pub use task::{PanicMessage, join, join_until, sleep, sleep_until, spawn, with_side_task, yield_now};
+pub use task::{PanicMessage, join, join_until, spawn, with_side_task, yield_now};
+pub use timer::{sleep, sleep_until, timeout};
 pub use waits::Waits;
 
 #[cfg(test)]

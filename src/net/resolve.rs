@@ -2,7 +2,8 @@
 
 use crate::core;
 use crate::sync::oneshot;
-use crate::task::{spawn, until};
+use crate::task::spawn;
+use crate::timer::{sleep_until, timeout};
 use ringway_model::Tick;
 use ringway_model::limits::{DNS_ADDRESSES_MAX, DNS_IN_FLIGHT_MAX};
 use std::io::{self, ErrorKind};
@@ -39,7 +40,7 @@ pub async fn resolve(name: &str, port: u16, deadline: Tick) -> io::Result<Vec<So
         },
         |_| {},
     );
-    match until(receiver, deadline).await {
+    match timeout(receiver, sleep_until(deadline)).await {
         Some(Ok(result)) => result,
         Some(Err(_)) => Err(ErrorKind::Interrupted.into()),
         None => Err(ErrorKind::TimedOut.into()),

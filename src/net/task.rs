@@ -1,10 +1,8 @@
-//! Tasks whose panics end only themselves, timers, and futures that run side by side.
+//! Tasks whose panics end only themselves, and futures that run side by side.
 
-use crate::clock;
 use crate::core::current;
 use crate::limits::{PANIC_CHARS_MAX, STOP_ROUNDS_MAX};
 use crate::runtime::Driver;
-use ringway_model::Tick;
 use slab::Slab;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -14,7 +12,6 @@ use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::{Poll, Waker};
-use std::time::Duration;
 
 /// Message of a panic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,23 +58,6 @@ where
             let _ = catch_unwind(AssertUnwindSafe(|| on_panic(message)));
         }
     }));
-}
-
-/// Waits until `deadline`, or a few milliseconds longer.
-pub async fn sleep_until(deadline: Tick) {
-    while clock::now() < deadline {
-        monoio::time::sleep_until(clock::instant_within_an_hour(deadline).into()).await;
-    }
-}
-
-/// Waits for `duration`, precise to the runtime's millisecond, without the coarse clock of deadlines.
-pub async fn sleep(duration: Duration) {
-    const LONG: Duration = Duration::from_secs(3600);
-    if duration < LONG {
-        monoio::time::sleep(duration).await;
-    } else {
-        sleep_until(clock::now().after(duration)).await;
-    }
 }
 
 /// Yields to other tasks, completed I/O and timers.
@@ -157,18 +137,6 @@ async fn join_until_impl<A: Future, B: Future>(
                 Poll::Pending
             }
         }
-    })
-    .await
-}
-
-/// Awaits `future` until `deadline`; `None` then. For futures that may be dropped at any time.
-pub(crate) async fn until<F: Future>(future: F, deadline: Tick) -> Option<F::Output> {
-    let (mut future, mut timer) = (pin!(future), pin!(sleep_until(deadline)));
-    poll_fn(|cx| {
-        if let Poll::Ready(output) = future.as_mut().poll(cx) {
-            return Poll::Ready(Some(output));
-        }
-        timer.as_mut().poll(cx).map(|()| None)
     })
     .await
 }

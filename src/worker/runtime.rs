@@ -22,8 +22,15 @@ pub(crate) trait Runtime: Connector {
     /// Wall-clock time, for people.
     fn timestamp(&self) -> Timestamp;
 
-    /// Waits for a duration.
+    /// Waits for a duration, precise to a millisecond: the fine timer, for what the deadlines of I/O,
+    /// kept to a tenth of a second, are too coarse for. May be dropped at any time.
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()>;
+
+    /// Awaits `future` for `duration`, and drops it then: `None`. For futures that may be dropped at any
+    /// time; I/O is cancelled by a [`sleep`](Self::sleep) beside it.
+    fn timeout<F: Future>(&self, future: F, duration: Duration) -> impl Future<Output = Option<F::Output>> {
+        ringway_net::timeout(future, self.sleep(duration))
+    }
 
     /// Runs `future` as a task of this core. A panic ends this task only, and is reported to `on_panic`.
     fn spawn<F, P>(&self, future: F, on_panic: P)

@@ -6,7 +6,7 @@ use std::task::{Poll, Waker};
 
 use ringway_model::Tick;
 
-use crate::task::until;
+use crate::timer::{sleep_until, timeout};
 
 /// Notification of one waiting task. A notification without a waiter is kept for the next wait; several count
 /// as one.
@@ -40,6 +40,6 @@ impl Notify {
 
     /// Waits for a notification, until `deadline` at most; returns whether one came.
     pub async fn notified_until(&self, deadline: Tick) -> bool {
-        until(self.notified(), deadline).await.is_some()
+        timeout(self.notified(), sleep_until(deadline)).await.is_some()
     }
 }

@@ -1,7 +1,9 @@
 //! The runtime, tasks, yielding, and shutdown.
 
 use super::*;
-use crate::{Listener, PanicMessage, Stream, bind_reuseport, cores, pinned_core, sleep, spawn, yield_now};
+use crate::{
+    Listener, PanicMessage, Stream, bind_reuseport, cores, pinned_core, sleep, spawn, timeout, yield_now,
+};
 use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::io::{ErrorKind, Read, Write};
@@ -279,4 +281,21 @@ async fn until(mut condition: impl FnMut() -> bool) {
         assert!(clock::now() < deadline, "waited in vain");
         sleep(Duration::from_millis(1)).await;
     }
+}
+
+#[test]
+fn a_future_is_dropped_when_its_timer_is_over() {
+    on_both_drivers(|| async {
+        let (begun, held) = (clock::now_micros(), Rc::new(()));
+        let guard = Rc::clone(&held);
+        let never = async move {
+            pending::<()>().await;
+            drop(guard);
+        };
+        assert_eq!(timeout(never, sleep(Duration::from_millis(20))).await, None);
+        assert!(clock::now_micros() - begun >= 20_000, "early");
+        assert_eq!(Rc::strong_count(&held), 1);
+        assert_eq!(timeout(async { 1 }, sleep(Duration::ZERO)).await, Some(1), "ready together");
+        assert_eq!(timeout(async { 2 }, pending()).await, Some(2));
+    });
 }
