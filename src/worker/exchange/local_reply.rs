@@ -31,11 +31,20 @@ enum Content<'a> {
     /// None, with `Content-Length: 0`.
     Empty,
     /// An error, in the format that the client accepts.
-    Error { code: &'static str, message: Cow<'a, str>, grpc: grpc::Status },
+    Error { code: &'static str, message: Cow<'a, str>, grpc: grpc::Status, limit: Option<LimitedBy<'a>> },
     /// Exactly these bytes.
     Text { media_type: &'static str, text: Cow<'a, str> },
     /// Exactly these bytes of a stage or a rule, which says in a field of its own what they are.
     Bytes(Cow<'a, [u8]>),
+}
+
+/// Limit that refused a request, named in its reply and in the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LimitedBy<'a> {
+    /// Name of the policy that sets the limit, or of the route where the limit stands in place.
+    pub(crate) policy: &'a str,
+    /// The limit in words: `100 per second, burst 20`.
+    pub(crate) limit: &'a str,
 }
 
 /// Properties of the request that decide the form of a local reply.
@@ -161,7 +170,7 @@ impl<'a> LocalReply<'a> {
     /// An error with its code and a text for people.
     pub(crate) fn error(status: u16, code: &'static str, message: impl Into<Cow<'a, str>>) -> Self {
         let grpc = grpc::Status::of_http(status);
-        let reply = Self::new(status, Content::Error { code, message: message.into(), grpc });
+        let reply = Self::new(status, Content::Error { code, message: message.into(), grpc, limit: None });
         match status {
             405 => reply.with_field("Allow", METHODS),
             426 => reply.with_field("Sec-WebSocket-Version", b"13"),
@@ -193,6 +202,14 @@ impl<'a> LocalReply<'a> {
     pub(crate) fn with_grpc_status(mut self, status: grpc::Status) -> Self {
         if let Content::Error { grpc, .. } = &mut self.content {
             *grpc = status;
+        }
+        self
+    }
+
+    /// The same, and an error names the limit that caused it.
+    pub(crate) fn with_limit(mut self, by: LimitedBy<'a>) -> Self {
+        if let Content::Error { limit, .. } = &mut self.content {
+            *limit = Some(by);
         }
         self
     }
@@ -243,20 +260,24 @@ impl<'a> LocalReply<'a> {
                 body.extend_from_slice(bytes);
                 b""
             }
-            Content::Error { message, grpc, .. } if options.is_grpc => {
+            Content::Error { message, grpc, limit, .. } if options.is_grpc => {
                 status = 200;
                 let mut trailers = Vec::new();
                 push_field(&mut trailers, "grpc-status", (*grpc as u8).to_string().as_bytes());
-                push_field(&mut trailers, "grpc-message", grpc::percent_encoded(message).as_bytes());
+                let message = match limit {
+                    Some(by) => Cow::Owned(format!("{message} ({})", by.words())),
+                    None => Cow::Borrowed(&**message),
+                };
+                push_field(&mut trailers, "grpc-message", grpc::percent_encoded(&message).as_bytes());
                 fields = trailers.into();
                 grpc::MEDIA_TYPE
             }
-            Content::Error { message, .. } if options.wants_html => {
-                html(&mut body, status, message, request_id);
+            Content::Error { message, limit, .. } if options.wants_html => {
+                html(&mut body, status, message, *limit, request_id);
                 b"text/html; charset=utf-8"
             }
-            Content::Error { code, message, .. } => {
-                json(&mut body, code, message, request_id, now);
+            Content::Error { code, message, limit, .. } => {
+                json(&mut body, code, message, *limit, request_id, now);
                 b"application/json"
             }
         };
@@ -301,6 +322,13 @@ impl<'a> LocalReply<'a> {
     }
 }
 
+impl LimitedBy<'_> {
+    /// Policy and limit in one phrase.
+    fn words(self) -> String {
+        format!("{}: {}", self.policy, self.limit)
+    }
+}
+
 impl ReplyOptions {
     /// Of a request whose head may be incomplete; `keep` says whether its connection stays.
     pub(crate) fn of(request: &RequestHead, client_in: &[u8], is_grpc: bool, keep: bool) -> Self {
@@ -338,12 +366,25 @@ fn push_field(lines: &mut Vec<u8>, name: &str, value: &[u8]) {
     }
 }
 
-fn json(body: &mut Vec<u8>, code: &str, message: &str, request_id: &str, now: Timestamp) {
+fn json(
+    body: &mut Vec<u8>,
+    code: &str,
+    message: &str,
+    limit: Option<LimitedBy<'_>>,
+    request_id: &str,
+    now: Timestamp,
+) {
     // Codes are ours and ids are validated: neither has a character that JSON would escape.
     body.extend_from_slice(b"{\"error\":{\"code\":\"");
     body.extend_from_slice(code.as_bytes());
     body.extend_from_slice(b"\",\"message\":\"");
     escape_json(body, message);
+    if let Some(by) = limit {
+        body.extend_from_slice(b"\",\"policy\":\"");
+        escape_json(body, by.policy);
+        body.extend_from_slice(b"\",\"limit\":\"");
+        escape_json(body, by.limit);
+    }
     body.extend_from_slice(b"\",\"request_id\":\"");
     body.extend_from_slice(request_id.as_bytes());
     body.extend_from_slice(b"\",\"timestamp\":\"");
@@ -362,8 +403,9 @@ fn escape_json(body: &mut Vec<u8>, text: &str) {
     }
 }
 
-fn html(body: &mut Vec<u8>, status: u16, message: &str, request_id: &str) {
+fn html(body: &mut Vec<u8>, status: u16, message: &str, limit: Option<LimitedBy<'_>>, request_id: &str) {
     let reason = ringway_wire::message::reason_phrase(status);
+    let limit = limit.map(|by| format!("<p><small>{}</small></p>", escaped_html(&by.words())));
     body.extend_from_slice(
         format!(
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
@@ -371,11 +413,16 @@ fn html(body: &mut Vec<u8>, status: u16, message: &str, request_id: &str) {
              <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:34em;margin:18vh auto;padding:0 1.5em;color:#222}}\
              h1{{font-size:1.6em;margin:0 0 .4em}}p{{margin:.4em 0}}small{{color:#777}}\
              @media(prefers-color-scheme:dark){{body{{background:#181818;color:#ddd}}}}</style></head>\n\
-             <body><h1>{status} {reason}</h1><p>{message}.</p><p><small>Request {request_id}</small></p></body></html>\n",
-            message = capitalised(message).replace('&', "&amp;").replace('<', "&lt;"),
+             <body><h1>{status} {reason}</h1><p>{message}.</p>{limit}<p><small>Request {request_id}</small></p></body></html>\n",
+            message = escaped_html(&capitalised(message)),
+            limit = limit.unwrap_or_default(),
         )
         .as_bytes(),
     );
+}
+
+fn escaped_html(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
 }
 
 fn capitalised(text: &str) -> String {
@@ -456,6 +503,27 @@ mod tests {
         assert!(
             text.ends_with("X-Request-ID: id1\r\ngrpc-status: 14\r\ngrpc-message: 100 %25 down\r\n\r\n"),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn a_refusal_names_policy_and_limit_in_each_form() {
+        let by = LimitedBy { policy: "strict", limit: "100 per second, burst <20>" };
+        let reply = LocalReply::error(429, "rate_limited", "too many requests").with_limit(by);
+        let json = text(&reply, &PLAIN);
+        assert!(
+            json.contains(
+                "\"message\":\"too many requests\",\"policy\":\"strict\",\
+                 \"limit\":\"100 per second, burst <20>\",\"request_id\":\"id1\""
+            ),
+            "{json}"
+        );
+        let html = text(&reply, &ReplyOptions { wants_html: true, ..PLAIN });
+        assert!(html.contains("<p><small>strict: 100 per second, burst &lt;20></small></p>"), "{html}");
+        let grpc = text(&reply, &ReplyOptions { is_grpc: true, ..PLAIN });
+        assert!(
+            grpc.contains("grpc-message: too many requests (strict: 100 per second, burst <20>)"),
+            "{grpc}"
         );
     }
 
