@@ -13,7 +13,8 @@
 //!   [`route_check`] finds routes that cannot be compiled.
 //! - [`breaker`] holds an endpoint's health and circuit breaker: the only shared state that data cores write,
 //!   in atomics.
-//! - [`in_flight`] counts the requests in flight at an endpoint, for drains.
+//! - [`in_flight`] counts the requests in flight at an endpoint, for drains; [`permits`] bounds such a count, exactly
+//!   over all cores.
 //! - [`balance`] picks an endpoint of a pool, [`retry`] decides whether another attempt follows a failed one.
 //! - [`verdict`] is the meaning of an attempt's result, [`tally`] counts them over a sliding window.
 //! - [`samples`] keeps heads of requests, by which [`simulate`] shows the effects of a change.
@@ -29,6 +30,7 @@ mod host_patterns;
 pub mod in_flight;
 mod limits;
 pub mod pattern;
+pub mod permits;
 pub mod policy;
 pub mod report;
 pub mod retry;
