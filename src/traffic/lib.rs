@@ -13,6 +13,7 @@
 //!   [`route_check`] finds routes that cannot be compiled.
 //! - [`breaker`] holds an endpoint's health and circuit breaker: the only shared state that data cores write,
 //!   in atomics.
+//! - [`rate_limit`] decides whether a request is within the limit of its key, by one table for all cores.
 //! - [`in_flight`] counts the requests in flight at an endpoint, for drains; [`permits`] bounds such a count, exactly
 //!   over all cores.
 //! - [`balance`] picks an endpoint of a pool, [`retry`] decides whether another attempt follows a failed one.
@@ -32,6 +33,7 @@ mod limits;
 pub mod pattern;
 pub mod permits;
 pub mod policy;
+pub mod rate_limit;
 pub mod report;
 pub mod retry;
 pub mod rewrite;

@@ -46,3 +46,12 @@ pub(crate) const PATTERNS_PER_HOST_MAX: usize = 256;
 /// Picks in the cycle of endpoints with unlike weights: 8 KiB, made in a fifth of a millisecond. Finer
 /// differences of weights than one in as many are rounded.
 pub(crate) const SEQUENCE_LENGTH_MAX: u64 = 4_096;
+
+// --- Rate limits -------------------------------------------------------------------------------------------
+
+/// Words of the table of rate limits, 8 bytes each: one for each client, or other key, that is in debt at the
+/// same time. 8 MiB, allocated with the first limit; up to half a million keys in debt lose nothing worth
+/// counting.
+pub(crate) const RATE_LIMIT_WORDS: usize = 1024 * 1024;
+/// Longest debt of a key of a rate limit in microseconds, 101 days: half of the range of the table's clock.
+pub(crate) const RATE_LIMIT_DEBT_US_MAX: u64 = (1 << 43) - 1;
