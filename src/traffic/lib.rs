@@ -17,6 +17,7 @@
 //! - [`in_flight`] counts the requests in flight at an endpoint, for drains; [`permits`] bounds such a count, exactly
 //!   over all cores.
 //! - [`balance`] picks an endpoint of a pool, [`retry`] decides whether another attempt follows a failed one.
+//! - [`retry_budget`] bounds additional attempts by a share of the successful exchanges of their pool.
 //! - [`verdict`] is the meaning of an attempt's result, [`tally`] counts them over a sliding window.
 //! - [`samples`] keeps heads of requests, by which [`simulate`] shows the effects of a change.
 //! - [`report`] defines the messages between the two planes other than snapshots.
@@ -36,6 +37,7 @@ pub mod policy;
 pub mod rate_limit;
 pub mod report;
 pub mod retry;
+pub mod retry_budget;
 pub mod rewrite;
 pub mod route_check;
 pub mod route_path;
