@@ -18,6 +18,7 @@
 //!   over all cores.
 //! - [`balance`] picks an endpoint of a pool, [`retry`] decides whether another attempt follows a failed one.
 //! - [`retry_budget`] bounds additional attempts by a share of the successful exchanges of their pool.
+//! - [`overload`] limits the concurrent requests of a route, with a queue over all cores.
 //! - [`verdict`] is the meaning of an attempt's result, [`tally`] counts them over a sliding window.
 //! - [`samples`] keeps heads of requests, by which [`simulate`] shows the effects of a change.
 //! - [`report`] defines the messages between the two planes other than snapshots.
@@ -31,6 +32,7 @@ pub mod compile;
 mod host_patterns;
 pub mod in_flight;
 mod limits;
+pub mod overload;
 pub mod pattern;
 pub mod permits;
 pub mod policy;

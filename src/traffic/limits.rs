@@ -55,3 +55,12 @@ pub(crate) const SEQUENCE_LENGTH_MAX: u64 = 4_096;
 pub(crate) const RATE_LIMIT_WORDS: usize = 1024 * 1024;
 /// Longest debt of a key of a rate limit in microseconds, 101 days: half of the range of the table's clock.
 pub(crate) const RATE_LIMIT_DEBT_US_MAX: u64 = (1 << 43) - 1;
+
+// --- Overload ----------------------------------------------------------------------------------------------
+
+/// Microseconds by which a waiter of another core has to have waited longer to be served before one of the
+/// core that gives a permit back: by this, a fifth of the permits wakes another core, and the order is strict
+/// beyond it.
+pub(crate) const QUEUE_SLACK_US: u64 = 20_000;
+/// First limit of an adaptive overload protection: it doubles with each round of good responses.
+pub(crate) const ADAPTIVE_START: u32 = 20;
