@@ -1,17 +1,26 @@
-//! Load balancing: round robin per core, by weights where they differ, and consistent hashing for upgrades.
+//! Load balancing: round robin per core, by weights where they differ, least request, and consistent hashing.
 //!
 //! A [`Cursors`] belongs to one core, so that a pick takes no lock and no shared write. A pool's cursor
 //! stands behind the endpoint chosen last. An endpoint that is not available is skipped, and its share is
 //! spread over all others: the next in order does not get twice as many requests. Cores start at different
 //! endpoints, which balances their sum. Endpoints of unlike weights come in the order of a
 //! [`Sequence`], and one of weight 0 gets nothing.
+//!
+//! Everything beyond that is a pool's [`Selection`]: [`least_request`], [`hashing`], slow starts and limits of
+//! each endpoint. All of them skip what is not available, and fall back alike.
+
+pub(crate) mod hashing;
+pub(crate) mod key_table;
+mod least_request;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use ringway_model::{CoreId, Health, OnAllUnhealthy, Tick, limits};
 
+pub use self::hashing::{by_key, sticky};
 use crate::breaker::{Admission, Candidate, PROBE_WAIT};
+use crate::selection::{Algorithm, Selection};
 use crate::snapshot::{Endpoint, EndpointId, Fallback, Pool, PoolId, Snapshot};
 use crate::weights::{Sequence, Shares};
 
@@ -40,12 +49,19 @@ pub enum Unavailable {
     },
     /// All available endpoints were already tried for this request.
     Exhausted,
+    /// All available endpoints have as many requests in flight as they may.
+    Busy {
+        /// The maximum of each endpoint.
+        max_concurrent: u32,
+    },
 }
 
-/// Round-robin positions of one core, one per pool.
+/// Round-robin positions of one core, one per pool, and its random numbers.
 #[derive(Debug)]
 pub struct Cursors {
     core: CoreId,
+    /// Number of random draws so far; each core has a sequence of its own.
+    draws: u64,
     /// Index of the next endpoint, modulo the pool's size, which changes.
     positions: HashMap<PoolId, usize, ahash::RandomState>,
 }
@@ -53,11 +69,12 @@ pub struct Cursors {
 impl Cursors {
     /// Returns cursors at the core's start position, which differs from core to core.
     pub fn new(core: CoreId) -> Self {
-        Self { core, positions: HashMap::default() }
+        Self { core, draws: spread(u64::from(core.0) + 1), positions: HashMap::default() }
     }
 
     /// Picks the next endpoint that is available, not in `tried`, and admits the request. A joining endpoint
-    /// is picked only when no other is available; when all are unhealthy, the pool's [`Fallback`] decides.
+    /// is picked only when no other is available; when all are unhealthy, the pool's [`Fallback`] decides. A
+    /// pool with [`Algorithm::LeastRequest`] has the less loaded of two random ones instead of the next.
     ///
     /// One hash lookup, and two relaxed loads per visited endpoint; allocates only for a pool that is new to
     /// this core.
@@ -71,59 +88,69 @@ impl Cursors {
         candidate: Candidate,
         now: Tick,
     ) -> Result<Picked<'p>, Unavailable> {
-        let count = pool.endpoints.len();
-        if count == 0 {
+        if pool.endpoints.is_empty() || pool.shares == Shares::None {
             return Err(Unavailable::NoEndpoints);
         }
-        match &pool.shares {
-            Shares::Equal => {}
-            Shares::Weighted(sequence) => return self.pick_weighted(pool, sequence, tried, candidate, now),
-            Shares::None => return Err(Unavailable::NoEndpoints),
+        let rules = pool.selection.as_deref().map(|selection| (selection, self.draw()));
+        let pick = Pick { pool, tried, candidate, now, rules };
+        if let Some((selection, draw)) = rules
+            && matches!(selection.algorithm, Algorithm::LeastRequest)
+        {
+            return by_health(|filter| least_request::pick(&pick, selection, draw, filter), &pick);
         }
-        let position = self.positions.entry(pool.id).or_insert(usize::from(self.core.0));
+        match &pool.shares {
+            Shares::Weighted(sequence) => self.pick_weighted(&pick, sequence),
+            Shares::Equal | Shares::None => self.pick_next(&pick),
+        }
+    }
+
+    /// Picks the next one in turn.
+    #[inline]
+    fn pick_next<'p>(&mut self, pick: &Pick<'p, '_>) -> Result<Picked<'p>, Unavailable> {
+        let endpoints = &pick.pool.endpoints;
+        let count = endpoints.len();
+        let position = self.positions.entry(pick.pool.id).or_insert(usize::from(self.core.0));
         let start = *position % count;
-        let pick = |filter| {
+        let next = |filter| {
             (start..count).chain(0..start).find_map(|index| {
-                let endpoint = &pool.endpoints[index];
-                let admission = admit(endpoint, tried, candidate, filter, (pool, now))?;
+                let picked = pick.admit(&endpoints[index], filter)?;
                 *position = index + 1;
-                Some(Picked { endpoint, admission })
+                Some(picked)
             })
         };
-        by_health(pick, pool, tried, now)
+        by_health(next, pick)
     }
 
     /// The same by the endpoints' weights.
     fn pick_weighted<'p>(
         &mut self,
-        pool: &'p Pool,
+        pick: &Pick<'p, '_>,
         sequence: &Sequence,
-        tried: &TriedSet,
-        candidate: Candidate,
-        now: Tick,
     ) -> Result<Picked<'p>, Unavailable> {
-        let position = self.positions.entry(pool.id).or_insert_with(|| sequence.start_of(self.core.0));
+        let endpoints = &pick.pool.endpoints;
+        let position = self.positions.entry(pick.pool.id).or_insert_with(|| sequence.start_of(self.core.0));
         let start = *position % sequence.len();
-        let steps = (2 * pool.endpoints.len() + STEPS_SPARE).min(sequence.len());
-        let admit = |index: usize, filter| {
-            let endpoint = &pool.endpoints[index];
-            let admission = admit(endpoint, tried, candidate, filter, (pool, now))?;
-            Some(Picked { endpoint, admission })
-        };
-        let pick = |filter| {
+        let steps = (2 * endpoints.len() + STEPS_SPARE).min(sequence.len());
+        let next = |filter: Filter| {
             let found = (start..start + steps).find_map(|at| {
-                let picked = admit(sequence.at(at), filter)?;
+                let picked = pick.admit(&endpoints[sequence.at(at)], filter.at_visit(at as u64))?;
                 *position = at + 1;
                 Some(picked)
             });
             found.or_else(|| {
                 *position = start + 1;
-                let is_candidate =
-                    |endpoint: &Endpoint| !tried.contains(endpoint.id) && is_available(endpoint, filter, now);
-                admit(weighted_choice(pool, start, is_candidate)?, filter)
+                let draw = spread(start as u64);
+                let chosen = weighted_choice(pick, draw, filter)?;
+                pick.admit(&endpoints[chosen], filter.without_shares())
             })
         };
-        by_health(pick, pool, tried, now)
+        by_health(next, pick)
+    }
+
+    /// A uniform random number (SplitMix64).
+    fn draw(&mut self) -> u64 {
+        self.draws = self.draws.wrapping_add(GOLDEN_RATIO);
+        spread(self.draws)
     }
 
     /// Removes the cursors of pools that are not in `snapshot`. To be called for every new snapshot: it scans
@@ -146,37 +173,43 @@ impl Cursors {
 }
 
 /// Picks among the endpoints in rotation, else among those that join, else among all where the pool falls
-/// back.
+/// back. In a pool with slow starts, first among those whose share the request is of.
 #[inline]
 fn by_health<'p>(
-    mut pick: impl FnMut(HealthFilter) -> Option<Picked<'p>>,
-    pool: &Pool,
-    tried: &TriedSet,
-    now: Tick,
+    mut choose: impl FnMut(Filter) -> Option<Picked<'p>>,
+    pick: &Pick<'_, '_>,
 ) -> Result<Picked<'p>, Unavailable> {
-    if let Some(picked) = pick(HealthFilter::Rotation).or_else(|| pick(HealthFilter::Joining)) {
+    let of_share = match pick.rules {
+        Some((Selection { slow_start: Some(_), .. }, _)) => choose(Filter::OfShare { visit: 0 }),
+        _ => None,
+    };
+    let picked = of_share.or_else(|| choose(Filter::Rotation)).or_else(|| choose(Filter::Joining));
+    if let Some(picked) = picked {
         return Ok(picked);
     }
-    let picked = if falls_back(pool, now) { pick(HealthFilter::Any) } else { None };
-    picked.ok_or_else(|| unavailable_reason(pool, tried, now))
+    let picked = if falls_back(pick.pool, pick.now) { choose(Filter::Any) } else { None };
+    picked.ok_or_else(|| unavailable_reason(pick.pool, pick.tried, pick.now))
 }
 
 /// Steps along the sequence, beyond two for each endpoint, after which an endpoint is chosen by its weight
 /// alone: where a heavy one is not available, the sequence may have thousands of its entries in a row.
 const STEPS_SPARE: usize = 16;
 
-/// Chooses among the candidates with a probability of their weights; the same `draw` chooses the same one.
+/// Chooses among the endpoints that pass the filter, with a probability of their weights; in a slow start of
+/// the part that has risen. The same `draw` chooses the same one. Linear in the pool's size.
 #[cold]
-fn weighted_choice(pool: &Pool, draw: usize, is_candidate: impl Fn(&Endpoint) -> bool) -> Option<usize> {
+fn weighted_choice(pick: &Pick<'_, '_>, draw: u64, filter: Filter) -> Option<usize> {
     let candidates = || {
-        let endpoints = pool.endpoints.iter().enumerate();
-        endpoints.filter(|(_, endpoint)| endpoint.weight > 0 && is_candidate(endpoint))
+        let endpoints = pick.pool.endpoints.iter().enumerate();
+        endpoints
+            .filter(|(_, endpoint)| endpoint.weight > 0 && pick.passes(endpoint, filter.without_shares()))
     };
-    let sum: u64 = candidates().map(|(_, endpoint)| u64::from(endpoint.weight)).sum();
-    let mut left = spread(draw as u64).checked_rem(sum)?;
+    let sum: u64 = candidates().map(|(_, endpoint)| pick.weight(endpoint, filter)).sum();
+    let mut left = draw.checked_rem(sum)?;
     let chosen = candidates().find(|(_, endpoint)| {
-        let is_chosen = left < endpoint.weight.into();
-        left = left.saturating_sub(endpoint.weight.into());
+        let weight = pick.weight(endpoint, filter);
+        let is_chosen = left < weight;
+        left = left.saturating_sub(weight);
         is_chosen
     });
     chosen.map(|(index, _)| index)
@@ -184,56 +217,6 @@ fn weighted_choice(pool: &Pool, draw: usize, is_candidate: impl Fn(&Endpoint) ->
 
 /// Stale cursors that are not worth a scan.
 const CURSORS_SPARE: usize = 64;
-
-/// Picks the endpoint of `client` by rendezvous hashing: the same one on every core and in every process
-/// while it is available. When it is not, its clients are spread over the others; clients of other endpoints
-/// do not move.
-///
-/// `client` is a hash of the client's identity. The cost is linear in the pool's size, which suits upgrades
-/// and not every request.
-///
-/// # Errors
-/// As [`Cursors::pick`].
-pub fn sticky<'p>(
-    pool: &'p Pool,
-    client: u64,
-    tried: &TriedSet,
-    now: Tick,
-) -> Result<Picked<'p>, Unavailable> {
-    if pool.endpoints.is_empty() || pool.shares == Shares::None {
-        return Err(Unavailable::NoEndpoints);
-    }
-    let pick = |filter| {
-        // An endpoint can refuse after it was found available, when another core takes the probe: repeat.
-        for _ in 0..pool.endpoints.len() {
-            let candidates = pool.endpoints.iter().filter(|endpoint| {
-                endpoint.weight > 0 && !tried.contains(endpoint.id) && is_available(endpoint, filter, now)
-            });
-            let hash = |endpoint: &&Endpoint| spread(client ^ endpoint.affinity);
-            let endpoint = match pool.shares {
-                Shares::Equal | Shares::None => candidates.max_by_key(hash)?,
-                Shares::Weighted(_) => candidates.max_by(|a, b| {
-                    let (a, b) = (weighted_score(hash(a), a.weight), weighted_score(hash(b), b.weight));
-                    a.total_cmp(&b)
-                })?,
-            };
-            // Only upgrades are sticky, and they have no body.
-            if let Some(admission) = admit(endpoint, tried, Candidate::Ready, filter, (pool, now)) {
-                return Some(Picked { endpoint, admission });
-            }
-        }
-        None
-    };
-    by_health(pick, pool, tried, now)
-}
-
-/// Score of an endpoint for a client: the highest one wins with a probability of the endpoint's weight
-/// (weighted rendezvous hashing).
-fn weighted_score(hash: u64, weight: u16) -> f64 {
-    // Between 0 and 1, without both.
-    let uniform = ((hash >> 12) as f64 + 0.5) / (1_u64 << 52) as f64;
-    -f64::from(weight) / uniform.ln()
-}
 
 /// Endpoints already tried for one request, as many as a request has attempts.
 #[derive(Clone, Copy, Debug, Default)]
@@ -271,43 +254,119 @@ pub(crate) fn affinity(instance: &str) -> u64 {
 }
 
 /// Mixes the bits: each bit of the result depends on all bits of the argument (finalizer of SplitMix64).
-fn spread(mut bits: u64) -> u64 {
+pub(crate) fn spread(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     bits ^ (bits >> 31)
 }
 
+/// The `number`th of the random numbers that follow from one draw.
+fn nth_draw(draw: u64, number: u64) -> u64 {
+    spread(draw.wrapping_add(number.wrapping_mul(GOLDEN_RATIO)))
+}
+
+/// Increment of SplitMix64.
+const GOLDEN_RATIO: u64 = 0x9E37_79B9_7F4A_7C15;
+
 /// Filter of the endpoints by their health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum HealthFilter {
+enum Filter {
+    /// In rotation, and in a slow start only for the requests of its share.
+    OfShare {
+        /// Number of the endpoint's visit by this pick: one that is visited more often has more chances.
+        visit: u64,
+    },
     Rotation,
     Joining,
     Any,
 }
 
-fn admit(
-    endpoint: &Endpoint,
-    tried: &TriedSet,
-    candidate: Candidate,
-    filter: HealthFilter,
-    (pool, now): (&Pool, Tick),
-) -> Option<Admission> {
-    if endpoint.addresses.is_empty() || tried.contains(endpoint.id) {
-        return None;
+impl Filter {
+    fn is_in_rotation(self) -> bool {
+        matches!(self, Self::OfShare { .. } | Self::Rotation)
     }
-    let breaker = &pool.settings.breaker;
-    match filter {
-        HealthFilter::Rotation => endpoint.state.admit(candidate, breaker, now),
-        HealthFilter::Joining => endpoint.state.admit_joining(candidate, breaker, now),
-        HealthFilter::Any => endpoint.state.admit_ignoring_health(candidate, breaker, now),
+
+    /// The same filter for a request of every share.
+    fn without_shares(self) -> Self {
+        match self {
+            Self::OfShare { .. } => Self::Rotation,
+            Self::Rotation | Self::Joining | Self::Any => self,
+        }
+    }
+
+    /// The same filter at another visit.
+    fn at_visit(self, visit: u64) -> Self {
+        match self {
+            Self::OfShare { .. } => Self::OfShare { visit },
+            Self::Rotation | Self::Joining | Self::Any => self,
+        }
     }
 }
 
-fn is_available(endpoint: &Endpoint, filter: HealthFilter, now: Tick) -> bool {
-    match filter {
-        HealthFilter::Rotation => endpoint.state.is_in_rotation() && endpoint.is_available(now),
-        HealthFilter::Joining => endpoint.is_available(now),
-        HealthFilter::Any => !endpoint.addresses.is_empty() && endpoint.state.breaker_wait(now).is_none(),
+/// Conditions of one pick.
+struct Pick<'p, 'r> {
+    pool: &'p Pool,
+    tried: &'r TriedSet,
+    candidate: Candidate,
+    now: Tick,
+    /// The rules beyond health and breaker, and a random number for them.
+    rules: Option<(&'p Selection, u64)>,
+}
+
+impl<'p> Pick<'p, '_> {
+    /// Admits the request to an endpoint, where it passes.
+    #[inline]
+    fn admit(&self, endpoint: &'p Endpoint, filter: Filter) -> Option<Picked<'p>> {
+        if !self.offers(endpoint, filter) {
+            return None;
+        }
+        let breaker = &self.pool.settings.breaker;
+        let admission = match filter {
+            Filter::OfShare { .. } | Filter::Rotation => {
+                endpoint.state.admit(self.candidate, breaker, self.now)
+            }
+            Filter::Joining => endpoint.state.admit_joining(self.candidate, breaker, self.now),
+            Filter::Any => endpoint.state.admit_ignoring_health(self.candidate, breaker, self.now),
+        }?;
+        Some(Picked { endpoint, admission })
+    }
+
+    /// Whether [`admit`](Self::admit) would admit the request.
+    fn passes(&self, endpoint: &Endpoint, filter: Filter) -> bool {
+        let is_available = match filter {
+            Filter::OfShare { .. } | Filter::Rotation => {
+                endpoint.state.is_in_rotation() && endpoint.is_available(self.now)
+            }
+            Filter::Joining => endpoint.is_available(self.now),
+            Filter::Any => endpoint.state.breaker_wait(self.now).is_none(),
+        };
+        self.offers(endpoint, filter) && is_available
+    }
+
+    /// Its part in a choice by chance: its weight, of which the filter may leave a share.
+    fn weight(&self, endpoint: &Endpoint, filter: Filter) -> u64 {
+        let weight = match self.pool.shares {
+            Shares::Weighted(_) => endpoint.weight,
+            Shares::Equal | Shares::None => 1,
+        };
+        match (filter, self.rules) {
+            (Filter::OfShare { .. }, Some((selection, _))) => selection.weight(endpoint, weight, self.now),
+            _ => weight.into(),
+        }
+    }
+
+    /// Whether it would, as far as neither health nor breaker decide.
+    #[inline]
+    fn offers(&self, endpoint: &Endpoint, filter: Filter) -> bool {
+        !endpoint.addresses.is_empty()
+            && !self.tried.contains(endpoint.id)
+            && self.rules.is_none_or(|(selection, draw)| {
+                let draw = match filter {
+                    Filter::OfShare { visit } => Some(nth_draw(draw, visit)),
+                    Filter::Rotation | Filter::Joining | Filter::Any => None,
+                };
+                selection.admits(endpoint, draw, self.now)
+            })
     }
 }
 
@@ -331,7 +390,7 @@ fn are_all_unhealthy(pool: &Pool) -> bool {
 
 fn unavailable_reason(pool: &Pool, tried: &TriedSet, now: Tick) -> Unavailable {
     let ignores_health = matches!(pool.fallback, Fallback::PanicOpen) && are_all_unhealthy(pool);
-    let mut unhealthy = false;
+    let (mut unhealthy, mut full) = (false, false);
     let mut retry_after: Option<Duration> = None;
     for endpoint in pool.endpoints.iter().filter(|endpoint| !endpoint.addresses.is_empty()) {
         if !ignores_health && endpoint.state.health() == Health::Unhealthy {
@@ -340,11 +399,18 @@ fn unavailable_reason(pool: &Pool, tried: &TriedSet, now: Tick) -> Unavailable {
         }
         let wait = match endpoint.state.breaker_wait(now) {
             None if tried.contains(endpoint.id) => return Unavailable::Exhausted,
+            None if pool.selection.as_ref().is_some_and(|selection| selection.is_full(endpoint)) => {
+                full = true;
+                continue;
+            }
             // It became available after the pick.
             None => PROBE_WAIT,
             Some(wait) => wait,
         };
         retry_after = Some(retry_after.map_or(wait, |least| least.min(wait)));
+    }
+    if let (true, Some(max_concurrent)) = (full, pool.endpoint_max_concurrent()) {
+        return Unavailable::Busy { max_concurrent };
     }
     match retry_after {
         Some(retry_after) => Unavailable::BreakersOpen { retry_after },
@@ -355,4 +421,4 @@ fn unavailable_reason(pool: &Pool, tried: &TriedSet, now: Tick) -> Unavailable {
 
 #[cfg(test)]
 #[path = "balance_tests.rs"]
-mod tests;
+pub(crate) mod tests;

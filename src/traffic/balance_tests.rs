@@ -10,10 +10,10 @@ use crate::policy::PoolSettings;
 use crate::retry::Budget;
 use crate::snapshot::MetricSlot;
 
-const NOW: Tick = Tick(5_000);
+pub(crate) const NOW: Tick = Tick(5_000);
 const BREAKER: BreakerSettings = BreakerSettings::DEFAULT;
 
-fn endpoint(number: usize) -> Endpoint {
+pub(crate) fn endpoint(number: usize) -> Endpoint {
     let instance = InstanceId::parse(&format!("instance-{number:03}")).unwrap();
     Endpoint {
         id: EndpointId(number as u64 + 1),
@@ -29,7 +29,7 @@ fn endpoint(number: usize) -> Endpoint {
     }
 }
 
-fn pool(id: u64, count: usize) -> Pool {
+pub(crate) fn pool(id: u64, count: usize) -> Pool {
     Pool {
         tls: None,
         failures: FailurePolicy::default(),
@@ -40,13 +40,14 @@ fn pool(id: u64, count: usize) -> Pool {
         app: AppId::parse("app").unwrap(),
         endpoints: (0..count).map(endpoint).collect(),
         shares: Shares::Equal,
+        selection: None,
         draining: [].into(),
         metric: MetricSlot::SHARED,
         policy: None,
     }
 }
 
-fn open_breaker(endpoint: &Endpoint, now: Tick) {
+pub(crate) fn open_breaker(endpoint: &Endpoint, now: Tick) {
     for _ in 0..crate::limits::BREAKER_FAILURES {
         let admission = endpoint.state.admit(Candidate::Ready, &BREAKER, now).unwrap();
         endpoint.state.record_failure(admission, &BREAKER, now);
@@ -54,13 +55,13 @@ fn open_breaker(endpoint: &Endpoint, now: Tick) {
 }
 
 /// Picks once and reports success, so that probes close their breakers.
-fn pick(cursors: &mut Cursors, pool: &Pool, now: Tick) -> Result<EndpointId, Unavailable> {
+pub(crate) fn pick(cursors: &mut Cursors, pool: &Pool, now: Tick) -> Result<EndpointId, Unavailable> {
     let picked = cursors.pick(pool, &TriedSet::default(), Candidate::Ready, now)?;
     picked.endpoint.state.record_success(picked.admission);
     Ok(picked.endpoint.id)
 }
 
-fn counts(picks: impl Iterator<Item = EndpointId>) -> BTreeMap<EndpointId, usize> {
+pub(crate) fn counts(picks: impl Iterator<Item = EndpointId>) -> BTreeMap<EndpointId, usize> {
     let mut counts = BTreeMap::new();
     for id in picks {
         *counts.entry(id).or_default() += 1;
@@ -400,7 +401,7 @@ fn an_upload_goes_to_an_endpoint_that_needs_no_probe() {
 }
 
 /// Pool of endpoints with these weights.
-fn weighted(weights: &[u16]) -> Pool {
+pub(crate) fn weighted(weights: &[u16]) -> Pool {
     let mut pool = pool(1, weights.len());
     for (endpoint, weight) in pool.endpoints.iter_mut().zip(weights) {
         endpoint.weight = *weight;

@@ -47,6 +47,7 @@ use std::time::Duration;
 use loom::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use crate::limits;
+use crate::slow_start::Ramp;
 use ringway_model::{Health, Tick};
 
 /// Settings of a circuit breaker, within the range of its 64-bit word.
@@ -88,6 +89,7 @@ impl BreakerSettings {
 pub struct EndpointState {
     health: AtomicU8,
     breaker: AtomicU64,
+    ramp: Ramp,
 }
 
 /// Fitness of a request to be the probe of a half-open breaker.
@@ -148,7 +150,11 @@ impl Default for EndpointState {
 impl EndpointState {
     /// Returns the state of an endpoint with this health and a closed breaker.
     pub fn new(health: Health) -> Self {
-        Self { health: AtomicU8::new(health as u8), breaker: AtomicU64::new(Breaker::NEW.pack()) }
+        Self {
+            health: AtomicU8::new(health as u8),
+            breaker: AtomicU64::new(Breaker::NEW.pack()),
+            ramp: Ramp::default(),
+        }
     }
 
     /// Result of the last active health checks.
@@ -228,6 +234,16 @@ impl EndpointState {
     /// Whether its health allows regular traffic: neither unhealthy nor joining.
     pub fn is_in_rotation(&self) -> bool {
         matches!(self.health(), Health::Unknown | Health::Healthy)
+    }
+
+    /// Whether it gets regular traffic: in rotation, with a closed breaker. Two relaxed loads.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.is_in_rotation() && self.load().is_closed()
+    }
+
+    /// Its slow start.
+    pub(crate) fn ramp(&self) -> &Ramp {
+        &self.ramp
     }
 
     /// Admits a request by the breaker alone.

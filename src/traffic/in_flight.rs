@@ -6,9 +6,16 @@
 //! ```
 //! A core writes its own line only, with plain stores; the control thread adds the lines up. The sum is exact
 //! for an endpoint that is in no core's snapshot: a core's acknowledgement follows all of its earlier stores.
+//!
+//! Pools that balance by load, or bound the requests of each endpoint, also count on a word that all cores
+//! share. A core's own count is blind there: with a few requests per core, its lines are nearly all zero
+//! while an endpoint is full. Adding up all lines reads one foreign cache line per core and candidate, which
+//! is some microseconds with 64 cores; the shared word costs two atomic additions per request.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use crate::permits::{Permit, Permits};
 
 /// Counters of one endpoint. The lines are allocated with the first request, so that idle endpoints cost
 /// nothing.
@@ -16,6 +23,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 pub struct InFlight {
     cores: usize,
     lines: OnceLock<Box<[Line]>>,
+    /// Count over all cores, for pools that need it at every pick.
+    shared: OnceLock<Box<Permits>>,
     is_drained: AtomicBool,
 }
 
@@ -32,23 +41,40 @@ struct Line {
 #[must_use = "the request is counted until this is dropped"]
 pub struct Guard<'a> {
     counter: Option<&'a AtomicU32>,
+    permit: Option<Permit<'a>>,
 }
 
 impl InFlight {
     /// Returns counters of `cores` cores, all zero.
     pub fn new(cores: usize) -> Self {
-        Self { cores, lines: OnceLock::new(), is_drained: AtomicBool::new(false) }
+        Self { cores, lines: OnceLock::new(), shared: OnceLock::new(), is_drained: AtomicBool::new(false) }
     }
 
     /// Counts a request. Called by core number `core` only.
     #[inline]
     pub fn begin(&self, core: usize) -> Guard<'_> {
-        self.line(core).map_or(Guard { counter: None }, |line| Guard::count(&line.requests))
+        Guard::count(self.line(core).map(|line| &line.requests))
+    }
+
+    /// Counts a request, on the shared word too; `None` while `max` are in flight there. Called by core
+    /// number `core` only.
+    pub fn begin_shared(&self, core: usize, max: u32) -> Option<Guard<'_>> {
+        let permit = self.shared.get_or_init(Box::default).take(max)?;
+        let mut guard = self.begin(core);
+        guard.permit = Some(permit);
+        Some(guard)
     }
 
     /// Counts a tunnel, in addition to the request that opened it. Called by core number `core` only.
     pub fn begin_tunnel(&self, core: usize) -> Guard<'_> {
-        self.line(core).map_or(Guard { counter: None }, |line| Guard::count(&line.tunnels))
+        Guard::count(self.line(core).map(|line| &line.tunnels))
+    }
+
+    /// Requests in flight on all cores that were counted with [`begin_shared`](Self::begin_shared). One
+    /// relaxed load.
+    #[inline]
+    pub fn shared_requests(&self) -> u32 {
+        self.shared.get().map_or(0, |shared| shared.in_use())
     }
 
     /// Requests in flight on all cores, tunnels included.
@@ -87,10 +113,17 @@ impl InFlight {
 
 impl<'a> Guard<'a> {
     #[inline]
-    fn count(counter: &'a AtomicU32) -> Self {
-        // A load and a store instead of an atomic addition: the line has one writer.
-        counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        Self { counter: Some(counter) }
+    fn count(counter: Option<&'a AtomicU32>) -> Self {
+        if let Some(counter) = counter {
+            // A load and a store instead of an atomic addition: the line has one writer.
+            counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        }
+        Self { counter, permit: None }
+    }
+
+    /// Ends the count on the shared word: from here on, the request may take hours and is no load.
+    pub fn release_permit(&mut self) {
+        self.permit = None;
     }
 }
 

@@ -16,6 +16,7 @@ use crate::host_patterns::HostPatterns;
 use crate::in_flight::InFlight;
 use crate::policy::PoolSettings;
 use crate::retry::Budget;
+use crate::selection::Selection;
 use crate::virtual_host::{Rule, VirtualHost};
 use crate::weights::Shares;
 
@@ -72,6 +73,8 @@ pub struct Pool {
     pub endpoints: Box<[Endpoint]>,
     /// Shares of the endpoints by their weights.
     pub shares: Shares,
+    /// Rules for the choice of an endpoint beyond turns and weights.
+    pub selection: Option<Arc<Selection>>,
     /// Endpoints that finish their requests and get no new ones, sorted likewise.
     pub draining: Box<[Endpoint]>,
     /// Its metric slot.

@@ -512,6 +512,7 @@ impl<'a> Draft<'a> {
             settings,
             retry_budget: known.map_or(Budget::default(), |known| known.retry_budget.clone()),
             shares: shares(&endpoints, balancer, known),
+            selection: None,
             endpoints: endpoints.into(),
             draining: draining.into(),
             metric,
