@@ -121,6 +121,11 @@ impl<'a> Guard<'a> {
         Self { counter, permit: None }
     }
 
+    /// Whether it is counted on the shared word, too.
+    pub fn has_permit(&self) -> bool {
+        self.permit.is_some()
+    }
+
     /// Ends the count on the shared word: from here on, the request may take hours and is no load.
     pub fn release_permit(&mut self) {
         self.permit = None;

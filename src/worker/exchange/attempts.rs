@@ -9,6 +9,7 @@ use std::net::IpAddr;
 
 use ringway_traffic::balance::{self, Picked, TriedSet, Unavailable};
 use ringway_traffic::breaker::Candidate;
+use ringway_traffic::in_flight;
 use ringway_traffic::retry::{self, Retry};
 use ringway_traffic::snapshot::{Endpoint, Pool};
 use ringway_traffic::virtual_host::Action;
@@ -44,14 +45,14 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             let (picked, reuse) = match again.take() {
                 Some(picked) => (picked, Reuse::Never),
                 None => {
-                    let selected = match last {
-                        None if !self.has_paused => self.select(pool, &tried, candidate),
-                        _ => self.select_again(pool, &mut tried, candidate),
-                    };
-                    let picked = selected.map_err(|unavailable| {
+                    // The failed attempt is over: its permit is free for others, and for this request.
+                    in_flight = None;
+                    let is_first = last.is_none() && !self.has_paused;
+                    let selected = self.begin_at_endpoint(pool, &mut tried, candidate, is_first);
+                    let (picked, counted) = selected.map_err(|unavailable| {
                         last.map_or(Failure::Unavailable(unavailable), |(_, failure)| failure)
                     })?;
-                    in_flight = Some(picked.endpoint.in_flight.begin(core.id.0.into()));
+                    in_flight = Some(counted);
                     (picked, Reuse::Allowed)
                 }
             };
@@ -156,6 +157,32 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         added_headers.extend_from_slice(b"\r\n");
     }
 
+    /// Picks an endpoint and counts the request there, with a permit where the pool limits its endpoints.
+    fn begin_at_endpoint(
+        &self,
+        pool: &'a Pool,
+        tried: &mut TriedSet,
+        candidate: Candidate,
+        is_first: bool,
+    ) -> Result<(Picked<'a>, in_flight::Guard<'a>), Unavailable> {
+        let mut busy = Unavailable::Exhausted;
+        for _ in 0..PERMIT_RACES_MAX {
+            let picked = match is_first {
+                true => self.select(pool, tried, candidate)?,
+                false => self.select_again(pool, tried, candidate)?,
+            };
+            if let Some(counted) = pool.begin(picked.endpoint, self.core.id.0.into()) {
+                return Ok((picked, counted));
+            }
+            // Another core took the last permit since the pick.
+            picked.endpoint.state.abandon(picked.admission, self.core.runtime.now());
+            busy = pool
+                .endpoint_max_concurrent()
+                .map_or(busy, |max_concurrent| Unavailable::Busy { max_concurrent });
+        }
+        Err(busy)
+    }
+
     /// Picks the next endpoint in turn; for a WebSocket the one that this client had before, while it is
     /// healthy: its session may live there.
     fn select(
@@ -205,6 +232,10 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         self.info.cause = cause;
     }
 }
+
+/// Picks of a request whose endpoint another core fills before it is counted there. Each of them is another
+/// request that got its place.
+const PERMIT_RACES_MAX: usize = 16;
 
 /// Hash of a client's address, the same on every core and after a restart.
 fn sticky_hash(key: u64, client: IpAddr) -> u64 {

@@ -65,6 +65,12 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         let policy = &*target.matched.rule.policy;
         let conn = response.conn.clone();
         let transforms = std::mem::take(self.stages.response_body());
+        if let Some(counted) = response.in_flight.as_mut().filter(|counted| counted.has_permit())
+            && (status == 101
+                || Kind::of_response(&self.buffers.response, &self.buffers.upstream_in) == Kind::Stream)
+        {
+            counted.release_permit();
+        }
         let delivered = {
             let ConnBuffers { response: head, upstream_in, out, .. } = &mut *self.buffers;
             let mut relay = ResponseRelay {

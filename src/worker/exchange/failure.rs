@@ -466,6 +466,13 @@ fn unavailable(why: Unavailable) -> Row {
         }
         // Sent for the first pick only, which has tried nothing.
         Unavailable::Exhausted => unavailable("all_tried", "no instance of the app could be reached", 1),
+        Unavailable::Busy { .. } => row(
+            503,
+            "endpoints_busy",
+            "all instances of the app have as many requests in flight as they may (max_concurrent)",
+            Disposition::Keep,
+        )
+        .retry_after(1),
         Unavailable::BreakersOpen { retry_after } => Row {
             retry_after: Some(retry_after),
             ..unavailable("circuit_open", "the circuit breakers of all instances of the app are open", 0)
@@ -506,6 +513,7 @@ mod tests {
             (unavailable(Unavailable::Unresolved), Some(502), Keep, Nothing),
             (unavailable(Unavailable::Exhausted), Some(502), Keep, Nothing),
             (unavailable(Unavailable::BreakersOpen { retry_after }), Some(502), Keep, Nothing),
+            (unavailable(Unavailable::Busy { max_concurrent: 2 }), Some(503), Keep, Nothing),
             (Failure::PlainOnTls, Some(400), Close, Nothing),
             (Failure::Overloaded, Some(503), Close, Nothing),
             (Failure::Exhausted, Some(503), Keep, Nothing),
