@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 pub mod balance;
+pub mod brake;
 pub mod breaker;
 pub mod compile;
 mod host_patterns;
