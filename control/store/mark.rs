@@ -15,7 +15,8 @@ use crate::record::checksum;
 /// - 2: records begin with their format and their owner.
 /// - 3: policies, routes, versions and certificates of operators; policies of apps and domains, weights of
 ///   instances.
-pub(crate) const SCHEMA: u32 = 3;
+/// - 4: traffic settings of policies, pools and routes; states of canaries, overrides of endpoints.
+pub(crate) const SCHEMA: u32 = 4;
 
 /// Number of records and the sum of their checksums. A sum can be updated for one record without reading the
 /// others.

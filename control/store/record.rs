@@ -8,11 +8,14 @@
 //! they are opened.
 
 mod app;
+mod canary_state;
 mod certificate;
 mod domain;
+mod endpoint_override;
 mod instance;
 mod policy;
 mod route;
+mod traffic;
 mod version;
 
 use ringway_model::{Delta, Kind, Owner, Resource};
@@ -21,8 +24,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use xxhash_rust::xxh3::Xxh3;
 
 use self::app::StoredApp;
+use self::canary_state::StoredCanaryState;
 use self::certificate::StoredCertificate;
 use self::domain::StoredDomain;
+use self::endpoint_override::StoredOverride;
 use self::instance::StoredInstance;
 use self::policy::StoredPolicy;
 use self::route::StoredRoute;
@@ -108,6 +113,8 @@ pub(crate) fn encode(resource: &Resource) -> (Key, Sealed) {
         Resource::Route(route) => serde_json::to_vec(&StoredRoute::from(&**route)),
         Resource::ConfigVersion(version) => serde_json::to_vec(&StoredVersion::from(&**version)),
         Resource::Certificate(of) => serde_json::to_vec(&StoredCertificate::from(&**of)),
+        Resource::CanaryState(of) => serde_json::to_vec(&StoredCanaryState::from(&**of)),
+        Resource::EndpointOverride(of) => serde_json::to_vec(&StoredOverride::from(&**of)),
     };
     let body = body.expect("plain structs of strings and numbers serialise");
     let key = key_of(resource);
@@ -126,6 +133,8 @@ pub(crate) fn decode(kind: Kind, body: &[u8]) -> Option<Resource> {
         Kind::Route => read::<StoredRoute>(body)?.into_model()?.into(),
         Kind::ConfigVersion => read::<StoredVersion>(body)?.into_model()?.into(),
         Kind::Certificate => read::<StoredCertificate>(body)?.into_model()?.into(),
+        Kind::CanaryState => read::<StoredCanaryState>(body)?.into_model()?.into(),
+        Kind::EndpointOverride => read::<StoredOverride>(body)?.into_model()?.into(),
     })
 }
 

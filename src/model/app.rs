@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::change::{Draft, room};
 use crate::{
     AppId, Balancer, Configured, FailurePolicy, InstanceId, Kind, OnAllUnhealthy, Owner, Patch, PolicyRef,
-    Rejection, Timestamp, UpstreamTls, Webhook, WebhookSecret, WebhookUrl, limits,
+    PoolTraffic, Rejection, Timestamp, UpstreamTls, Webhook, WebhookSecret, WebhookUrl, limits,
 };
 
 /// An app: a set of interchangeable instances. A pool of an operator is one too.
@@ -27,6 +27,8 @@ pub struct App {
     pub balancer: Balancer,
     /// Policy of its requests, where their domain or route leaves a value out.
     pub policy: Option<PolicyRef>,
+    /// Traffic settings of an operator's pool; an app has the process's.
+    pub traffic: Option<Arc<PoolTraffic>>,
     /// The webhook that its events are posted to.
     pub webhook: Option<Webhook>,
     /// Time of the first registration.
@@ -112,6 +114,7 @@ impl Draft<'_> {
                     on_all_unhealthy: spec.on_all_unhealthy.unwrap_or_default(),
                     balancer: Balancer::default(),
                     policy: spec.policy.apply(&None),
+                    traffic: None,
                     webhook: None,
                     created_at: self.now,
                     updated_at: self.now,

@@ -92,6 +92,12 @@ impl StatusSet {
     /// The empty set.
     pub const EMPTY: Self = Self(0);
 
+    /// The set of these statuses; others than 500 to 599 are left out.
+    pub fn of(statuses: impl IntoIterator<Item = u16>) -> Self {
+        let known = statuses.into_iter().filter(|status| STATUSES.contains(status));
+        Self(known.fold(0, |bits, status| bits | bit(status)))
+    }
+
     /// Parses one part: `503` or `502-504`.
     ///
     /// # Errors

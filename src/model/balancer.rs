@@ -8,17 +8,24 @@ pub enum Balancer {
     RoundRobin,
     /// All endpoints in turn, by their weights.
     WeightedRoundRobin,
+    /// The less busy one of two endpoints that are drawn by their weights.
+    LeastRequest,
+    /// The same endpoint for the same value of a property of the request.
+    ConsistentHash,
 }
 
 impl Balancer {
     /// All values.
-    pub const ALL: [Self; 2] = [Self::RoundRobin, Self::WeightedRoundRobin];
+    pub const ALL: [Self; 4] =
+        [Self::RoundRobin, Self::WeightedRoundRobin, Self::LeastRequest, Self::ConsistentHash];
 
     /// The name in documents.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::RoundRobin => "round_robin",
             Self::WeightedRoundRobin => "weighted_round_robin",
+            Self::LeastRequest => "least_request",
+            Self::ConsistentHash => "consistent_hash",
         }
     }
 

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    AppId, AppSpec, Conflict, Delta, Desired, DomainSpec, DomainUpdate, Generation, Hostname, InstanceId,
-    InstanceSpec, Kind, Owner, Patch, PolicyId, PolicyRef, Replacement, Resource, Revision, RouteId,
-    SetVersion, Timestamp, WebhookSecret, WebhookUrl,
+    AppId, AppSpec, CanaryState, Conflict, Delta, Desired, DomainSpec, DomainUpdate, EndpointOverride,
+    Generation, Hostname, InstanceId, InstanceSpec, Kind, Owner, Patch, PolicyId, PolicyRef, Replacement,
+    Resource, Revision, RouteId, SetVersion, Timestamp, WebhookSecret, WebhookUrl,
 };
 
 /// One change of the configuration, as a user requested it.
@@ -78,6 +78,20 @@ pub enum Change {
     },
     /// Replaces all resources of an operator's owner.
     ReplaceOwned(Arc<Replacement>),
+    /// Records the progress of a canary.
+    PutCanaryState(Arc<CanaryState>),
+    /// Forgets the progress of a route's canary.
+    RemoveCanaryState {
+        /// The route.
+        route: RouteId,
+    },
+    /// Overrides weight or rotation of an endpoint.
+    PutEndpointOverride(Arc<EndpointOverride>),
+    /// Ends the override of an endpoint.
+    RemoveEndpointOverride {
+        /// The endpoint.
+        instance: InstanceId,
+    },
     /// Records whether a version of an operator's set is trusted at a start.
     ProveVersion {
         /// Its key.
@@ -298,6 +312,10 @@ impl Desired {
                 return Ok(draft.removed());
             }
             Change::ReplaceOwned(replacement) => draft.replace_owned(replacement)?,
+            Change::PutCanaryState(state) => draft.put_canary_state(state),
+            Change::RemoveCanaryState { route } => draft.remove_canary_state(route),
+            Change::PutEndpointOverride(of) => draft.put_endpoint_override(of)?,
+            Change::RemoveEndpointOverride { instance } => draft.remove_endpoint_override(instance),
             Change::ProveVersion { key, is_proven } => draft.prove_version(key, *is_proven),
         }
         Ok(draft.written(self))
@@ -323,6 +341,9 @@ impl Draft<'_> {
 
     pub(crate) fn remove(&mut self, resource: impl Into<Resource>) {
         let resource = resource.into();
+        if let Resource::Instance(instance) = &resource {
+            self.remove_endpoint_override(&instance.id);
+        }
         self.desired.remove(&resource);
         self.deltas.push(Delta::Remove(resource));
     }

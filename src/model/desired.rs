@@ -6,8 +6,8 @@ use std::sync::Arc;
 use rpds::{HashTrieMapSync, HashTrieSetSync};
 
 use crate::{
-    App, AppId, Certificate, ConfigVersion, Domain, HostPattern, Hostname, Instance, InstanceId, Kind, Owner,
-    Policy, PolicyId, PolicyRef, Resource, Revision, Route, RouteId,
+    App, AppId, CanaryState, Certificate, ConfigVersion, Domain, EndpointOverride, HostPattern, Hostname,
+    Instance, InstanceId, Kind, Owner, Policy, PolicyId, PolicyRef, Resource, Revision, Route, RouteId,
 };
 
 type Map<K, V> = HashTrieMapSync<K, V, ahash::RandomState>;
@@ -27,6 +27,8 @@ pub struct Desired {
     routes: Map<RouteId, Arc<Route>>,
     versions: Map<Arc<str>, Arc<ConfigVersion>>,
     certificates: Map<Arc<str>, Arc<Certificate>>,
+    canary_states: Map<RouteId, Arc<CanaryState>>,
+    endpoint_overrides: Map<InstanceId, Arc<EndpointOverride>>,
     instances_of: Map<AppId, Set<InstanceId>>,
     domains_of: Map<AppId, Set<Hostname>>,
     routes_of_host: Map<HostPattern, Set<RouteId>>,
@@ -47,6 +49,8 @@ impl Default for Desired {
             routes: map(),
             versions: map(),
             certificates: map(),
+            canary_states: map(),
+            endpoint_overrides: map(),
             instances_of: map(),
             domains_of: map(),
             routes_of_host: map(),
@@ -103,6 +107,8 @@ impl Desired {
             Kind::Route => self.routes.contains_key(key),
             Kind::ConfigVersion => self.versions.contains_key(key),
             Kind::Certificate => self.certificates.contains_key(key),
+            Kind::CanaryState => self.canary_states.contains_key(key),
+            Kind::EndpointOverride => self.endpoint_overrides.contains_key(key),
         }
     }
 
@@ -116,6 +122,8 @@ impl Desired {
             Kind::Route => self.routes.size(),
             Kind::ConfigVersion => self.versions.size(),
             Kind::Certificate => self.certificates.size(),
+            Kind::CanaryState => self.canary_states.size(),
+            Kind::EndpointOverride => self.endpoint_overrides.size(),
         }
     }
 
@@ -129,7 +137,10 @@ impl Desired {
         let versions = self.versions.values().cloned().map(Resource::from);
         let certificates = self.certificates.values().cloned().map(Resource::from);
         let registered = apps.chain(instances).chain(domains);
-        registered.chain(policies).chain(routes).chain(versions).chain(certificates)
+        let canaries = self.canary_states.values().cloned().map(Resource::from);
+        let overrides = self.endpoint_overrides.values().cloned().map(Resource::from);
+        let configured = registered.chain(policies).chain(routes).chain(versions).chain(certificates);
+        configured.chain(canaries).chain(overrides)
     }
 
     /// A resource of any kind. One hash lookup.
@@ -142,6 +153,8 @@ impl Desired {
             Kind::Route => self.routes.get(key).cloned().map(Resource::from),
             Kind::ConfigVersion => self.versions.get(key).cloned().map(Resource::from),
             Kind::Certificate => self.certificates.get(key).cloned().map(Resource::from),
+            Kind::CanaryState => self.canary_states.get(key).cloned().map(Resource::from),
+            Kind::EndpointOverride => self.endpoint_overrides.get(key).cloned().map(Resource::from),
         }
     }
 
@@ -155,12 +168,34 @@ impl Desired {
             Kind::Route => self.routes.get(key).map(|route| &route.owner),
             Kind::ConfigVersion => self.versions.get(key).map(|version| &version.owner),
             Kind::Certificate => self.certificates.get(key).map(|certificate| &certificate.owner),
+            Kind::CanaryState => self.canary_states.get(key).map(|state| &state.owner),
+            Kind::EndpointOverride => self.endpoint_overrides.get(key).map(|of| &of.owner),
         }
     }
 
     /// Kinds and keys of an operator's resources, in no order.
     pub fn owned(&self, owner: &Owner) -> impl Iterator<Item = &(Kind, Arc<str>)> {
         self.owned.get(owner).into_iter().flatten()
+    }
+
+    /// State of a route's canary. One hash lookup.
+    pub fn canary_state(&self, route: &str) -> Option<&Arc<CanaryState>> {
+        self.canary_states.get(route)
+    }
+
+    /// States of all canaries, in no order.
+    pub fn canary_states(&self) -> impl Iterator<Item = &Arc<CanaryState>> {
+        self.canary_states.values()
+    }
+
+    /// Override of an endpoint. One hash lookup.
+    pub fn endpoint_override(&self, instance: &str) -> Option<&Arc<EndpointOverride>> {
+        self.endpoint_overrides.get(instance)
+    }
+
+    /// Overrides of all endpoints, in no order.
+    pub fn endpoint_overrides(&self) -> impl Iterator<Item = &Arc<EndpointOverride>> {
+        self.endpoint_overrides.values()
     }
 
     /// A named policy. One hash lookup.
@@ -203,7 +238,7 @@ impl Desired {
         self.routes_of_host.get(host).into_iter().flatten().filter_map(|id| self.routes.get(id))
     }
 
-    /// The routes that forward to an app or pool, in no order.
+    /// The routes that forward requests, or copies of them, to an app or pool, in no order.
     pub fn routes_of_pool(&self, app: &str) -> impl Iterator<Item = &Arc<Route>> {
         self.routes_of_pool.get(app).into_iter().flatten().filter_map(|id| self.routes.get(id))
     }
@@ -293,6 +328,8 @@ impl Desired {
             Resource::Route(route) => self.routes.insert_mut(route.id().clone(), route),
             Resource::ConfigVersion(version) => self.versions.insert_mut(version.key.clone(), version),
             Resource::Certificate(of) => self.certificates.insert_mut(of.key.clone(), of),
+            Resource::CanaryState(of) => self.canary_states.insert_mut(of.route.clone(), of),
+            Resource::EndpointOverride(of) => self.endpoint_overrides.insert_mut(of.instance.clone(), of),
         }
     }
 
@@ -306,6 +343,8 @@ impl Desired {
             Resource::Route(route) => _ = self.routes.remove_mut(route.id()),
             Resource::ConfigVersion(version) => _ = self.versions.remove_mut(&version.key),
             Resource::Certificate(of) => _ = self.certificates.remove_mut(&of.key),
+            Resource::CanaryState(of) => _ = self.canary_states.remove_mut(&of.route),
+            Resource::EndpointOverride(of) => _ = self.endpoint_overrides.remove_mut(&of.instance),
         }
     }
 
@@ -315,12 +354,14 @@ impl Desired {
             Resource::App(_)
             | Resource::Policy(_)
             | Resource::ConfigVersion(_)
-            | Resource::Certificate(_) => {}
+            | Resource::Certificate(_)
+            | Resource::CanaryState(_)
+            | Resource::EndpointOverride(_) => {}
             Resource::Instance(instance) => link(&mut self.instances_of, &instance.app, instance.id.clone()),
             Resource::Domain(domain) => link(&mut self.domains_of, &domain.app, domain.name.clone()),
             Resource::Route(route) => {
                 link(&mut self.routes_of_host, &route.spec.host, route.id().clone());
-                if let Some(pool) = route.spec.pool() {
+                for pool in route.spec.pools() {
                     link(&mut self.routes_of_pool, pool, route.id().clone());
                 }
             }
@@ -339,12 +380,14 @@ impl Desired {
             Resource::App(_)
             | Resource::Policy(_)
             | Resource::ConfigVersion(_)
-            | Resource::Certificate(_) => {}
+            | Resource::Certificate(_)
+            | Resource::CanaryState(_)
+            | Resource::EndpointOverride(_) => {}
             Resource::Instance(instance) => unlink(&mut self.instances_of, &instance.app, &instance.id),
             Resource::Domain(domain) => unlink(&mut self.domains_of, &domain.app, &domain.name),
             Resource::Route(route) => {
                 unlink(&mut self.routes_of_host, &route.spec.host, route.id());
-                if let Some(pool) = route.spec.pool() {
+                for pool in route.spec.pools() {
                     unlink(&mut self.routes_of_pool, pool, route.id());
                 }
             }
@@ -365,7 +408,12 @@ impl Resource {
             Self::App(app) => app.policy.as_slice(),
             Self::Domain(domain) => domain.policy.as_slice(),
             Self::Route(route) => &route.spec.policies,
-            Self::Instance(_) | Self::Policy(_) | Self::ConfigVersion(_) | Self::Certificate(_) => &[],
+            Self::Instance(_)
+            | Self::Policy(_)
+            | Self::ConfigVersion(_)
+            | Self::Certificate(_)
+            | Self::CanaryState(_)
+            | Self::EndpointOverride(_) => &[],
         };
         policies.iter().filter_map(PolicyRef::name)
     }

@@ -10,12 +10,14 @@
 mod app;
 mod availability;
 mod balancer;
+mod canary_state;
 mod certificate;
 mod change;
 mod cidr;
 mod date;
 mod desired;
 mod domain;
+mod endpoint_override;
 mod health;
 mod host;
 mod host_pattern;
@@ -25,7 +27,9 @@ pub mod limits;
 mod operator_set;
 mod owner;
 mod patch;
+mod percent;
 mod policy;
+mod pool_traffic;
 mod probe;
 mod rebase;
 mod resource;
@@ -35,12 +39,15 @@ mod status;
 mod target;
 mod tenant_hash;
 mod time;
+mod traffic_policy;
+mod traffic_spec;
 mod version;
 mod webhook;
 
 pub use app::{App, AppSpec};
 pub use availability::{FailurePolicy, OnAllUnhealthy, StatusSet, StatusSetError, TimeoutPolicy};
 pub use balancer::Balancer;
+pub use canary_state::{Braked, CanaryState};
 pub use certificate::{
     CertificateFiles, CertificateMode, ClientAuth, ClientAuthNeed, FilePath, FilePathError, UpstreamTls,
 };
@@ -49,6 +56,7 @@ pub use cidr::{Cidr, CidrError};
 pub use date::Civil;
 pub use desired::Desired;
 pub use domain::{Domain, DomainKind, DomainSpec, DomainUpdate};
+pub use endpoint_override::EndpointOverride;
 pub use health::{Health, HealthCheck};
 pub use host::{HostError, Hostname};
 pub use host_pattern::{HostPattern, HostPatternError};
@@ -59,7 +67,9 @@ pub use operator_set::{
 };
 pub use owner::{Owner, OwnerError};
 pub use patch::Patch;
+pub use percent::Percent;
 pub use policy::{Policy, PolicyRef, PolicySettings};
+pub use pool_traffic::{Outliers, PoolTraffic, RequestKey, UpstreamProtocol};
 pub use probe::{
     BodyText, HeaderError, HealthCheckError, HttpProbe, Probe, ProbeHeaders, ProbeHost, ProbeMethod,
     ProbePath, StatusRanges,
@@ -75,5 +85,9 @@ pub use status::StatusRangeError;
 pub use target::{Scheme, Target, TargetError, TargetHost};
 pub use tenant_hash::TenantHash;
 pub use time::{Tick, Timestamp};
+pub use traffic_policy::{Ban, CircuitBreaker, Hedge, HedgeDelay, RateLimit, RateLimitKey, Retries};
+pub use traffic_spec::{
+    AdaptiveLimit, BrakeMode, Canary, CanaryStep, Cohorts, Mirror, Overload, TrafficSpec,
+};
 pub use version::{ConfigVersion, SetVersion};
 pub use webhook::{Webhook, WebhookSecret, WebhookSecretError, WebhookUrl, WebhookUrlError};

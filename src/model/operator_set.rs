@@ -17,8 +17,8 @@ use crate::change::Draft;
 use crate::{
     App, AppId, Balancer, Certificate, CertificateSpec, ConfigVersion, Desired, FailurePolicy, Generation,
     HealthCheck, HostPattern, Hostname, Instance, InstanceId, Kind, OnAllUnhealthy, Owner, Policy, PolicyId,
-    PolicyRef, PolicySettings, PoolRef, Rejection, Route, RouteAction, RouteId, RouteSpec, SetVersion,
-    Target, UpstreamTls, limits,
+    PolicyRef, PolicySettings, PoolRef, PoolTraffic, Rejection, Route, RouteAction, RouteId, RouteSpec,
+    SetVersion, Target, TrafficSpec, UpstreamTls, limits,
 };
 
 /// All resources of one owner. Ids are unique within each kind.
@@ -60,6 +60,8 @@ pub struct PoolSpec {
     pub on_all_unhealthy: OnAllUnhealthy,
     /// Policy of its requests, where their routes leave a value out.
     pub policy: Option<PolicyRef>,
+    /// Outliers, circuit breaker, and limits of its endpoints.
+    pub traffic: Arc<PoolTraffic>,
 }
 
 /// An endpoint of a pool as configured.
@@ -306,7 +308,7 @@ impl Desired {
             }));
             conflicts
                 .extend(route.policies.iter().filter_map(|policy| unknown_policy(Kind::Route, id, policy)));
-            if let RouteAction::Proxy { pool: PoolRef::Pool(pool), .. } = &route.action {
+            for pool in route.named_pools() {
                 let is_known = pools.contains(pool.as_str())
                     || self
                         .app(pool.as_str())
@@ -347,9 +349,13 @@ impl Desired {
             let kept = match kind {
                 Kind::App => pools,
                 Kind::Policy => policies,
-                Kind::Instance | Kind::Domain | Kind::Route | Kind::ConfigVersion | Kind::Certificate => {
-                    continue;
-                }
+                Kind::Instance
+                | Kind::Domain
+                | Kind::Route
+                | Kind::ConfigVersion
+                | Kind::Certificate
+                | Kind::CanaryState
+                | Kind::EndpointOverride => continue,
             };
             if kept.contains(&**id) {
                 continue;
@@ -357,7 +363,9 @@ impl Desired {
             let user = match kind {
                 Kind::App => self
                     .routes_of_pool(id)
-                    .find(|route| route.owner != *owner && route.spec.names_pool())
+                    .find(|route| {
+                        route.owner != *owner && route.spec.named_pools().any(|pool| pool.as_str() == &**id)
+                    })
                     .map(|route| (Kind::Route, Arc::from(route.id().as_str()), route.owner.clone()))
                     .or_else(|| {
                         let domain = self.domains_of(id).find(|domain| domain.owner != *owner)?;
@@ -394,9 +402,17 @@ impl Desired {
 }
 
 impl RouteSpec {
-    /// Whether it names a pool, which must exist, and not an app.
-    fn names_pool(&self) -> bool {
-        matches!(&self.action, RouteAction::Proxy { pool: PoolRef::Pool(_), .. })
+    /// The pools that it names, which must exist; apps need not.
+    fn named_pools(&self) -> impl Iterator<Item = &AppId> {
+        let own = match &self.action {
+            RouteAction::Proxy { pool, .. } => Some(pool),
+            RouteAction::Redirect(_) | RouteAction::Respond(_) => None,
+        };
+        let managed = self.traffic.as_deref().into_iter().flat_map(TrafficSpec::pools);
+        own.into_iter().chain(managed).filter_map(|pool| match pool {
+            PoolRef::Pool(id) => Some(id),
+            PoolRef::App(_) => None,
+        })
     }
 }
 
@@ -486,6 +502,7 @@ impl Draft<'_> {
             on_all_unhealthy: spec.on_all_unhealthy,
             balancer: spec.balancer,
             policy: spec.policy.clone(),
+            traffic: Some(spec.traffic.clone()),
             webhook: None,
             created_at: old.as_ref().map_or(self.now, |old| old.created_at),
             updated_at: old.as_ref().map_or(self.now, |old| old.updated_at),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Configured, Kind, Owner, PolicyId, Timestamp};
+use crate::{CircuitBreaker, Configured, Hedge, Kind, Owner, PolicyId, RateLimit, Retries, Timestamp};
 
 /// A named policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +52,14 @@ pub struct PolicySettings {
     pub unavailable_status: Option<u16>,
     /// Whether WebSocket upgrades are admitted.
     pub websocket: Option<bool>,
+    /// Further attempts of failed requests; inherited as a whole, as the following ones.
+    pub retries: Option<Retries>,
+    /// Limit of the request rate.
+    pub rate_limit: Option<RateLimit>,
+    /// Circuit breaker of the requests of a route to a pool.
+    pub circuit_breaker: Option<CircuitBreaker>,
+    /// Second attempts of late requests.
+    pub hedge: Option<Hedge>,
 }
 
 impl PolicySettings {
@@ -65,6 +73,10 @@ impl PolicySettings {
             require_tls: self.require_tls.or(base.require_tls),
             unavailable_status: self.unavailable_status.or(base.unavailable_status),
             websocket: self.websocket.or(base.websocket),
+            retries: self.retries.as_ref().or(base.retries.as_ref()).cloned(),
+            rate_limit: self.rate_limit.as_ref().or(base.rate_limit.as_ref()).cloned(),
+            circuit_breaker: self.circuit_breaker.as_ref().or(base.circuit_breaker.as_ref()).cloned(),
+            hedge: self.hedge.or(base.hedge),
         }
     }
 }

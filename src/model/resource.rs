@@ -7,7 +7,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{App, Certificate, ConfigVersion, Domain, Instance, Owner, Policy, Route};
+use crate::{
+    App, CanaryState, Certificate, ConfigVersion, Domain, EndpointOverride, Instance, Owner, Policy, Route,
+};
 
 /// Properties that resources of all kinds have.
 pub trait Configured {
@@ -100,6 +102,8 @@ kinds! {
     Route = 5, "route", "routes";
     ConfigVersion = 6, "version", "versions";
     Certificate = 7, "certificate", "certificates";
+    CanaryState = 8, "canary", "canaries";
+    EndpointOverride = 9, "override", "overrides";
 }
 
 impl Kind {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     AppId, ClientAuth, Configured, HostPattern, Kind, Owner, PolicyRef, RouteId, TenantId, Timestamp,
+    TrafficSpec,
 };
 
 /// A route of an operator. A registered domain needs none: it is one by itself.
@@ -71,6 +72,8 @@ pub struct RouteSpec {
     pub client_auth: Option<ClientAuth>,
     /// Whether a request needs a client certificate.
     pub requires_client_cert: bool,
+    /// Canary, cohorts, overload protection and mirroring.
+    pub traffic: Option<Arc<TrafficSpec>>,
 }
 
 impl RouteSpec {
@@ -87,7 +90,14 @@ impl RouteSpec {
             policies: Box::default(),
             client_auth: None,
             requires_client_cert: false,
+            traffic: None,
         }
+    }
+
+    /// Ids of all apps and pools that its requests or copies of them may go to; one may come twice.
+    pub fn pools(&self) -> impl Iterator<Item = &AppId> {
+        let managed = self.traffic.as_deref().into_iter().flat_map(TrafficSpec::pool_ids);
+        self.pool().into_iter().chain(managed)
     }
 
     /// The app or pool that its requests go to.
@@ -172,7 +182,7 @@ pub enum RouteAction {
 }
 
 /// Reference to endpoints.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PoolRef {
     /// A pool, which must exist.
     Pool(AppId),

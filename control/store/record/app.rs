@@ -1,5 +1,7 @@
 //! Stored form of an app.
 
+use std::sync::Arc;
+
 use ringway_model::{
     App, AppId, Balancer, CertificateFiles, FailurePolicy, FilePath, Hostname, OnAllUnhealthy, StatusSet,
     TimeoutPolicy, Timestamp, UpstreamTls, Webhook, WebhookSecret, WebhookUrl, limits,
@@ -7,10 +9,12 @@ use ringway_model::{
 use serde::{Deserialize, Serialize};
 
 use super::policy::StoredPolicyRef;
+use super::traffic::StoredPoolTraffic;
 use super::{StoredOwner, first_format};
 
-/// The format of apps that this version writes. Format 1 had no owner, format 2 no policy and no balancer.
-const FORMAT: u32 = 3;
+/// The format of apps that this version writes. Format 1 had no owner, format 2 no policy and no balancer,
+/// format 3 no traffic settings.
+const FORMAT: u32 = 4;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,6 +37,8 @@ pub(super) struct StoredApp {
     balancer: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     policy: Option<StoredPolicyRef>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    traffic: Option<StoredPoolTraffic>,
     created_at: u64,
     updated_at: u64,
 }
@@ -52,6 +58,7 @@ impl From<&App> for StoredApp {
             webhook: app.webhook.as_ref().map(StoredWebhook::from),
             balancer: (app.balancer != Balancer::default()).then(|| app.balancer.as_str().to_owned()),
             policy: app.policy.as_ref().map(StoredPolicyRef::from),
+            traffic: app.traffic.as_deref().map(StoredPoolTraffic::from),
             created_at: app.created_at.0,
             updated_at: app.updated_at.0,
         }
@@ -64,7 +71,6 @@ impl StoredApp {
         (self.name.len() <= limits::APP_NAME_BYTES_MAX).then_some(())?;
         Some(App {
             id: AppId::parse(&self.id).ok()?,
-            owner: self.owner.0,
             name: self.name.into(),
             upstream_tls: match self.upstream_tls {
                 Some(tls) => Some(tls.into_model()?),
@@ -90,6 +96,12 @@ impl StoredApp {
                 Some(policy) => Some(policy.into_model()?),
                 None => None,
             },
+            traffic: match self.traffic {
+                Some(traffic) => Some(Arc::new(traffic.into_model()?)),
+                None if self.owner.0.is_operator() => Some(Arc::default()),
+                None => None,
+            },
+            owner: self.owner.0,
             created_at: Timestamp(self.created_at),
             updated_at: Timestamp(self.updated_at),
         })

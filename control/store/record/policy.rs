@@ -7,9 +7,10 @@ use ringway_model::{Policy, PolicyId, PolicyRef, PolicySettings, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::StoredOwner;
+use super::traffic::{StoredBreaker, StoredHedge, StoredRateLimit, StoredRetries};
 
-/// The format of policies that this version writes.
-const FORMAT: u32 = 3;
+/// The format of policies that this version writes. Format 3 had timeouts and limits only.
+const FORMAT: u32 = 4;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,6 +41,14 @@ pub(super) struct StoredSettings {
     unavailable_status: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     websocket: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retries: Option<StoredRetries>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rate_limit: Option<StoredRateLimit>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    circuit_breaker: Option<StoredBreaker>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hedge: Option<StoredHedge>,
 }
 
 /// Reference to a policy: its id, or its values.
@@ -69,7 +78,7 @@ impl StoredPolicy {
         Some(Policy {
             id: PolicyId::parse(&self.id).ok()?,
             owner: self.owner.0,
-            settings: self.settings.into_model(),
+            settings: self.settings.into_model()?,
             created_at: Timestamp(self.created_at),
             updated_at: Timestamp(self.updated_at),
         })
@@ -87,13 +96,17 @@ impl From<&PolicySettings> for StoredSettings {
             require_tls: settings.require_tls,
             unavailable_status: settings.unavailable_status,
             websocket: settings.websocket,
+            retries: settings.retries.as_ref().map(StoredRetries::from),
+            rate_limit: settings.rate_limit.as_ref().map(StoredRateLimit::from),
+            circuit_breaker: settings.circuit_breaker.as_ref().map(StoredBreaker::from),
+            hedge: settings.hedge.as_ref().map(StoredHedge::from),
         }
     }
 }
 
 impl StoredSettings {
-    fn into_model(self) -> PolicySettings {
-        PolicySettings {
+    fn into_model(self) -> Option<PolicySettings> {
+        Some(PolicySettings {
             timeout: self.timeout_ms.map(Duration::from_millis),
             per_try_timeout: self.per_try_timeout_ms.map(Duration::from_millis),
             total_timeout: self.total_timeout_ms.map(Duration::from_millis),
@@ -101,7 +114,20 @@ impl StoredSettings {
             require_tls: self.require_tls,
             unavailable_status: self.unavailable_status,
             websocket: self.websocket,
-        }
+            retries: match self.retries {
+                Some(retries) => Some(retries.into_model()?),
+                None => None,
+            },
+            rate_limit: self.rate_limit.map(StoredRateLimit::into_model),
+            circuit_breaker: match self.circuit_breaker {
+                Some(breaker) => Some(breaker.into_model()?),
+                None => None,
+            },
+            hedge: match self.hedge {
+                Some(hedge) => Some(hedge.into_model()?),
+                None => None,
+            },
+        })
     }
 }
 
@@ -118,7 +144,7 @@ impl StoredPolicyRef {
     pub(super) fn into_model(self) -> Option<PolicyRef> {
         Some(match self {
             Self::Named(id) => PolicyRef::Named(PolicyId::parse(&id).ok()?),
-            Self::Inline(settings) => PolicyRef::Inline(Arc::new(settings.into_model())),
+            Self::Inline(settings) => PolicyRef::Inline(Arc::new(settings.into_model()?)),
         })
     }
 }

@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::StoredOwner;
 use super::domain::StoredClientAuth;
 use super::policy::StoredPolicyRef;
+use super::traffic::StoredTraffic;
 
-/// The format of routes that this version writes.
-const FORMAT: u32 = 3;
+/// The format of routes that this version writes. Format 3 had no traffic management.
+const FORMAT: u32 = 4;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,6 +44,8 @@ pub(super) struct StoredRoute {
     client_auth: Option<StoredClientAuth>,
     #[serde(default)]
     requires_client_cert: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    traffic: Option<StoredTraffic>,
     #[serde(default)]
     is_attached: bool,
     created_at: u64,
@@ -98,6 +101,7 @@ impl From<&Route> for StoredRoute {
             policies: spec.policies.iter().map(StoredPolicyRef::from).collect(),
             client_auth: spec.client_auth.as_ref().map(StoredClientAuth::from),
             requires_client_cert: spec.requires_client_cert,
+            traffic: spec.traffic.as_deref().map(StoredTraffic::from),
             is_attached: route.is_attached,
             created_at: route.created_at.0,
             updated_at: route.updated_at.0,
@@ -133,6 +137,10 @@ impl StoredRoute {
                 None => None,
             },
             requires_client_cert: self.requires_client_cert,
+            traffic: match self.traffic {
+                Some(traffic) => Some(Arc::new(traffic.into_model()?)),
+                None => None,
+            },
         };
         Some(Route {
             spec: Arc::new(spec),
