@@ -485,14 +485,18 @@ impl Engine {
                     | Resource::Policy(_)
                     | Resource::Route(_)
                     | Resource::ConfigVersion(_)
-                    | Resource::Certificate(_),
+                    | Resource::Certificate(_)
+                    | Resource::CanaryState(_)
+                    | Resource::EndpointOverride(_),
                 )
                 | Delta::Remove(
                     Resource::App(_)
                     | Resource::Policy(_)
                     | Resource::Route(_)
                     | Resource::ConfigVersion(_)
-                    | Resource::Certificate(_),
+                    | Resource::Certificate(_)
+                    | Resource::CanaryState(_)
+                    | Resource::EndpointOverride(_),
                 ) => {}
             }
         }

@@ -39,6 +39,7 @@ fn of_file(host: &str, address: u8) -> Change {
         health_check: HealthCheck::default(),
     };
     let spec = PoolSpec {
+        traffic: Default::default(),
         id: pool.clone(),
         endpoints: vec![endpoint],
         balancer: Balancer::RoundRobin,
@@ -234,6 +235,12 @@ fn exchange(status: u16) -> Exchange<'static> {
         referer: None,
         upgrade: None,
         tls: None,
+        variant: None,
+        queue_us: None,
+        limited_by: None,
+        retry: None,
+        breaker: None,
+        is_hedged: false,
     }
 }
 

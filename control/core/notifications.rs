@@ -71,13 +71,17 @@ impl Notifications {
                     Resource::Policy(_)
                     | Resource::Route(_)
                     | Resource::ConfigVersion(_)
-                    | Resource::Certificate(_),
+                    | Resource::Certificate(_)
+                    | Resource::CanaryState(_)
+                    | Resource::EndpointOverride(_),
                 )
                 | Delta::Remove(
                     Resource::Policy(_)
                     | Resource::Route(_)
                     | Resource::ConfigVersion(_)
-                    | Resource::Certificate(_),
+                    | Resource::Certificate(_)
+                    | Resource::CanaryState(_)
+                    | Resource::EndpointOverride(_),
                 ) => {
                     continue;
                 }

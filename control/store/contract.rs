@@ -230,6 +230,7 @@ const CHECKS: &[(&str, Check)] = &[
 
 fn app(id: &str) -> App {
     App {
+        traffic: None,
         owner: Owner::Api,
         webhook: None,
         upstream_tls: None,
@@ -315,6 +316,10 @@ fn bare_domain(app: &str, name: &str) -> Domain {
 
 fn settings() -> PolicySettings {
     PolicySettings {
+        retries: None,
+        circuit_breaker: None,
+        hedge: None,
+        rate_limit: None,
         timeout: Some(Duration::from_millis(1_500)),
         per_try_timeout: Some(Duration::from_millis(1)),
         total_timeout: Some(Duration::from_secs(3_600)),

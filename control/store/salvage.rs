@@ -167,7 +167,9 @@ impl Salvage {
                     | Resource::Policy(_)
                     | Resource::Route(_)
                     | Resource::ConfigVersion(_)
-                    | Resource::Certificate(_),
+                    | Resource::Certificate(_)
+                    | Resource::CanaryState(_)
+                    | Resource::EndpointOverride(_),
                 )
                 | None => continue,
             };

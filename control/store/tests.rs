@@ -98,6 +98,7 @@ fn load(path: &Path) -> Loaded {
 
 fn app() -> App {
     App {
+        traffic: None,
         balancer: Default::default(),
         policy: None,
         id: AppId::parse("app").unwrap(),

@@ -17,6 +17,7 @@ fn pool(id: &str, ports: &[u16]) -> PoolSpec {
         }
     };
     PoolSpec {
+        traffic: Default::default(),
         endpoints: ports.iter().map(endpoint).collect(),
         id,
         balancer: Balancer::RoundRobin,

@@ -39,6 +39,7 @@ fn instance(id: &str, of: &str) -> Change {
 /// A set with a pool and a route to it, or to the pool of another owner.
 fn replace(owner: Owner, pool: Option<&str>, host: &str, to: &str) -> Change {
     let pools = pool.map(|id| PoolSpec {
+        traffic: Default::default(),
         id: app(id),
         endpoints: vec![EndpointSpec {
             id: InstanceId::of_endpoint(&app(id), &target(1)),

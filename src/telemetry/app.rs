@@ -113,6 +113,12 @@ mod tests {
             referer: None,
             upgrade: None,
             tls: None,
+            variant: None,
+            queue_us: None,
+            limited_by: None,
+            retry: None,
+            breaker: None,
+            is_hedged: false,
         }
     }
 

@@ -139,6 +139,71 @@ pub struct Exchange<'a> {
     pub upgrade: Option<Upgrade>,
     /// TLS version between client and proxy, `TLSv1.3` or `TLSv1.2`; `None` without TLS.
     pub tls: Option<&'static str>,
+    /// Variant of the route's canary that served it.
+    pub variant: Option<Variant>,
+    /// Time in the queue of its route, in microseconds.
+    pub queue_us: Option<u64>,
+    /// Policy or route whose limit refused it.
+    pub limited_by: Option<&'a str>,
+    /// Result of the retries that a policy admits; `None` when none was due.
+    pub retry: Option<RetryOutcome>,
+    /// State of the pool's circuit breaker: `closed`, `open` or `half_open`; `None` without one.
+    pub breaker: Option<&'static str>,
+    /// Whether a second attempt was made because the first one was late.
+    pub is_hedged: bool,
+}
+
+/// Variant of a route with a canary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Variant {
+    /// The present version.
+    Stable,
+    /// The next version.
+    Canary,
+    /// The pool of a cohort.
+    Cohort,
+}
+
+impl Variant {
+    /// All values.
+    pub const ALL: [Self; 3] = [Self::Stable, Self::Canary, Self::Cohort];
+
+    /// The name in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stable => "stable",
+            Self::Canary => "canary",
+            Self::Cohort => "cohort",
+        }
+    }
+}
+
+/// Result of the retries of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RetryOutcome {
+    /// A later attempt succeeded.
+    Success,
+    /// All attempts failed.
+    Exhausted,
+    /// The pool's budget admitted no further attempt.
+    Budget,
+    /// The request's body was forwarded and not kept.
+    Body,
+}
+
+impl RetryOutcome {
+    /// All values.
+    pub const ALL: [Self; 4] = [Self::Success, Self::Exhausted, Self::Budget, Self::Body];
+
+    /// The name in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Exhausted => "exhausted",
+            Self::Budget => "budget",
+            Self::Body => "body",
+        }
+    }
 }
 
 /// Cause of a failed upstream attempt.

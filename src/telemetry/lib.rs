@@ -31,7 +31,8 @@ pub use app::{AppReading, DURATION_LIMITS_US, quantile};
 pub use event::{
     AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionHandedOver, ConnectionOpened,
     ConnectionRefused, Event, Exchange, HandshakeDone, HandshakeRefused, Panicked, Protocol, RefusalReason,
-    Rejected, SecretLoaded, SnapshotApplied, Upgrade, UpgradeEnded, Upgraded, UpstreamError,
+    Rejected, RetryOutcome, SecretLoaded, SnapshotApplied, Upgrade, UpgradeEnded, Upgraded, UpstreamError,
+    Variant,
 };
 pub use log::{AccessLog, LogFields, LogFieldsError, LogFormat, LogHandle, LogReading, LogSink};
 pub use observer::Observer;

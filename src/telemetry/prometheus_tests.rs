@@ -47,6 +47,12 @@ fn exchange(route: u16, pool: u16, status: u16) -> Exchange<'static> {
         referer: None,
         upgrade: None,
         tls: None,
+        variant: None,
+        queue_us: None,
+        limited_by: None,
+        retry: None,
+        breaker: None,
+        is_hedged: false,
     }
 }
 

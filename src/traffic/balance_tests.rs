@@ -31,6 +31,7 @@ pub(crate) fn endpoint(number: usize) -> Endpoint {
 
 pub(crate) fn pool(id: u64, count: usize) -> Pool {
     Pool {
+        traffic: None,
         tls: None,
         failures: FailurePolicy::default(),
         fallback: Fallback::Reject,

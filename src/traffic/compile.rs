@@ -598,12 +598,25 @@ impl Touched {
                             Kind::Route => {
                                 hosts.extend(desired.route(&key).map(|route| route.spec.host.clone()));
                             }
-                            Kind::Instance | Kind::Policy | Kind::ConfigVersion | Kind::Certificate => {}
+                            Kind::Instance
+                            | Kind::Policy
+                            | Kind::ConfigVersion
+                            | Kind::Certificate
+                            | Kind::CanaryState
+                            | Kind::EndpointOverride => {}
                         }
                     }
                 }
                 Resource::ConfigVersion(_) => {}
                 Resource::Certificate(certificate) => certificates.push(certificate.sni.clone()),
+                Resource::CanaryState(state) => {
+                    let route = desired.route(state.route.as_str());
+                    hosts.extend(route.map(|route| route.spec.host.clone()));
+                }
+                Resource::EndpointOverride(of) => {
+                    let instance = desired.instance(of.instance.as_str());
+                    apps.extend(instance.map(|instance| instance.app.clone()));
+                }
             }
         }
         Self { apps: apps.into_iter().collect(), hosts: hosts.into_iter().collect(), certificates }

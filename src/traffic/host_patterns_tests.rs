@@ -8,6 +8,7 @@ use crate::virtual_host::{Action, Rule, RuleId, Rules, TlsSettings};
 
 fn host(pattern: HostPattern) -> Arc<VirtualHost> {
     let rule = Rule {
+        traffic: None,
         id: RuleId(0),
         owner: Owner::Api,
         name: "x".into(),

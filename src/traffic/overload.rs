@@ -131,6 +131,15 @@ pub struct LoadGauges {
     pub would_refuse: u64,
 }
 
+/// By the settings.
+impl PartialEq for LoadLimit {
+    fn eq(&self, other: &Self) -> bool {
+        self.settings == other.settings
+    }
+}
+
+impl Eq for LoadLimit {}
+
 impl LoadState {
     /// Returns the state of a route without requests, on `cores` cores.
     pub fn new(cores: usize) -> Self {
@@ -167,6 +176,27 @@ impl LoadState {
 }
 
 impl LoadLimit {
+    /// Returns the protection of a route with this head timeout, with the state of `known`.
+    pub fn of_route(
+        overload: &ringway_model::Overload,
+        head_timeout: Duration,
+        known: Option<&Self>,
+        cores: usize,
+    ) -> Self {
+        let settings = LoadSettings {
+            max_concurrent: overload.max_concurrent,
+            queue_size: overload.queue_size,
+            queue_timeout: overload.queue_timeout,
+            adaptive: overload.adaptive.map(|adaptive| AdaptiveSettings {
+                target: adaptive.target.unwrap_or(head_timeout / 2),
+                min: adaptive.min,
+            }),
+            dry_run: overload.dry_run,
+        };
+        let state = known.map_or_else(|| Arc::new(LoadState::new(cores)), |known| known.state.clone());
+        Self::new(settings, state)
+    }
+
     /// Returns the protection with these settings over `state`.
     pub fn new(settings: LoadSettings, state: Arc<LoadState>) -> Self {
         Self { settings, state }

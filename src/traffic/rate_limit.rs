@@ -10,12 +10,14 @@
 
 mod bans;
 mod gcra;
+mod limiter;
 mod table;
 
 use std::time::Duration;
 
 pub use self::bans::Bans;
 pub use self::gcra::Gcra;
+pub use self::limiter::{LimitScope, RateLimiter};
 pub use self::table::{Key, RateLimitTable};
 
 /// Limit of the requests of each key.

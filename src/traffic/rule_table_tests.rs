@@ -11,6 +11,7 @@ use crate::virtual_host::{Action, RuleId};
 
 fn rule(name: &str) -> Arc<Rule> {
     Arc::new(Rule {
+        traffic: None,
         id: RuleId(0),
         owner: Owner::Api,
         name: name.into(),

@@ -16,6 +16,7 @@ use crate::host_patterns::HostPatterns;
 use crate::in_flight::InFlight;
 use crate::policy::PoolSettings;
 use crate::retry::Budget;
+use crate::rule_traffic::PoolTraffic;
 use crate::selection::Selection;
 use crate::virtual_host::{Rule, VirtualHost};
 use crate::weights::Shares;
@@ -67,6 +68,8 @@ pub struct Pool {
     pub fallback: Fallback,
     /// Load balancer and circuit breaker.
     pub settings: Arc<PoolSettings>,
+    /// Outliers, circuit breaker and limits, of an operator's pool.
+    pub traffic: Option<Arc<PoolTraffic>>,
     /// Retry budget, shared with all snapshots that have this pool.
     pub retry_budget: Budget,
     /// One endpoint per instance, sorted by instance id: the same order in every snapshot.

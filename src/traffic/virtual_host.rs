@@ -18,6 +18,7 @@ use ringway_wire::h1::RequestHead;
 use crate::policy::Policy;
 use crate::rewrite::Rewrite;
 use crate::rule_table::RuleTable;
+use crate::rule_traffic::RuleTraffic;
 use crate::snapshot::{CertificateVersion, MetricSlot, PoolId};
 
 /// Host, or pattern of hosts, that this proxy serves.
@@ -121,6 +122,8 @@ pub struct Rule {
     pub action: Action,
     /// Timeouts and limits of a request.
     pub policy: Arc<Policy>,
+    /// Retries, rate limit, breaker, canary and overload protection, where it has any.
+    pub traffic: Option<Arc<RuleTraffic>>,
     /// Its tenant, where that is not its host's.
     pub tenant: Option<Arc<Tenant>>,
     /// Whether its requests need a client certificate that the handshake verified.
@@ -138,7 +141,13 @@ impl Rule {
         self.owner.is_operator().then_some(&self.name)
     }
 
-    /// The pool that its requests go to, if they go to one.
+    /// All apps and pools that its requests or copies of them may go to; one may come twice.
+    pub fn apps(&self) -> impl Iterator<Item = &AppId> {
+        let plan = self.traffic.as_deref().and_then(|traffic| traffic.plan.as_deref());
+        self.app.iter().chain(plan.into_iter().flat_map(|plan| plan.spec.pool_ids()))
+    }
+
+    /// The pool that its requests go to, if they go to one; the stable one beside a canary.
     #[inline]
     pub fn pool(&self) -> Option<PoolId> {
         match self.action {

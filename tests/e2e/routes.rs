@@ -79,6 +79,7 @@ fn pool(id: &str, endpoints: &[(&Origin, u16)]) -> PoolSpec {
         EndpointSpec { id, target, weight: *weight, health_check: HealthCheck::default() }
     };
     PoolSpec {
+        traffic: Default::default(),
         endpoints: endpoints.iter().map(endpoint).collect(),
         id,
         balancer: Balancer::WeightedRoundRobin,

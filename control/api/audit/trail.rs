@@ -54,6 +54,10 @@ pub(crate) fn objects(change: &Change) -> Vec<(&'static str, String)> {
         Change::PutWebhook { app, .. } | Change::RemoveWebhook { app } => vec![("webhook", app.to_string())],
         Change::RemoveDomain { name } => vec![("domain", name.to_string())],
         Change::ReplaceOwned(replacement) => vec![("configuration", replacement.owner.to_string())],
+        Change::PutCanaryState(state) => vec![("canary", state.route.to_string())],
+        Change::RemoveCanaryState { route } => vec![("canary", route.to_string())],
+        Change::PutEndpointOverride(of) => vec![("endpoint", of.instance.to_string())],
+        Change::RemoveEndpointOverride { instance } => vec![("endpoint", instance.to_string())],
         Change::ProveVersion { key, .. } => vec![("version", key.to_string())],
     }
 }

@@ -103,6 +103,10 @@ pub(crate) fn object<P: Plane>(plane: &P, change: &Change, receipt: &Receipt, st
         | Change::RemoveWebhook { .. }
         | Change::RemoveDomain { .. }
         | Change::ReplaceOwned(_)
+        | Change::PutCanaryState(_)
+        | Change::RemoveCanaryState { .. }
+        | Change::PutEndpointOverride(_)
+        | Change::RemoveEndpointOverride { .. }
         | Change::ProveVersion { .. } => Response::json(status, &Accepted::<Gone>::new(receipt, None)),
     }
 }
@@ -126,6 +130,10 @@ pub(crate) async fn check_files<P: Plane>(plane: &P, change: &Change) -> Result<
         | Change::RemoveWebhook { .. }
         | Change::RemoveDomain { .. }
         | Change::ReplaceOwned(_)
+        | Change::PutCanaryState(_)
+        | Change::RemoveCanaryState { .. }
+        | Change::PutEndpointOverride(_)
+        | Change::RemoveEndpointOverride { .. }
         | Change::ProveVersion { .. } => return Ok(()),
     };
     let mut named = Vec::new();

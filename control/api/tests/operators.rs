@@ -22,6 +22,7 @@ fn operator(state: &mut State) {
         EndpointSpec { id, target, weight, health_check: HealthCheck::default() }
     };
     let pool = PoolSpec {
+        traffic: Default::default(),
         endpoints: [("10.0.1.1:80", 100), ("10.0.1.2:80", 50)].map(endpoint).to_vec(),
         balancer: Balancer::WeightedRoundRobin,
         upstream_tls: None,

@@ -106,7 +106,7 @@ pub(super) fn effects(before: &Desired, after: &Desired, deltas: &[Delta]) -> Ef
                 }
                 Kind::Policy => hosts.extend(hosts_of_policy(desired, &id)),
                 Kind::Certificate => hosts.extend(desired.certificate(&id).map(|known| known.sni.clone())),
-                Kind::Domain | Kind::ConfigVersion => {}
+                Kind::Domain | Kind::ConfigVersion | Kind::CanaryState | Kind::EndpointOverride => {}
             }
         }
         if kind == Kind::Instance {

@@ -25,6 +25,7 @@ fn pool(number: usize, ports: &[u16], weight: u16) -> PoolSpec {
         }
     };
     PoolSpec {
+        traffic: Default::default(),
         endpoints: ports.iter().map(endpoint).collect(),
         id: id.clone(),
         balancer: if weight > 1 { Balancer::WeightedRoundRobin } else { Balancer::RoundRobin },

@@ -24,7 +24,7 @@ pub(super) fn kind_name(kind: Kind) -> Option<&'static str> {
         Kind::Instance => Some("endpoint"),
         Kind::Route => Some("route"),
         Kind::Certificate => Some("certificate"),
-        Kind::Domain | Kind::ConfigVersion => None,
+        Kind::Domain | Kind::ConfigVersion | Kind::CanaryState | Kind::EndpointOverride => None,
     }
 }
 
@@ -41,7 +41,10 @@ pub(super) fn fields(resource: &Resource) -> Fields {
             fields.insert("/cert_file", certificate.files.certificate.to_string());
             fields.insert("/key_file", certificate.files.key.to_string());
         }
-        Resource::Domain(_) | Resource::ConfigVersion(_) => {}
+        Resource::Domain(_)
+        | Resource::ConfigVersion(_)
+        | Resource::CanaryState(_)
+        | Resource::EndpointOverride(_) => {}
     }
     fields
 }
@@ -181,6 +184,10 @@ fn settings(values: &PolicySettings) -> Vec<(&'static str, String)> {
         require_tls,
         unavailable_status,
         websocket,
+        retries: _,
+        rate_limit: _,
+        circuit_breaker: _,
+        hedge: _,
     } = values;
     let mut fields = Vec::new();
     let times =

@@ -28,6 +28,7 @@ fn set(endpoints: &[&str], routes: &[(&str, &str)]) -> OperatorSet {
         }
     };
     let pool = PoolSpec {
+        traffic: Default::default(),
         id: id.clone(),
         endpoints: endpoints.iter().map(endpoint).collect(),
         balancer: Balancer::default(),

@@ -301,6 +301,7 @@ fn stored_pool(stored: &Desired, id: &str) -> Option<PoolSpec> {
         health_check: endpoint.health_check.clone(),
     });
     Some(PoolSpec {
+        traffic: Default::default(),
         id: AppId::clone(&pool.id),
         endpoints: endpoints.collect(),
         balancer: pool.balancer,

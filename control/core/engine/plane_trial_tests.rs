@@ -30,6 +30,7 @@ fn set(owner: Owner, host: &str, version: u8) -> Change {
         health_check: HealthCheck::default(),
     };
     let spec = PoolSpec {
+        traffic: Default::default(),
         id: pool.clone(),
         endpoints: vec![endpoint],
         balancer: Balancer::RoundRobin,

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::policy::StoredPolicyRef;
 use super::{StoredOwner, first_format};
 
-/// The format of domains that this version writes. Format 1 had no owner, format 2 no policy.
-const FORMAT: u32 = 3;
+/// The format of domains that this version writes. Format 1 had no owner, format 2 no policy,
+/// format 3 no traffic settings in it.
+const FORMAT: u32 = 4;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

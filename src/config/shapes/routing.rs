@@ -96,6 +96,7 @@ fn add(reader: &mut Reader<'_>, draft: &mut Draft, name: &str, member: &'static 
     let policies = own.into_iter().chain(draft.defaults.policy.clone()).collect();
     let order = draft.next_order();
     draft.routes.push(RouteSpec {
+        traffic: None,
         id,
         host: rule.host,
         tenant: None,
@@ -114,6 +115,7 @@ fn add(reader: &mut Reader<'_>, draft: &mut Draft, name: &str, member: &'static 
         health_check: draft.defaults.health.clone(),
     };
     draft.pools.push(PoolSpec {
+        traffic: Default::default(),
         id: pool,
         endpoints: vec![endpoint],
         balancer: Balancer::default(),

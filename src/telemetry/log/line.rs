@@ -328,6 +328,12 @@ mod tests {
             referer: Some(b"https://shop.example/a?token=hush"),
             upgrade: Some(Upgrade::WebSocket),
             tls: Some("TLSv1.3"),
+            variant: None,
+            queue_us: None,
+            limited_by: None,
+            retry: None,
+            breaker: None,
+            is_hedged: false,
         }
     }
 

@@ -93,6 +93,12 @@ fn exchange(request_id: &str) -> Exchange<'_> {
         user_agent: None,
         upgrade: None,
         tls: None,
+        variant: None,
+        queue_us: None,
+        limited_by: None,
+        retry: None,
+        breaker: None,
+        is_hedged: false,
     }
 }
 

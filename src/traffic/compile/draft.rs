@@ -8,6 +8,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringway_model::{
     AppId, Balancer, ClientAuth, ClientAuthNeed, Desired, Domain, Health, HostPattern, Hostname, Instance,
@@ -19,13 +20,19 @@ use super::ids::{Branch, Ids};
 use super::{Compiler, CompilerSettings, Effects, Name, SlotChange, Tables};
 use crate::balance::affinity;
 use crate::breaker::{EndpointState, Trickle};
+use crate::hedge::Hedging;
 use crate::host_patterns::HostPatterns;
 use crate::in_flight::InFlight;
+use crate::overload::LoadLimit;
 use crate::pattern::Patterns;
+use crate::plan::TrafficPlan;
 use crate::policy::{Policy, PoolSettings};
+use crate::pool_breaker::PoolBreaker;
+use crate::rate_limit::{LimitScope, RateLimiter};
 use crate::retry::Budget;
 use crate::rewrite::Rewrite;
 use crate::rule_table::{Rejected, RuleEntry, RuleTable, TableError};
+use crate::rule_traffic::{PoolTraffic, RuleTraffic};
 use crate::snapshot::{
     CertificateVersion, Endpoint, EndpointId, Fallback, Map, MetricSlot, Pool, PoolId, Snapshot, map,
 };
@@ -224,18 +231,22 @@ impl<'a> Draft<'a> {
     /// The rule of a domain: all requests go to its app.
     fn domain_rule(&mut self, desired: &Desired, domain: &Domain, known: Known<'_>) -> Arc<Rule> {
         let pool = self.pool_of_app(desired, &domain.app);
-        let policy = self.policy(desired, domain.policy.as_slice(), Some(&domain.app), None);
+        let name: Arc<str> = domain.name.as_str().into();
+        let layers = self.layers(desired, &name, domain.policy.as_slice(), Some(&domain.app));
+        let policy = self.policy(&layers, None);
+        let traffic = self.rule_traffic(desired, &layers, (None, policy.head_timeout()), known);
         let (id, metric) = self.rule_id(known);
         let requires_client_cert = domain_needs_certificate(domain);
         let rule = Rule {
             id,
             owner: domain.owner.clone(),
-            name: domain.name.as_str().into(),
+            name,
             app: Some(domain.app.clone()),
             tenant: None,
             requires_client_cert,
             action: Action::Proxy { pool, rewrite: None },
             policy,
+            traffic,
             stages: self.settings.defaults.stages.clone(),
             metric,
         };
@@ -262,18 +273,22 @@ impl<'a> Draft<'a> {
             RouteAction::Respond(response) => Action::Respond(Arc::new(response.clone())),
         };
         let fallback = Some(OPERATOR_UNAVAILABLE_STATUS);
-        let policy = self.policy(desired, &spec.policies, spec.pool(), fallback);
+        let name: Arc<str> = spec.id.as_str().into();
+        let layers = self.layers(desired, &name, &spec.policies, spec.pool());
+        let policy = self.policy(&layers, fallback);
+        let traffic = self.rule_traffic(desired, &layers, (Some(route), policy.head_timeout()), known);
         let (id, metric) = self.rule_id(known);
         let rule = Rule {
             id,
             owner: route.owner.clone(),
-            name: spec.id.as_str().into(),
+            name,
             app: spec.pool().cloned(),
             tenant: spec.tenant.clone().map(|id| Arc::new(self.tenant(id))),
             // A route that attaches to a domain does not open a path of it.
             requires_client_cert: needs_certificate(route) || domain.is_some_and(domain_needs_certificate),
             action,
             policy,
+            traffic,
             stages: self.settings.defaults.stages.clone(),
             metric,
         };
@@ -295,14 +310,14 @@ impl<'a> Draft<'a> {
     fn keep_or_make(&mut self, rule: Rule, known: Known<'_>) -> Arc<Rule> {
         let is_moved = match known {
             Known::Own(known) | Known::Adopted(known) if **known == rule => return known.clone(),
-            Known::Own(known) | Known::Adopted(known) => known.app != rule.app,
+            Known::Own(known) | Known::Adopted(known) => !known.apps().eq(rule.apps()),
             Known::New => false,
         };
         if let Known::Own(old) = known
             && is_moved
         {
             self.snapshot.rules_removed = self.ids.removed_rule();
-            self.released.extend(old.app.clone());
+            self.released.extend(old.apps().cloned());
         }
         if rule.metric != MetricSlot::SHARED && (is_moved || matches!(known, Known::New)) {
             let is_shared = self.ids.rule_slots.is_shared(rule.metric);
@@ -322,7 +337,7 @@ impl<'a> Draft<'a> {
         }
         self.effects.renamed.insert(rule.metric, None);
         self.snapshot.rules_removed = self.ids.removed_rule();
-        self.released.extend(rule.app.clone());
+        self.released.extend(rule.apps().cloned());
     }
 
     /// Removes a virtual host with its rules, if there is one.
@@ -356,26 +371,12 @@ impl<'a> Draft<'a> {
     }
 
     /// The compiled policy of a rule: its own values, then those of its app or pool, then the process's.
-    fn policy(
-        &mut self,
-        desired: &Desired,
-        own: &[PolicyRef],
-        app: Option<&AppId>,
-        unavailable_status: Option<u16>,
-    ) -> Arc<Policy> {
+    fn policy(&mut self, layers: &Layers, unavailable_status: Option<u16>) -> Arc<Policy> {
         let defaults = &self.settings.defaults.policy;
-        let pool = app.and_then(|app| self.snapshot.pool_of_app(app.as_str()));
-        let of_pool = pool.and_then(|pool| pool.policy.clone());
-        if own.is_empty() && of_pool.is_none() && unavailable_status.is_none() {
+        if layers.0.is_empty() && unavailable_status.is_none() {
             return defaults.clone();
         }
-        let mut settings = PolicySettings::default();
-        for layer in own {
-            settings = settings.or(settings_of(desired, layer).as_deref().unwrap_or(&settings));
-        }
-        if let Some(of_pool) = &of_pool {
-            settings = settings.or(of_pool);
-        }
+        let mut settings = layers.merged();
         settings.unavailable_status = settings.unavailable_status.or(unavailable_status);
         if let Some(known) = self.policies.get(&settings) {
             return known.clone();
@@ -383,6 +384,65 @@ impl<'a> Draft<'a> {
         let policy = Arc::new(defaults.with(&settings));
         self.policies.insert(settings, policy.clone());
         policy
+    }
+
+    /// The policies of a rule, the most specific first: its own, then that of its app or pool.
+    fn layers(&self, desired: &Desired, rule: &Arc<str>, own: &[PolicyRef], app: Option<&AppId>) -> Layers {
+        let scope = |policy: &PolicyRef| match policy {
+            PolicyRef::Named(id) => LimitScope::Policy(id.as_str().into()),
+            PolicyRef::Inline(_) => LimitScope::Route(rule.clone()),
+        };
+        let of_rule = own.iter().filter_map(|policy| Some((scope(policy), settings_of(desired, policy)?)));
+        let of_app = app.and_then(|app| {
+            let settings = self.snapshot.pool_of_app(app.as_str())?.policy.clone()?;
+            let policy = desired.app(app.as_str()).and_then(|app| app.policy.as_ref()?.name());
+            let named = policy.map(|id| LimitScope::Policy(id.as_str().into()));
+            Some((named.unwrap_or_else(|| LimitScope::Pool(app.as_str().into())), settings))
+        });
+        Layers(of_rule.chain(of_app).collect())
+    }
+
+    /// The traffic decisions of a rule, with the state of the known one.
+    fn rule_traffic(
+        &mut self,
+        desired: &Desired,
+        layers: &Layers,
+        (route, head_timeout): (Option<&Route>, Duration),
+        known: Known<'_>,
+    ) -> Option<Arc<RuleTraffic>> {
+        let managed = route.and_then(|route| route.spec.traffic.as_ref());
+        if layers.0.is_empty() && managed.is_none() {
+            return None;
+        }
+        let known = match known {
+            Known::Own(known) | Known::Adopted(known) => known.traffic.clone(),
+            Known::New => None,
+        };
+        let known = known.as_deref();
+        let cores = self.settings.cores;
+        let settings = layers.merged();
+        let stored = route.and_then(|route| desired.canary_state(route.id().as_str()));
+        let traffic = RuleTraffic {
+            retries: settings.retries.map(Arc::new),
+            rate_limit: layers.rate_limit().map(Arc::new),
+            breaker: settings.circuit_breaker.map(|breaker| {
+                let known = known.and_then(|known| known.breaker.as_deref());
+                Arc::new(PoolBreaker::new(breaker, known, cores))
+            }),
+            hedge: settings.hedge.map(|hedge| {
+                let known = known.and_then(|known| known.hedge.as_deref());
+                Arc::new(Hedging::new(hedge, known, cores))
+            }),
+            plan: managed.map(|spec| {
+                let known = known.and_then(|known| known.plan.as_deref());
+                Arc::new(TrafficPlan::new(spec, stored, known, |app| self.pool_of_app(desired, app)))
+            }),
+            overload: managed.and_then(|spec| spec.overload.clone()).map(|overload| {
+                let known = known.and_then(|known| known.overload.as_deref());
+                Arc::new(LoadLimit::of_route(&overload, head_timeout, known, cores))
+            }),
+        };
+        (!traffic.is_empty()).then(|| Arc::new(traffic))
     }
 
     fn pool_of_app(&mut self, desired: &Desired, app: &AppId) -> PoolId {
@@ -447,15 +507,21 @@ impl<'a> Draft<'a> {
         let policy = known.and_then(|app| settings_of(desired, app.policy.as_ref()?));
         let balancer = known.map(|app| app.balancer).unwrap_or_default();
         let settings = self.pool_settings(balancer);
+        let traffic = known.and_then(|app| app.traffic.as_ref()).map(|settings| {
+            let known = old.as_deref().or(other).and_then(|known| known.traffic.as_deref());
+            Arc::new(PoolTraffic::new(settings, known, self.settings.cores))
+        });
         let mut same = old.as_ref().is_some_and(|old| {
             old.all_endpoints().count() == instances.len()
                 && old.tls == tls
                 && old.failures == failures
                 && old.fallback.policy() == on_all_unhealthy
                 && old.settings == settings
+                && old.traffic == traffic
                 && old.policy == policy
         });
         for instance in instances {
+            let weight = weight_of(desired, instance);
             let known = old.as_ref().and_then(|old| old.endpoint(instance.id.as_str()));
             // The TLS settings have changed: existing connections must not carry further requests, and
             // connections are removed with their endpoint.
@@ -471,21 +537,21 @@ impl<'a> Draft<'a> {
             });
             let endpoint = match known.filter(|known| known.target == instance.target && !tls_changed) {
                 Some(known) if known.generation == instance.generation => {
-                    same &= known.weight == instance.weight;
-                    Endpoint { weight: instance.weight, ..known.clone() }
+                    same &= known.weight == weight;
+                    Endpoint { weight, ..known.clone() }
                 }
                 _ if let Some(other) = adoptable => {
                     same = false;
-                    self.adopt_endpoint(id, other, instance)
+                    self.adopt_endpoint(id, other, instance, weight)
                 }
                 Some(known) => {
                     same = false;
                     self.effects.renewed.push(known.state.clone());
-                    Endpoint { generation: instance.generation, weight: instance.weight, ..known.clone() }
+                    Endpoint { generation: instance.generation, weight, ..known.clone() }
                 }
                 None => {
                     same = false;
-                    self.make_endpoint(id, instance, health)
+                    self.make_endpoint(id, instance, weight, health)
                 }
             };
             match instance.draining {
@@ -510,6 +576,7 @@ impl<'a> Draft<'a> {
             failures,
             fallback,
             settings,
+            traffic,
             retry_budget: known.map_or(Budget::default(), |known| known.retry_budget.clone()),
             shares: shares(&endpoints, balancer, known),
             selection: None,
@@ -570,7 +637,7 @@ impl<'a> Draft<'a> {
         self.effects.work.pools += 1;
     }
 
-    fn make_endpoint(&mut self, pool: PoolId, instance: &Instance, health: Health) -> Endpoint {
+    fn make_endpoint(&mut self, pool: PoolId, instance: &Instance, weight: u16, health: Health) -> Endpoint {
         let id = self.ids.endpoint();
         let metric = self.ids.endpoint_slots.take(self.branch);
         if metric != MetricSlot::SHARED {
@@ -590,20 +657,26 @@ impl<'a> Draft<'a> {
             addresses: self.addresses_of(&instance.target),
             state: Arc::new(EndpointState::new(health)),
             in_flight: Arc::new(InFlight::new(self.settings.cores)),
-            weight: instance.weight,
+            weight,
             metric,
             affinity: affinity(instance.id.as_str()),
         }
     }
 
     /// Takes over an endpoint of the other configuration, with its state.
-    fn adopt_endpoint(&mut self, pool: PoolId, other: &Endpoint, instance: &Instance) -> Endpoint {
+    fn adopt_endpoint(
+        &mut self,
+        pool: PoolId,
+        other: &Endpoint,
+        instance: &Instance,
+        weight: u16,
+    ) -> Endpoint {
         if !self.snapshot.has_endpoint(other.id) {
             self.ids.endpoint_slots.share(other.metric, self.branch);
             self.add_endpoint(other.id, pool, instance);
         }
         let addresses = self.addresses_of(&instance.target);
-        Endpoint { addresses, weight: instance.weight, ..other.clone() }
+        Endpoint { addresses, weight, ..other.clone() }
     }
 
     fn add_endpoint(&mut self, id: EndpointId, pool: PoolId, instance: &Instance) {
@@ -680,6 +753,32 @@ fn is_used(desired: &Desired, app: &AppId) -> bool {
     desired.app(app.as_str()).is_some() || desired.routes_of_pool(app.as_str()).next().is_some()
 }
 
+/// Policies of a rule, the most specific first, each with the scope of its rate limit.
+struct Layers(Vec<(LimitScope, Arc<PolicySettings>)>);
+
+impl Layers {
+    /// The values of all.
+    fn merged(&self) -> PolicySettings {
+        self.0.iter().fold(PolicySettings::default(), |merged, (_, layer)| merged.or(layer))
+    }
+
+    /// The rate limit of the most specific one that has one.
+    fn rate_limit(&self) -> Option<RateLimiter> {
+        self.0.iter().find_map(|(scope, layer)| {
+            Some(RateLimiter { scope: scope.clone(), settings: layer.rate_limit.clone()? })
+        })
+    }
+}
+
+/// Weight of an endpoint: its own, or that of its override; 0 while it is drained.
+fn weight_of(desired: &Desired, instance: &Instance) -> u16 {
+    match desired.endpoint_override(instance.id.as_str()) {
+        Some(of) if of.is_drained => 0,
+        Some(of) => of.weight.unwrap_or(instance.weight),
+        None => instance.weight,
+    }
+}
+
 /// The values of a policy; `None` when it is not known.
 fn settings_of(desired: &Desired, policy: &PolicyRef) -> Option<Arc<PolicySettings>> {
     match policy {
@@ -691,8 +790,8 @@ fn settings_of(desired: &Desired, policy: &PolicyRef) -> Option<Arc<PolicySettin
 /// Shares of the endpoints of a pool: by their weights, or equal ones of all with a weight.
 fn shares(endpoints: &[Endpoint], balancer: Balancer, known: Option<&Pool>) -> Shares {
     let weight = |endpoint: &Endpoint| match balancer {
-        Balancer::WeightedRoundRobin => endpoint.weight,
         Balancer::RoundRobin => endpoint.weight.min(1),
+        Balancer::WeightedRoundRobin | Balancer::LeastRequest | Balancer::ConsistentHash => endpoint.weight,
     };
     let weights: Vec<u16> = endpoints.iter().map(weight).collect();
     match known {

@@ -68,6 +68,7 @@ impl Plane {
 fn pool(id: &str) -> PoolSpec {
     let target = Target::parse("http://10.0.0.1:80").unwrap();
     PoolSpec {
+        traffic: Default::default(),
         id: app(id),
         endpoints: vec![EndpointSpec {
             id: InstanceId::of_endpoint(&app(id), &target),

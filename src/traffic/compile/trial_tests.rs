@@ -45,6 +45,7 @@ fn remove(id: &str) -> [Change; 2] {
 /// The operator's set: pools with their targets, and a route `HOST → pool` each.
 fn set(pools: &[(&str, &[&str])], routes: &[(&str, &str)]) -> Change {
     let pool = |(id, targets): &(&str, &[&str])| PoolSpec {
+        traffic: Default::default(),
         id: app(id),
         endpoints: targets
             .iter()

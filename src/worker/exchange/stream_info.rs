@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use ringway_model::AppId;
-use ringway_telemetry::{AttemptFailed, Exchange, Protocol, RequestId, Upgrade};
+use ringway_telemetry::{AttemptFailed, Exchange, Protocol, RequestId, RetryOutcome, Upgrade, Variant};
 use ringway_traffic::policy::Policy;
 use ringway_traffic::snapshot::{Endpoint, Pool};
 use ringway_wire::headers::FieldKind;
@@ -48,6 +48,16 @@ pub(crate) struct StreamInfo<'a> {
     is_http2: bool,
     tls: Option<&'static str>,
     pub(crate) upgraded: bool,
+    /// Variant of the route's canary.
+    pub(super) variant: Option<Variant>,
+    /// Time in the queue of its route.
+    pub(super) queue_us: Option<u64>,
+    /// Policy or route whose limit refused it.
+    pub(super) limited_by: Option<&'a str>,
+    pub(super) retry: Option<RetryOutcome>,
+    /// State of the pool's circuit breaker.
+    pub(super) breaker: Option<&'static str>,
+    pub(super) is_hedged: bool,
 }
 
 impl<'a> StreamInfo<'a> {
@@ -87,6 +97,12 @@ impl<'a> StreamInfo<'a> {
             is_http2: client.is_http2,
             tls: client.tls_version(),
             upgraded: false,
+            variant: None,
+            queue_us: None,
+            limited_by: None,
+            retry: None,
+            breaker: None,
+            is_hedged: false,
         }
     }
 
@@ -204,6 +220,12 @@ impl<'a> StreamInfo<'a> {
             referer: wants_referer.then(|| request.field(client_in, "referer").next()).flatten(),
             upgrade: self.upgraded.then_some(Upgrade::WebSocket),
             tls: self.tls,
+            variant: self.variant,
+            queue_us: self.queue_us,
+            limited_by: self.limited_by,
+            retry: self.retry,
+            breaker: self.breaker,
+            is_hedged: self.is_hedged,
         });
     }
 }
