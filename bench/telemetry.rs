@@ -42,6 +42,12 @@ pub(crate) fn run(bench: &mut Harness) {
         referer: None,
         upgrade: None,
         tls: None,
+        variant: None,
+        queue_us: None,
+        limited_by: None,
+        retry: None,
+        breaker: None,
+        is_hedged: false,
     };
     bench.line("metrics: count an exchange", || {
         exchange.route = exchange.route % 100 + 1;

@@ -57,6 +57,7 @@ fn table_of(bench: &mut Harness, prefixes: usize) {
         return;
     }
     let rule = |number: usize| Rule {
+        traffic: None,
         id: RuleId(number as u64),
         owner: Owner::Api,
         name: format!("route-{number}").into(),
@@ -108,6 +109,7 @@ fn weights(bench: &mut Harness) {
         EndpointSpec { id, target, weight, health_check: HealthCheck::default() }
     };
     let pool = PoolSpec {
+        traffic: Default::default(),
         endpoints: (0..INSTANCES).map(endpoint).collect(),
         id: id.clone(),
         balancer: Balancer::WeightedRoundRobin,
