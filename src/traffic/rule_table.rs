@@ -26,7 +26,7 @@ use ringway_model::{PathMatch, RouteMatch};
 use ringway_wire::h1::RequestHead;
 use ringway_wire::path::Slashes;
 
-use self::conditions::{Conditions, PathTest, Request};
+use self::conditions::{Conditions, Request};
 use self::index::Index;
 use crate::limits::PATTERNS_PER_HOST_MAX;
 use crate::pattern::{PatternError, Patterns};
@@ -36,7 +36,7 @@ use crate::virtual_host::Rule;
 mod conditions;
 mod index;
 
-pub use self::conditions::Mismatch;
+pub use self::conditions::{Mismatch, PathTest};
 
 /// Rules of one host in their order.
 #[derive(Debug)]

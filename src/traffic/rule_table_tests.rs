@@ -321,13 +321,38 @@ fn an_explanation_names_the_first_condition_that_fails() {
         let tested = table.explain(&head, &text);
         assert_eq!(tested.len(), 2);
         assert_eq!(tested[1].mismatch, None);
-        tested[0].mismatch
+        tested[0].mismatch.map(|mismatch| mismatch.describe(&head, &text))
     };
-    assert_eq!(first("GET /b HTTP/1.1\r\nHost: a\r\n\r\n"), Some(Mismatch::Path));
-    assert_eq!(first("POST /a HTTP/1.1\r\nHost: a\r\n\r\n"), Some(Mismatch::Method));
-    assert_eq!(first("GET /a HTTP/1.1\r\nHost: a\r\n\r\n"), Some(Mismatch::Header("x-a")));
-    assert_eq!(first("GET /a HTTP/1.1\r\nHost: a\r\nX-A: \r\n\r\n"), Some(Mismatch::Query("q")));
-    assert_eq!(first("GET /a?q=1 HTTP/1.1\r\nHost: a\r\nX-A: \r\n\r\n"), None);
+    for (line, fields, expected) in [
+        ("GET /b", "", Some("path /b is not below /a")),
+        ("POST /a", "", Some("method POST is not among GET")),
+        ("GET /a", "", Some("header x-a is missing")),
+        ("GET /a", "X-A: \r\n", Some("parameter q is missing")),
+        ("GET /a?q=2", "X-A: \r\n", Some("parameter q is not 1")),
+        ("GET /a?q=1", "X-A: \r\n", None),
+    ] {
+        let text = format!("{line} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        assert_eq!(first(&text).as_deref(), expected, "{line}");
+    }
+}
+
+#[test]
+fn a_mismatch_names_the_condition_and_the_value() {
+    let described = |matcher: RouteMatch, text: &str| {
+        let table = table(vec![entry("r", 0, matcher)]);
+        let (head, text) = request(text, Slashes::Merge).unwrap();
+        table.explain(&head, &text)[0].mismatch.map(|mismatch| mismatch.describe(&head, &text))
+    };
+    let at = |path: PathMatch| RouteMatch { path, ..any() };
+    let get = "GET /b?q=1 HTTP/1.1\r\nHost: a\r\nX-A: 1\r\n\r\n";
+    for (matcher, expected) in [
+        (at(PathMatch::Exact("/a".into())), "path /b is not /a"),
+        (at(PathMatch::Regex("/[0-9]+".into())), "path /b does not match /[0-9]+"),
+        (RouteMatch { methods: ["PUT".into(), "POST".into()].into(), ..any() }, "method GET is not among PUT, POST"),
+        (RouteMatch { headers: [field("x-a", Some("2"))].into(), ..any() }, "header x-a is not 2"),
+    ] {
+        assert_eq!(described(matcher, get).as_deref(), Some(expected));
+    }
 }
 
 #[test]

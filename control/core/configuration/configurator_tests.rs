@@ -771,7 +771,7 @@ fn an_explanation_names_the_route_and_why_the_others_do_not_apply() {
     assert_eq!((&*route.id, route.pool.as_deref(), route.owner), ("rest", Some("p"), Owner::Admin));
     let candidates: Vec<_> =
         explanation.candidates.iter().map(|one| (&*one.id, one.mismatch.as_deref())).collect();
-    assert_eq!(candidates, [("api", Some("the header x-beta differs or is absent")), ("rest", None)]);
+    assert_eq!(candidates, [("api", Some("header x-beta is missing")), ("rest", None)]);
     let headers = vec![("X-Beta".into(), "1".into())];
     let with_header = ExplainRequest { headers, ..question("a.example/v1", None) };
     assert_eq!(&*scene.configurator.explain(&with_header).unwrap().route.unwrap().id, "api");
@@ -779,6 +779,27 @@ fn an_explanation_names_the_route_and_why_the_others_do_not_apply() {
     assert_eq!((unknown.status, unknown.route), (Some(404), None));
     let bad_path = scene.configurator.explain(&question("a.example/a%2Fb", None)).unwrap();
     assert_eq!(bad_path.status, Some(400));
+}
+
+#[test]
+fn an_explanation_shows_what_plain_http_gets_where_tls_is_required() {
+    let mut scene = Scene::without_files();
+    let document = "routes: [{id: r, host: a.example, pool: p, policy: {require_tls: true}}]
+pools: [{id: p, endpoints: [{address: \"10.0.0.1:8000\"}]}]
+";
+    scene.apply(document).unwrap();
+    for (url, method, status) in [
+        ("http://a.example/", "GET", Some(308)),
+        ("http://a.example/", "POST", Some(421)),
+        ("https://a.example/", "GET", None),
+        ("a.example/", "GET", None),
+    ] {
+        let request = ExplainRequest { method: method.into(), ..question(url, None) };
+        let explanation = scene.configurator.explain(&request).unwrap();
+        assert_eq!(explanation.status, status, "{method} {url}");
+        assert_eq!(explanation.reason.contains("requires TLS"), status.is_some(), "{method} {url}");
+        assert!(explanation.route.unwrap().requires_tls);
+    }
 }
 
 #[test]

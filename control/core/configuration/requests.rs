@@ -302,7 +302,7 @@ pub struct Version {
 /// A request whose route is asked for.
 #[derive(Clone, Debug)]
 pub struct ExplainRequest {
-    /// URL; the scheme may be left out.
+    /// URL. The scheme may be left out; with `http://` the request is one without TLS.
     pub url: Arc<str>,
     /// Method.
     pub method: Arc<str>,
@@ -329,7 +329,7 @@ pub struct Explanation {
     pub route: Option<ExplainedRoute>,
     /// Status of a response without an endpoint.
     pub status: Option<u16>,
-    /// Reason of that response, where no route gives it.
+    /// Reason of that response, where it is not the action of a route.
     pub reason: Arc<str>,
     /// Routes of the host in the order in which they are tried, the first `CANDIDATES_MAX`.
     pub candidates: Vec<Candidate>,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use ringway_config::{Finding, Place};
 use ringway_model::{HostPattern, Kind, Owner};
-use ringway_traffic::rule_table::Mismatch;
 use ringway_traffic::samples::SampledHeads;
 use ringway_traffic::simulate::{self, Destination, simulate};
 use ringway_traffic::snapshot::Snapshot;
 use ringway_traffic::virtual_host::{Action, Rule, Rules};
 use ringway_wire::h1::{Limits, Parse, RequestHead};
+use ringway_wire::message::Method;
 
 use super::judge;
 use super::requests::{Candidate, ExplainRequest, ExplainedRoute, Explanation, Rerouted, Rerouting};
@@ -62,7 +62,7 @@ pub(super) fn explain(
             explanation.candidates_total = tested.len();
             let listed = tested.iter().take(CANDIDATES_MAX);
             explanation.candidates = listed
-                .map(|tested| candidate(tested.rule, tested.mismatch.map(|why| because(&why))))
+                .map(|tested| candidate(tested.rule, tested.mismatch.map(|why| why.describe(&head, &buf))))
                 .collect();
             table.find(&head, &buf).cloned()
         }
@@ -80,6 +80,10 @@ pub(super) fn explain(
                 Action::Redirect(redirect) => Some(redirect.status),
                 Action::Respond(response) => Some(response.status),
             };
+            if rule.policy.requires_tls && request.url.starts_with("http://") {
+                let (status, reason) = without_tls(head.method());
+                (explanation.status, explanation.reason) = (Some(status), reason.into());
+            }
             explanation.route = Some(ExplainedRoute {
                 id: rule.name.clone(),
                 owner: rule.owner.clone(),
@@ -122,12 +126,13 @@ fn head_of(request: &ExplainRequest) -> Result<Vec<u8>, Finding> {
     Ok(head.into_bytes())
 }
 
-fn because(mismatch: &Mismatch<'_>) -> String {
-    match mismatch {
-        Mismatch::Path => "the path differs".to_owned(),
-        Mismatch::Method => "the method differs".to_owned(),
-        Mismatch::Header(name) => format!("the header {name} differs or is absent"),
-        Mismatch::Query(name) => format!("the parameter {name} differs or is absent"),
+/// Reply to a request over plain http whose route requires TLS, as the data plane gives it.
+fn without_tls(method: Method) -> (u16, &'static str) {
+    match method {
+        Method::Get | Method::Head => {
+            (308, "the route requires TLS: redirected to https (421 while its host is not served over https)")
+        }
+        _ => (421, "the route requires TLS, and only GET and HEAD are redirected to https"),
     }
 }
 

@@ -22,11 +22,14 @@ pub(super) struct Conditions {
 
 /// Condition on the path, in its normal form.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum PathTest {
+pub enum PathTest {
+    /// Every path.
     Any,
+    /// This path.
     Exact(Arc<str>),
     /// A path that begins with these segments. With a slash at the end, only paths below.
     Prefix(Arc<str>),
+    /// A path that matches as a whole.
     Pattern(Arc<Pattern>),
 }
 
@@ -34,13 +37,47 @@ pub(super) enum PathTest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mismatch<'t> {
     /// The path.
-    Path,
-    /// The method.
-    Method,
-    /// The header of this name.
-    Header(&'t str),
-    /// The parameter of this name in the query.
-    Query(&'t str),
+    Path(&'t PathTest),
+    /// The method, which is none of these.
+    Method(&'t [Arc<str>]),
+    /// A header, absent or with another value.
+    Header(&'t FieldMatch),
+    /// A parameter of the query, absent or with another value.
+    Query(&'t FieldMatch),
+}
+
+impl Mismatch<'_> {
+    /// Describes the condition and the part of the request that does not meet it: `path /v2 is not below
+    /// /v1`.
+    pub fn describe(&self, head: &RequestHead, buf: &[u8]) -> String {
+        let path = head.path(buf);
+        match self {
+            Self::Path(PathTest::Any) => format!("path {path} is refused"),
+            Self::Path(PathTest::Exact(text)) => format!("path {path} is not {text}"),
+            Self::Path(PathTest::Prefix(prefix)) => format!("path {path} is not below {prefix}"),
+            Self::Path(PathTest::Pattern(pattern)) => {
+                format!("path {path} does not match {}", pattern.as_str())
+            }
+            Self::Method(allowed) => {
+                format!("method {} is not among {}", head.method_str(buf), allowed.join(", "))
+            }
+            Self::Header(FieldMatch { name, value }) => {
+                let is_given = head.field(buf, name).next().is_some();
+                format!("header {name} {}", unmet(value, is_given))
+            }
+            Self::Query(FieldMatch { name, value }) => {
+                let is_given = head.query(buf).is_some_and(|query| parameter(query, name).is_some());
+                format!("parameter {name} {}", unmet(value, is_given))
+            }
+        }
+    }
+}
+
+fn unmet(value: &ValueMatch, is_given: bool) -> String {
+    match value {
+        ValueMatch::Exact(value) if is_given => format!("is not {value}"),
+        ValueMatch::Exact(_) | ValueMatch::Present => "is missing".to_owned(),
+    }
 }
 
 /// Parts of a request that rules have conditions on.
@@ -82,7 +119,7 @@ impl Conditions {
     /// Returns the first condition that a request does not meet.
     pub(super) fn mismatch(&self, request: &Request<'_>) -> Option<Mismatch<'_>> {
         if !self.path.is_met(request.path) {
-            return Some(Mismatch::Path);
+            return Some(Mismatch::Path(&self.path));
         }
         self.field_mismatch(request)
     }
@@ -93,20 +130,20 @@ impl Conditions {
         if !self.methods.is_empty() {
             let method = head.method_str(buf);
             if !self.methods.iter().any(|allowed| **allowed == *method) {
-                return Some(Mismatch::Method);
+                return Some(Mismatch::Method(&self.methods));
             }
         }
-        for FieldMatch { name, value } in &self.headers {
+        for field @ FieldMatch { name, value } in &self.headers {
             let mut lines = head.field(buf, name);
             let is_met = match value {
                 ValueMatch::Present => lines.next().is_some(),
                 ValueMatch::Exact(value) => is_joined(lines, value.as_bytes()),
             };
             if !is_met {
-                return Some(Mismatch::Header(name));
+                return Some(Mismatch::Header(field));
             }
         }
-        for FieldMatch { name, value } in &self.query {
+        for field @ FieldMatch { name, value } in &self.query {
             let found = head.query(buf).and_then(|query| parameter(query, name));
             let is_met = match (value, found) {
                 (_, None) => false,
@@ -114,7 +151,7 @@ impl Conditions {
                 (ValueMatch::Exact(value), Some(found)) => is_decoded(found, value),
             };
             if !is_met {
-                return Some(Mismatch::Query(name));
+                return Some(Mismatch::Query(field));
             }
         }
         None
