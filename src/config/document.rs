@@ -1,6 +1,6 @@
 //! Documents: what is read of all sources, and the valid configuration made from it.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,21 +78,26 @@ pub struct StaticValue {
     pub place: Place,
 }
 
-/// Places of resources.
+/// Places of resources. A clone shares them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Places {
-    places: BTreeMap<(Kind, Arc<str>), Place>,
-}
+pub struct Places(Arc<[Ids; Kind::COUNT]>);
+
+/// Places by the ids of one kind.
+type Ids = HashMap<Arc<str>, Place, ahash::RandomState>;
 
 impl Places {
     /// The place of a resource: that of its id.
     pub fn get(&self, kind: Kind, id: &str) -> Option<&Place> {
-        self.places.get(&(kind, Arc::from(id)))
+        self.0[kind.index()].get(id)
     }
 }
 
 impl FromIterator<((Kind, Arc<str>), Place)> for Places {
     fn from_iter<I: IntoIterator<Item = ((Kind, Arc<str>), Place)>>(places: I) -> Self {
-        Self { places: places.into_iter().collect() }
+        let mut by_kind: [Ids; Kind::COUNT] = Default::default();
+        for ((kind, id), place) in places {
+            by_kind[kind.index()].insert(id, place);
+        }
+        Self(Arc::new(by_kind))
     }
 }

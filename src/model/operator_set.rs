@@ -9,7 +9,7 @@
 //! a route with a condition on the path may attach to the host of a registered domain, whose app keeps all
 //! other paths.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -298,10 +298,13 @@ impl Desired {
             conflicts
                 .extend(reference.and_then(|policy| unknown_policy(Kind::App, pool.id.as_str(), policy)));
         }
+        // Once for each host, which may have thousands of routes.
+        let mut holders: HashMap<&HostPattern, Option<&Arc<Route>>, ahash::RandomState> = HashMap::default();
         for route in &set.routes {
             let id = route.id.as_str();
             conflicts.extend(taken(Kind::Route, id));
-            conflicts.extend(self.holder_against(owner, route).map(|holder| Conflict::HostTaken {
+            let other = *holders.entry(&route.host).or_insert_with(|| self.other_route(owner, &route.host));
+            conflicts.extend(self.holder_against(other, route).map(|holder| Conflict::HostTaken {
                 route: route.id.clone(),
                 host: route.host.clone(),
                 holder,
@@ -324,11 +327,15 @@ impl Desired {
         conflicts
     }
 
+    /// A route by which another owner has a host.
+    fn other_route(&self, owner: &Owner, host: &HostPattern) -> Option<&Arc<Route>> {
+        self.routes_of_host(host).find(|other| other.owner != *owner && !other.is_attached)
+    }
+
     /// The resource that has a route's host, if that is of another owner and the route cannot attach to it.
-    fn holder_against(&self, owner: &Owner, route: &RouteSpec) -> Option<Holder> {
-        let of_other =
-            self.routes_of_host(&route.host).find(|other| other.owner != *owner && !other.is_attached);
-        if let Some(other) = of_other {
+    /// `other`: the route by which another owner has it.
+    fn holder_against(&self, other: Option<&Arc<Route>>, route: &RouteSpec) -> Option<Holder> {
+        if let Some(other) = other {
             return Some(Holder::Route { id: other.id().clone(), owner: other.owner.clone() });
         }
         let domain = self.domain(route.host.exact()?.as_str())?;
@@ -430,26 +437,26 @@ impl Draft<'_> {
         if !conflicts.is_empty() {
             return Err(Rejection::Conflicts(conflicts.into()));
         }
-        let mut kept: BTreeMap<Kind, BTreeSet<&str>> = BTreeMap::new();
+        let mut kept: HashSet<(Kind, &str), ahash::RandomState> = HashSet::default();
         let names: Vec<String> = set.certificates.iter().map(|spec| spec.sni.to_string()).collect();
         for (spec, key) in set.certificates.iter().zip(&names) {
-            kept.entry(Kind::Certificate).or_default().insert(key);
+            kept.insert((Kind::Certificate, key));
             self.put_certificate(owner, key, spec);
         }
         for policy in &set.policies {
-            kept.entry(Kind::Policy).or_default().insert(policy.id.as_str());
+            kept.insert((Kind::Policy, policy.id.as_str()));
             self.put_policy(owner, policy);
         }
         for pool in &set.pools {
-            kept.entry(Kind::App).or_default().insert(pool.id.as_str());
+            kept.insert((Kind::App, pool.id.as_str()));
             self.put_pool(owner, pool);
             for endpoint in &pool.endpoints {
-                kept.entry(Kind::Instance).or_default().insert(endpoint.id.as_str());
+                kept.insert((Kind::Instance, endpoint.id.as_str()));
                 self.put_endpoint(owner, &pool.id, endpoint);
             }
         }
         for route in &set.routes {
-            kept.entry(Kind::Route).or_default().insert(route.id.as_str());
+            kept.insert((Kind::Route, route.id.as_str()));
             self.put_route(owner, route);
         }
         self.remove_others(owner, &kept);
@@ -555,10 +562,8 @@ impl Draft<'_> {
         });
     }
 
-    fn remove_others(&mut self, owner: &Owner, kept: &BTreeMap<Kind, BTreeSet<&str>>) {
-        let is_kept = |kind: &Kind, id: &str| {
-            *kind == Kind::ConfigVersion || kept.get(kind).is_some_and(|kept| kept.contains(id))
-        };
+    fn remove_others(&mut self, owner: &Owner, kept: &HashSet<(Kind, &str), ahash::RandomState>) {
+        let is_kept = |kind: &Kind, id: &str| *kind == Kind::ConfigVersion || kept.contains(&(*kind, id));
         let mut gone: Vec<_> =
             self.desired.owned(owner).filter(|(kind, id)| !is_kept(kind, id)).cloned().collect();
         // Dependents first: routes, endpoints, pools.

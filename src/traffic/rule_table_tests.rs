@@ -348,7 +348,10 @@ fn a_mismatch_names_the_condition_and_the_value() {
     for (matcher, expected) in [
         (at(PathMatch::Exact("/a".into())), "path /b is not /a"),
         (at(PathMatch::Regex("/[0-9]+".into())), "path /b does not match /[0-9]+"),
-        (RouteMatch { methods: ["PUT".into(), "POST".into()].into(), ..any() }, "method GET is not among PUT, POST"),
+        (
+            RouteMatch { methods: ["PUT".into(), "POST".into()].into(), ..any() },
+            "method GET is not among PUT, POST",
+        ),
         (RouteMatch { headers: [field("x-a", Some("2"))].into(), ..any() }, "header x-a is not 2"),
     ] {
         assert_eq!(described(matcher, get).as_deref(), Some(expected));

@@ -463,18 +463,20 @@ impl Configurator {
         let mistakes = checks::mistakes(&document, self.slashes);
         let mut findings: Vec<(Step, Finding)> =
             mistakes.into_iter().map(|mistake| (Step::Reading, mistake)).collect();
-        let conflicts = base.conflicts(&owner, &document.set);
-        findings.extend(
-            conflicts
-                .iter()
-                .map(|conflict| (Step::Claims, judge::conflict_finding(conflict, &document.places, self))),
-        );
-        let applied = match conflicts.is_empty() {
-            true => base.apply(&replace(&owner, &document.set, None, None), Timestamp::default()).ok(),
-            false => None,
+        let change = replace(&owner, &document.set, None, None);
+        let (after, deltas) = match base.apply(&change, Timestamp::default()) {
+            Ok(applied) => (Some(applied.desired), applied.deltas),
+            Err(Rejection::Conflicts(conflicts)) => {
+                findings.extend(conflicts.iter().map(|conflict| {
+                    (Step::Claims, judge::conflict_finding(conflict, &document.places, self))
+                }));
+                (None, Vec::new())
+            }
+            Err(other) => {
+                findings.push((Step::Claims, judge::error("not_applied", other.to_string(), None)));
+                (None, Vec::new())
+            }
         };
-        let (after, deltas) =
-            applied.map_or((None, Vec::new()), |applied| (Some(applied.desired), applied.deltas));
         if let (Some(after), Guards::All | Guards::ForcedSize) = (&after, guards) {
             let judged = Judged { before: &base, after, deltas: &deltas, owner: &owner, reason };
             // A set cannot lift the rules that it is judged by, and the files rule over changes by requests.
@@ -516,9 +518,7 @@ impl Configurator {
             return Err(ConfigError::Refused { step: *step, findings: warnings });
         }
         warnings.extend(proposed.findings.iter().map(|(_, finding)| finding.clone()));
-        let changes = proposed.changes();
-        let effects = proposed.effects();
-        let document = proposed.document;
+        let document = &proposed.document;
         let bake = bake.or(document.bake).or(self.file.bake).unwrap_or(Duration::ZERO);
         // The configuration in force replaces the one on trial.
         let is_on_trial =
@@ -539,7 +539,7 @@ impl Configurator {
                 Some(self.submit(Submission::on_trial(change, bake), &document.places)?)
             }
         };
-        let in_force = InForce::of(&document);
+        let in_force = InForce::of(document);
         match owner {
             Owner::File => self.file = in_force,
             _ => self.admin = in_force,
@@ -552,6 +552,8 @@ impl Configurator {
             };
         }
         self.status.last_success = Some(clock::timestamp());
+        // Described once it is in force: no request waits for it.
+        let (changes, effects) = (proposed.changes(), proposed.effects());
         let (count, mut listed) = (changes.len(), changes);
         listed.truncate(CHANGES_REPORTED_MAX);
         Ok(Applied {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  quiet ── event ──► settling ── 50 ms of silence, no file open for writing ──► due
+//!                        ├── one file, closed or renamed: 10 ms of silence ─────┤
 //!                        └── 1 s of events, or a writer silent for 2 s ─────────┘
 //! ```
 //! Folders are watched and not files, because most editors replace the file. Events of other names in the
@@ -20,7 +21,9 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
 use super::sources::{Names, Watched};
-use crate::limits::{CONFIG_SETTLE, CONFIG_SETTLE_MAX, CONFIG_WRITE_MAX, CONFIG_WRITE_SILENCE};
+use crate::limits::{
+    CONFIG_SETTLE, CONFIG_SETTLE_MAX, CONFIG_SETTLE_WHOLE, CONFIG_WRITE_MAX, CONFIG_WRITE_SILENCE,
+};
 
 /// Watched folders, and the progress of a save.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ struct Save {
     last: Tick,
     /// Files that a writer has open.
     writing: BTreeSet<OsString>,
+    /// Whether the last event says that the document is whole: there is one, which was closed or renamed.
+    is_whole: bool,
 }
 
 impl FileWatch {
@@ -86,6 +91,8 @@ impl FileWatch {
     /// The system's.
     pub(crate) fn read_events(&mut self, now: Tick) -> io::Result<()> {
         let mut buf = [MaybeUninit::uninit(); EVENTS_BYTES];
+        // The documents of a folder are often saved together.
+        let is_one_file = self.folders.values().all(|(_, names)| !names.documents);
         let mut events = inotify::Reader::new(self.inotify.as_fd(), &mut buf);
         for _ in 0..EVENTS_MAX {
             let event = match events.next() {
@@ -107,8 +114,10 @@ impl FileWatch {
             }
             let save = self.save.get_or_insert_with(|| Save::new(now));
             save.last = now;
+            save.is_whole &= event.events().contains(ReadFlags::ATTRIB);
             if let (Some((folder, _)), Some(name)) = (folder, name) {
                 save.handle(event.events(), folder, name);
+                save.is_whole |= is_one_file && event.events().intersects(whole());
             }
         }
         Ok(())
@@ -131,11 +140,11 @@ impl FileWatch {
 
 impl Save {
     fn new(now: Tick) -> Self {
-        Self { first: now, last: now, writing: BTreeSet::new() }
+        Self { first: now, last: now, writing: BTreeSet::new(), is_whole: false }
     }
 
     fn handle(&mut self, events: ReadFlags, folder: &Path, name: &OsStr) {
-        let ends = ReadFlags::CLOSE_WRITE | ReadFlags::DELETE | ReadFlags::MOVED_FROM | ReadFlags::MOVED_TO;
+        let ends = whole() | ReadFlags::DELETE | ReadFlags::MOVED_FROM;
         let is_written = events.contains(ReadFlags::MODIFY)
             || events.contains(ReadFlags::CREATE) && is_being_created(&folder.join(name));
         if is_written {
@@ -146,12 +155,18 @@ impl Save {
     }
 
     fn due(&self) -> Tick {
-        let (silence, longest) = match self.writing.is_empty() {
-            true => (CONFIG_SETTLE, CONFIG_SETTLE_MAX),
-            false => (CONFIG_WRITE_SILENCE, CONFIG_WRITE_MAX),
+        let (silence, longest) = match (self.writing.is_empty(), self.is_whole) {
+            (true, true) => (CONFIG_SETTLE_WHOLE, CONFIG_SETTLE_MAX),
+            (true, false) => (CONFIG_SETTLE, CONFIG_SETTLE_MAX),
+            (false, _) => (CONFIG_WRITE_SILENCE, CONFIG_WRITE_MAX),
         };
         self.last.after(silence).min(self.first.after(longest))
     }
+}
+
+/// Events after which a file is whole.
+fn whole() -> ReadFlags {
+    ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO
 }
 
 /// Whether a new name is a file that its creator still has open: neither a link nor a second name of a file,

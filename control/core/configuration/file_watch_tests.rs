@@ -177,3 +177,67 @@ fn endless_saves_are_read_after_a_second() {
     }
     assert_eq!(scene.watch.due(), first.after(CONFIG_SETTLE_MAX));
 }
+
+/// A configuration of one file: `conf.d/a.yaml`, or the one behind the links.
+fn one_file(name: &str) -> Scene {
+    let mut scene = Scene::new();
+    let path = scene.at(name);
+    scene.watch.watch(&watched(&path)).unwrap();
+    assert_eq!(scene.wait(), None);
+    scene
+}
+
+#[test]
+fn one_whole_file_is_read_soon() {
+    let saves: [(&str, &str, Save); 6] = [
+        ("in place", "a.yaml", |at| fs::write(at.join("a.yaml"), "v: 2").unwrap()),
+        ("a new file, renamed", "a.yaml", |at| {
+            fs::write(at.join("sedX1"), "v: 2").unwrap();
+            fs::rename(at.join("sedX1"), at.join("a.yaml")).unwrap();
+        }),
+        ("vim", "a.yaml", |at| {
+            fs::rename(at.join("a.yaml"), at.join("a.yaml~")).unwrap();
+            fs::write(at.join("a.yaml"), "v: 2").unwrap();
+            fs::remove_file(at.join("a.yaml~")).unwrap();
+        }),
+        ("unlink, create", "a.yaml", |at| {
+            fs::remove_file(at.join("a.yaml")).unwrap();
+            fs::write(at.join("a.yaml"), "v: 2").unwrap();
+        }),
+        ("other permissions behind it", "a.yaml", |at| {
+            use std::os::unix::fs::PermissionsExt;
+            fs::write(at.join("a.yaml"), "v: 2").unwrap();
+            fs::set_permissions(at.join("a.yaml"), fs::Permissions::from_mode(0o600)).unwrap();
+        }),
+        ("kubelet", "k8s.yaml", |at| {
+            fs::create_dir(at.join("..v2")).unwrap();
+            fs::write(at.join("..v2/k8s.yaml"), "v: 2").unwrap();
+            symlink("..v2", at.join("..data_tmp")).unwrap();
+            fs::rename(at.join("..data_tmp"), at.join("..data")).unwrap();
+        }),
+    ];
+    for (what, name, save) in saves {
+        let mut scene = one_file(name);
+        save(&scene.root);
+        assert_eq!(scene.wait(), Some(CONFIG_SETTLE_WHOLE), "{what}");
+        assert_eq!(fs::read_to_string(scene.at(name)).unwrap(), "v: 2", "{what}");
+    }
+}
+
+#[test]
+fn one_file_that_is_not_whole_yet_is_waited_for() {
+    let mut scene = one_file("a.yaml");
+    fs::rename(scene.at("a.yaml"), scene.at("a.yaml~")).unwrap();
+    assert_eq!(scene.wait(), Some(CONFIG_SETTLE), "its successor may follow");
+    let mut file = File::create(scene.at("a.yaml")).unwrap();
+    file.write_all(b"v: 2").unwrap();
+    assert_eq!(scene.wait(), Some(CONFIG_WRITE_SILENCE));
+    drop(file);
+    assert_eq!(scene.wait(), Some(CONFIG_SETTLE_WHOLE));
+    let file = File::options().append(true).open(scene.at("a.yaml")).unwrap();
+    (&file).write_all(b"w: 2").unwrap();
+    assert_eq!(scene.wait(), Some(CONFIG_WRITE_SILENCE), "written again");
+    drop(file);
+    fs::remove_file(scene.at("a.yaml")).unwrap();
+    assert_eq!(scene.wait(), Some(CONFIG_SETTLE), "removed");
+}
