@@ -82,6 +82,7 @@ fn engine_of(
             driver: DriverChoice::Auto,
             version: "0",
             commit: "unknown",
+            ..ControlSettings::default()
         },
         desired,
         compiler,

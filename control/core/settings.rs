@@ -1,5 +1,6 @@
 //! Settings of the control plane, from the operator.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_model::Webhook;
@@ -16,6 +17,11 @@ pub struct ControlSettings {
     pub heartbeat_timeout: Duration,
     /// Key of the hash that replaces tenant ids in access logs.
     pub hash_key: u64,
+    /// Secret of which the keys of the buckets of canaries are derived: with the same one after a restart,
+    /// clients stay in their buckets and their cookies remain valid.
+    pub bucket_secret: Arc<[u8]>,
+    /// Interval at which canaries are compared with their stable pools.
+    pub canary_interval: Duration,
     /// I/O driver of the control thread.
     pub driver: DriverChoice,
     /// Version of the program, for status and metrics.
@@ -30,12 +36,14 @@ pub struct ControlSettings {
 }
 
 impl Default for ControlSettings {
-    /// The defaults of `ringway_model::limits`, and a random hash key.
+    /// The defaults of `ringway_model::limits`, and random keys.
     fn default() -> Self {
         Self {
             health: ringway_health::Defaults::default(),
             heartbeat_timeout: ringway_model::limits::HEARTBEAT_TIMEOUT,
-            hash_key: std::hash::BuildHasher::hash_one(&ahash::RandomState::new(), 0_u8),
+            hash_key: random(),
+            bucket_secret: [random(), random()].into_iter().flat_map(u64::to_be_bytes).collect(),
+            canary_interval: ringway_traffic::brake::BRAKE_INTERVAL,
             driver: DriverChoice::Auto,
             version: env!("CARGO_PKG_VERSION"),
             commit: "unknown",
@@ -43,4 +51,8 @@ impl Default for ControlSettings {
             certificate_webhook: None,
         }
     }
+}
+
+fn random() -> u64 {
+    std::hash::BuildHasher::hash_one(&ahash::RandomState::new(), 0_u8)
 }

@@ -199,6 +199,7 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
     let cores = links.iter().map(|link| usize::from(link.core.0) + 1).max().unwrap_or(0);
     let mut compiler = Compiler::new(CompilerSettings {
         hash_key: settings.hash_key,
+        bucket_secret: settings.bucket_secret.clone(),
         cores,
         defaults: settings.defaults.clone(),
     });

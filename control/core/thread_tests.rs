@@ -141,6 +141,7 @@ impl Harness {
             driver: DriverChoice::Auto,
             version: "0.0.0-test",
             commit: "unknown",
+            ..ControlSettings::default()
         };
         settle(&mut settings);
         let control = start(Parts {
@@ -649,6 +650,7 @@ fn a_store_that_cannot_be_loaded_fails_the_start() {
             driver: DriverChoice::Auto,
             version: "0",
             commit: "unknown",
+            ..ControlSettings::default()
         },
         services: Vec::new(),
     };

@@ -165,6 +165,9 @@ fn builder(settings: Settings, inherited: Inherited, capacity: Capacity) -> Resu
         commit: version::COMMIT,
         ..ControlSettings::default()
     };
+    if let Ok(id) = std::fs::read(MACHINE_ID) {
+        control.bucket_secret = id.into();
+    }
     control.certificate_webhook = settings.certificate_webhook;
     control.health.interval = settings.health_interval;
     control.health.timeout = settings.health_timeout;
@@ -313,10 +316,13 @@ fn shut_down(gateway: Handle, signal: i32, drain_timeout: Duration) -> Result<()
     Ok(())
 }
 
+/// Id of the machine: random, the same after every restart, and not known outside of the machine.
+const MACHINE_ID: &str = "/etc/machine-id";
+
 /// Key of sticky sessions: the same after every restart on this machine, for clients to return to their
 /// instances, and hard to guess from outside. 0 where the machine has no ID.
 fn sticky_key() -> u64 {
-    let Ok(id) = std::fs::read("/etc/machine-id") else { return 0 };
+    let Ok(id) = std::fs::read(MACHINE_ID) else { return 0 };
     let mut hasher = DefaultHasher::new();
     ("ringway sticky", id).hash(&mut hasher);
     hasher.finish()

@@ -41,6 +41,7 @@ mod tenant_hash;
 mod time;
 mod traffic_policy;
 mod traffic_spec;
+mod variant;
 mod version;
 mod webhook;
 
@@ -89,5 +90,6 @@ pub use traffic_policy::{Ban, CircuitBreaker, Hedge, HedgeDelay, RateLimit, Rate
 pub use traffic_spec::{
     AdaptiveLimit, BrakeMode, Canary, CanaryStep, Cohorts, Mirror, Overload, TrafficSpec,
 };
+pub use variant::Variant;
 pub use version::{ConfigVersion, SetVersion};
 pub use webhook::{Webhook, WebhookSecret, WebhookSecretError, WebhookUrl, WebhookUrlError};

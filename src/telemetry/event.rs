@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use ringway_model::{CoreId, Revision, Serial, TenantHash, Timestamp};
+use ringway_model::{CoreId, Revision, Serial, TenantHash, Timestamp, Variant};
 
 /// An event of a data core.
 #[derive(Clone, Copy, Debug)]
@@ -151,31 +151,6 @@ pub struct Exchange<'a> {
     pub breaker: Option<&'static str>,
     /// Whether a second attempt was made because the first one was late.
     pub is_hedged: bool,
-}
-
-/// Variant of a route with a canary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Variant {
-    /// The present version.
-    Stable,
-    /// The next version.
-    Canary,
-    /// The pool of a cohort.
-    Cohort,
-}
-
-impl Variant {
-    /// All values.
-    pub const ALL: [Self; 3] = [Self::Stable, Self::Canary, Self::Cohort];
-
-    /// The name in logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Stable => "stable",
-            Self::Canary => "canary",
-            Self::Cohort => "cohort",
-        }
-    }
 }
 
 /// Result of the retries of a request.

@@ -32,7 +32,6 @@ pub use event::{
     AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionHandedOver, ConnectionOpened,
     ConnectionRefused, Event, Exchange, HandshakeDone, HandshakeRefused, Panicked, Protocol, RefusalReason,
     Rejected, RetryOutcome, SecretLoaded, SnapshotApplied, Upgrade, UpgradeEnded, Upgraded, UpstreamError,
-    Variant,
 };
 pub use log::{AccessLog, LogFields, LogFieldsError, LogFormat, LogHandle, LogReading, LogSink};
 pub use observer::Observer;
@@ -40,6 +39,6 @@ pub use process::ProcessReading;
 pub use prometheus::{ControlReading, PoolReading};
 pub use registry::{CoreReading, OTHER, Registry};
 pub use request_id::{RequestId, RequestIds, is_valid_request_id};
-pub use ringway_model::TenantHash;
+pub use ringway_model::{TenantHash, Variant};
 pub use shard::Metrics;
 pub use telemetry::Telemetry;

@@ -40,6 +40,9 @@ mod ids;
 pub struct CompilerSettings {
     /// Key of the pseudonyms of tenants in access logs; readers of the logs must not know it.
     pub hash_key: u64,
+    /// Secret of which the keys of the buckets of canaries are derived; the same one after a restart keeps
+    /// clients in their buckets.
+    pub bucket_secret: Arc<[u8]>,
     /// Number of data cores, which have numbers from 0: each has its own counters of an endpoint's requests.
     pub cores: usize,
     /// Default settings of rules and pools.
@@ -47,7 +50,7 @@ pub struct CompilerSettings {
 }
 
 impl fmt::Debug for CompilerSettings {
-    /// Omits the key.
+    /// Omits the keys.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CompilerSettings").field("cores", &self.cores).finish_non_exhaustive()
     }

@@ -43,6 +43,7 @@ pub mod pool_breaker;
 pub mod pool_state;
 pub mod rate_limit;
 pub mod report;
+pub mod request_key;
 pub mod retry;
 pub mod retry_budget;
 pub mod rewrite;

@@ -87,7 +87,12 @@ impl Plane {
     /// Without apps; the policy of all rules is [`request_policy`].
     fn new() -> Self {
         let defaults = Defaults { policy: Arc::new(request_policy()), ..Defaults::default() };
-        let compiler = Compiler::new(CompilerSettings { hash_key: 7, cores: 4, defaults });
+        let compiler = Compiler::new(CompilerSettings {
+            hash_key: 7,
+            cores: 4,
+            defaults,
+            ..CompilerSettings::default()
+        });
         Self { desired: Desired::default(), compiler }
     }
 

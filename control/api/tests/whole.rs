@@ -36,6 +36,7 @@ fn the_real_control_plane_is_served() {
             driver: DriverChoice::Auto,
             version: "1.2.3",
             commit: "unknown",
+            ..ControlSettings::default()
         },
         services: vec![service(listeners, Settings::default())],
     })

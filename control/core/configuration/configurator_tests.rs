@@ -99,7 +99,7 @@ impl Plane for Fake {
 
     fn simulation(&self) -> Result<Simulation, Refusal> {
         let desired = Self::desired(self);
-        let settings = CompilerSettings { hash_key: 1, cores: 1, defaults: Default::default() };
+        let settings = CompilerSettings { hash_key: 1, cores: 1, ..Default::default() };
         let mut compiler = Compiler::new(settings);
         let compiled = compiler.compile_all(&desired);
         compiler.commit(compiled).unwrap();

@@ -25,7 +25,7 @@ use crate::host_patterns::HostPatterns;
 use crate::in_flight::InFlight;
 use crate::overload::LoadLimit;
 use crate::pattern::Patterns;
-use crate::plan::TrafficPlan;
+use crate::plan::{PlanSource, TrafficPlan};
 use crate::policy::{Policy, PoolSettings};
 use crate::pool_breaker::PoolBreaker;
 use crate::rate_limit::{LimitScope, RateLimiter};
@@ -421,7 +421,9 @@ impl<'a> Draft<'a> {
         let known = known.as_deref();
         let cores = self.settings.cores;
         let settings = layers.merged();
-        let stored = route.and_then(|route| desired.canary_state(route.id().as_str()));
+        let stored =
+            route.and_then(|route| desired.canary_state(route.id().as_str())).map(|stored| &**stored);
+        let stable = route.and_then(|route| Some((route.id().as_str(), route.spec.pool()?)));
         let traffic = RuleTraffic {
             retries: settings.retries.map(Arc::new),
             rate_limit: layers.rate_limit().map(Arc::new),
@@ -433,10 +435,20 @@ impl<'a> Draft<'a> {
                 let known = known.and_then(|known| known.hedge.as_deref());
                 Arc::new(Hedging::new(hedge, known, cores))
             }),
-            plan: managed.map(|spec| {
-                let known = known.and_then(|known| known.plan.as_deref());
-                Arc::new(TrafficPlan::new(spec, stored, known, |app| self.pool_of_app(desired, app)))
-            }),
+            plan: managed.filter(|spec| spec.pools().next().is_some()).zip(stable).map(
+                |(spec, (name, app))| {
+                    let source = PlanSource {
+                        route: name,
+                        stable: (app, self.pool_of_app(desired, app)),
+                        spec,
+                        stored,
+                        known: known.and_then(|known| known.plan.as_deref()),
+                        cores,
+                        secret: &self.settings.bucket_secret,
+                    };
+                    Arc::new(TrafficPlan::new(&source, |app| self.pool_of_app(desired, app)))
+                },
+            ),
             overload: managed.and_then(|spec| spec.overload.clone()).map(|overload| {
                 let known = known.and_then(|known| known.overload.as_deref());
                 Arc::new(LoadLimit::of_route(&overload, head_timeout, known, cores))
