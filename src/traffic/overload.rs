@@ -40,6 +40,8 @@ pub struct LoadLimit {
     pub settings: LoadSettings,
     /// Shared state.
     pub state: Arc<LoadState>,
+    /// The limit in words, for those whom it refuses.
+    pub description: Box<str>,
 }
 
 /// Settings of an overload protection.
@@ -199,7 +201,11 @@ impl LoadLimit {
 
     /// Returns the protection with these settings over `state`.
     pub fn new(settings: LoadSettings, state: Arc<LoadState>) -> Self {
-        Self { settings, state }
+        let LoadSettings { max_concurrent, queue_size, .. } = settings;
+        let bound = if settings.adaptive.is_some() { "at most " } else { "" };
+        let description =
+            format!("{bound}{max_concurrent} concurrent requests, queue of {queue_size}").into();
+        Self { settings, state, description }
     }
 
     /// Admits a request, queues or refuses it. Called by core number `core` only, as all methods with a core.

@@ -23,6 +23,7 @@ use crate::accept::rebalance::Rebalancer;
 use crate::accept::secrets::{SecretSource, Secrets};
 use crate::exchange::attempt_warnings::Warnings;
 use crate::exchange::date_line::DateLine;
+use crate::exchange::load_queues::{self, LoadQueues};
 use crate::exchange::on_demand_hosts::Hosts;
 use crate::exchange::tunnels::Tunnels;
 use crate::h2::{TaskPool, WindowBudget};
@@ -71,6 +72,8 @@ pub(crate) struct Core<R: Runtime> {
     pub(crate) samples: RefCell<Samples>,
     /// Port of `https` in redirects; none without `https` listeners.
     pub(crate) https_port: Option<u16>,
+    /// Requests that wait for a permit of their route.
+    pub(crate) load_queues: LoadQueues,
     /// Rate limit of warnings about attempts.
     pub(crate) warnings: Warnings,
     /// Link to the other cores; none for a single core.
@@ -139,6 +142,7 @@ impl<R: Runtime> Core<R> {
             on_demand_hosts: parts.resolves_hosts.then(|| Hosts::new(id)),
             samples: RefCell::default(),
             https_port: parts.https_port,
+            load_queues: LoadQueues::default(),
             warnings: Warnings::default(),
             rebalancer: parts.rebalancer,
             tables: RefCell::new(Rc::new(Tables { snapshot })),
@@ -183,6 +187,7 @@ impl<R: Runtime> Core<R> {
             hosts.handle_snapshot(&self.tables().snapshot);
         }
         self.prefetch_secrets();
+        load_queues::handle_snapshot(self);
     }
 
     /// Requests the secrets that the snapshot may need at any moment.
@@ -243,6 +248,14 @@ pub(crate) struct ConnBuffers {
 }
 
 impl ConnBuffers {
+    /// Frees the memory that a request does not need while it waits, before anything of it was sent.
+    pub(crate) fn shrink(&mut self) {
+        self.client_in.shrink_to_fit();
+        for buffer in [&mut self.upstream_in, &mut self.out, &mut self.added_headers] {
+            *buffer = Vec::new();
+        }
+    }
+
     fn clear(&mut self) {
         for buffer in [&mut self.client_in, &mut self.upstream_in, &mut self.out, &mut self.added_headers] {
             buffer.clear();

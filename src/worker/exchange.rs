@@ -41,10 +41,13 @@ pub(crate) mod failure;
 pub(crate) mod forwarded;
 pub(crate) mod grpc;
 pub(crate) mod https_redirect;
+mod load_permit;
+pub(crate) mod load_queues;
 mod local_action;
 pub(crate) mod local_reply;
 pub(crate) mod match_rule;
 pub(crate) mod on_demand_hosts;
+mod overload;
 pub(crate) mod passive_health;
 pub(crate) mod public_health;
 pub(crate) mod request_body;
@@ -66,6 +69,7 @@ use ringway_wire::message::Method;
 use self::cause::Cause;
 use self::disposition::Disposition;
 use self::failure::Failure;
+use self::load_permit::LoadPermit;
 use self::local_reply::{LocalReply, ReplyOptions};
 use self::match_rule::Target;
 use self::on_demand_hosts::Absent;
@@ -96,6 +100,8 @@ pub(crate) struct Exchange<'a, R: Runtime> {
     stages: Run,
     /// A request stage has waited since the snapshot was pinned.
     has_paused: bool,
+    /// Permit of the route's overload protection, where it has one.
+    permit: Option<LoadPermit<'a, R>>,
     /// The request's body; `None` before it begins, and while it is uploaded.
     body: Option<RequestBody>,
 }
@@ -189,6 +195,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             upgrade: false,
             stages: Run::default(),
             has_paused: false,
+            permit: None,
             body: None,
         }
     }
@@ -200,7 +207,9 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         let target = self.choose_pool(matched)?;
         self.request_stages(matched).await?;
         let Some(target) = target else { return Err(self.local_action(matched.rule)) };
+        self.admit_load(matched).await?;
         let response = self.fetch(&target).await?;
+        self.note_response_head(&target);
         let edits = self.response_stages(&target);
         self.deliver(&target, response, edits).await.map_err(Interrupt::Failure)
     }

@@ -56,6 +56,8 @@ pub(crate) const IDLE_BUFFER_GRACE: Duration = Duration::from_secs(1);
 /// Wait for a response after which the client is watched too. Earlier it would cost system calls, and most
 /// responses have come.
 pub(crate) const CLIENT_WATCH_DELAY: Duration = Duration::from_millis(500);
+/// Interval at which a request that waits for a permit of its route looks for its client.
+pub(crate) const QUEUE_WATCH_INTERVAL: Duration = Duration::from_millis(250);
 /// Window over which the minimum rate of a body (`BODY_RATE_MIN`) is measured.
 pub(crate) const BODY_RATE_WINDOW: Duration = Duration::from_secs(30);
 /// Requests of one core that are discarded in full at a time; others have `LINGER_TIMEOUT` and

@@ -12,13 +12,16 @@
 //! A drain must not leave a connection between two cores. A core that drains closes its gauge and migrates
 //! nothing more; it is done once all other gauges are closed, its mailbox is empty, and the connections from
 //! it were served.
+//!
+//! The same wake-up brings word of permits that another core has granted to requests that wait here
+//! ([`load_queues`]).
 
 use std::io;
 use std::rc::Rc;
 
 use crate::limits;
 use ringway_bridge::{
-    Gauge, MailboxReceiver, MailboxSender, SendError, WakeSource, mailbox, shared_gauges, wake_pair,
+    Gauge, MailboxReceiver, MailboxSender, SendError, WakeSource, Waker, mailbox, shared_gauges, wake_pair,
 };
 use ringway_model::CoreId;
 use ringway_net::{Accepted, Notified, spawn, yield_now};
@@ -27,6 +30,7 @@ use ringway_telemetry::ConnectionHandedOver;
 use crate::accept;
 use crate::accept::listener::ListenerId;
 use crate::core::Core;
+use crate::exchange::load_queues;
 use crate::monoio_runtime::MonoioRuntime;
 
 /// A worker's link to the other workers: their numbers of connections, and their mailboxes. Made by
@@ -37,6 +41,8 @@ pub struct Rebalancer {
     /// Mailboxes of the other cores, by core number; none at this core's own.
     mailboxes: Vec<Option<MailboxSender<Migration>>>,
     arrivals: MailboxReceiver<Migration>,
+    /// Wakers of all cores, by core number; none at this core's own.
+    wakers: Vec<Option<Waker>>,
     wake: WakeSource,
 }
 
@@ -57,20 +63,26 @@ pub fn rebalancers(workers: usize) -> io::Result<Vec<Option<Rebalancer>>> {
         return Ok(vec![None]);
     }
     let mut senders = Vec::with_capacity(workers);
+    let mut wakers = Vec::with_capacity(workers);
     let mut receivers = Vec::with_capacity(workers);
     for _ in 0..workers {
         let (waker, wake) = wake_pair()?;
-        let (sender, arrivals) = mailbox(limits::MIGRATIONS_WAITING_MAX, waker);
+        let (sender, arrivals) = mailbox(limits::MIGRATIONS_WAITING_MAX, waker.clone());
         senders.push(sender);
+        wakers.push(waker);
         receivers.push((arrivals, wake));
     }
     let rebalancer = |(gauge, (arrivals, wake)): (Gauge, _)| {
-        let of_other =
-            |(number, sender): (usize, &MailboxSender<_>)| (number != gauge.own()).then(|| sender.clone());
-        let mailboxes = senders.iter().enumerate().map(of_other).collect();
-        Some(Rebalancer { gauge, mailboxes, arrivals, wake })
+        let mailboxes = of_others(&senders, gauge.own());
+        let wakers = of_others(&wakers, gauge.own());
+        Some(Rebalancer { gauge, mailboxes, arrivals, wakers, wake })
     };
     Ok(shared_gauges(workers).into_iter().zip(receivers).map(rebalancer).collect())
+}
+
+/// Copies of what leads to the other cores, by core number.
+fn of_others<T: Clone>(all: &[T], own: usize) -> Vec<Option<T>> {
+    all.iter().enumerate().map(|(number, one)| (number != own).then(|| one.clone())).collect()
 }
 
 /// Starts the task that serves connections from other cores, for as long as the core runs.
@@ -92,6 +104,7 @@ async fn receive(core: Rc<Core<MonoioRuntime>>, mut notified: Notified) {
     loop {
         // Re-armed before the mailbox is emptied: what is sent from here on wakes again.
         rebalancer.wake.rearm();
+        load_queues::handle_wake(&core);
         loop {
             for Migration { accepted, listener } in
                 rebalancer.arrivals.drain(ringway_model::limits::ACCEPT_BATCH_MAX as usize)
@@ -134,6 +147,13 @@ pub(crate) fn migrate(
 }
 
 impl Rebalancer {
+    /// Wakes another core, which then looks for permits that are granted to its waiting requests.
+    pub(crate) fn wake(&self, core: usize) {
+        if let Some(Some(waker)) = self.wakers.get(core) {
+            waker.wake();
+        }
+    }
+
     /// Publishes this core's number of connections. Costs a store when it has changed.
     pub(crate) fn publish(&self, connections: usize) {
         self.gauge.write(connections);

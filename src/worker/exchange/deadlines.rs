@@ -9,6 +9,7 @@
 //! They are kept to a tenth of a second, as all deadlines.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use ringway_model::Tick;
 use ringway_traffic::policy::Policy;
@@ -74,6 +75,11 @@ impl Deadlines {
     /// Whether there is no time left for another attempt.
     pub(crate) fn are_over(&self, policy: &Policy, now: Tick) -> bool {
         self.all_attempts(policy).is_some_and(|deadline| deadline <= now)
+    }
+
+    /// Time that is left until the response head; `None` where nothing limits it.
+    pub(crate) fn time_left(&self, policy: &Policy, now: Tick) -> Option<Duration> {
+        self.all_attempts(policy).map(|deadline| now.until(deadline))
     }
 
     fn all_attempts(&self, policy: &Policy) -> Option<Tick> {

@@ -65,11 +65,16 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         let policy = &*target.matched.rule.policy;
         let conn = response.conn.clone();
         let transforms = std::mem::take(self.stages.response_body());
-        if let Some(counted) = response.in_flight.as_mut().filter(|counted| counted.has_permit())
+        let endpoint_permit = response.in_flight.as_mut().filter(|counted| counted.has_permit());
+        if (self.permit.is_some() || endpoint_permit.is_some())
             && (status == 101
                 || Kind::of_response(&self.buffers.response, &self.buffers.upstream_in) == Kind::Stream)
         {
-            counted.release_permit();
+            // It may last for hours, and hardly loads the endpoint.
+            self.permit = None;
+            if let Some(counted) = endpoint_permit {
+                counted.release_permit();
+            }
         }
         let delivered = {
             let ConnBuffers { response: head, upstream_in, out, .. } = &mut *self.buffers;
