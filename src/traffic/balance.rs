@@ -60,6 +60,8 @@ pub enum Unavailable {
 #[derive(Debug)]
 pub struct Cursors {
     core: CoreId,
+    /// Number of even draws so far.
+    even: u64,
     /// Number of random draws so far; each core has a sequence of its own.
     draws: u64,
     /// Index of the next endpoint, modulo the pool's size, which changes.
@@ -69,7 +71,8 @@ pub struct Cursors {
 impl Cursors {
     /// Returns cursors at the core's start position, which differs from core to core.
     pub fn new(core: CoreId) -> Self {
-        Self { core, draws: spread(u64::from(core.0) + 1), positions: HashMap::default() }
+        let start = spread(u64::from(core.0) + 1);
+        Self { core, even: start, draws: start, positions: HashMap::default() }
     }
 
     /// Picks the next endpoint that is available, not in `tried`, and admits the request. A joining endpoint
@@ -145,6 +148,13 @@ impl Cursors {
             })
         };
         by_health(next, pick)
+    }
+
+    /// The next of numbers that cover all numbers evenly: of any hundred, about ten are in the lowest tenth
+    /// (Weyl's sequence).
+    pub fn draw_evenly(&mut self) -> u64 {
+        self.even = self.even.wrapping_add(GOLDEN_RATIO);
+        self.even
     }
 
     /// A uniform random number (SplitMix64).

@@ -200,14 +200,13 @@ impl TrafficPlan {
             && self.state.position().is_braked
     }
 
-    /// The field that gives a bucket to a client, to be added to the response. A signature and a formatted line.
-    pub fn push_cookie(&self, out: &mut Vec<u8>, bucket: Bucket, is_secure: bool) {
-        let Some(canary) = &self.canary else { return };
-        let Some(name) = &canary.settings.cookie else { return };
+    /// Value of the `Set-Cookie` field that gives a bucket to a client; `None` for a plan without a cookie.
+    pub fn set_cookie(&self, bucket: Bucket, is_secure: bool) -> Option<String> {
+        let canary = self.canary.as_ref()?;
+        let name = canary.settings.cookie.as_ref()?;
         let value = canary.key.seal(bucket);
         let secure = if is_secure { "; Secure" } else { "" };
-        let line = format!("Set-Cookie: {name}={value}; Path=/; HttpOnly; SameSite=Lax{secure}\r\n");
-        out.extend_from_slice(line.as_bytes());
+        Some(format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax{secure}"))
     }
 }
 

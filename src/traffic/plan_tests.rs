@@ -182,11 +182,9 @@ fn a_client_keeps_its_bucket_by_a_cookie_that_was_made_here() {
     let stable = sent("").choice(&plan);
     assert_eq!((stable.variant, stable.new_bucket), (Variant::Stable, Some(Bucket::draw(u64::MAX))));
 
-    let mut line = Vec::new();
-    plan.push_cookie(&mut line, Bucket::draw(0), true);
-    let line = String::from_utf8(line).unwrap();
-    let (value, attributes) = line.strip_prefix("Set-Cookie: bucket=").unwrap().split_once(';').unwrap();
-    assert_eq!(attributes, " Path=/; HttpOnly; SameSite=Lax; Secure\r\n");
+    let line = plan.set_cookie(Bucket::draw(0), true).unwrap();
+    let (value, attributes) = line.strip_prefix("bucket=").unwrap().split_once(';').unwrap();
+    assert_eq!(attributes, " Path=/; HttpOnly; SameSite=Lax; Secure");
     let again = sent(&format!("Cookie: bucket={value}\r\n")).choice(&plan);
     assert_eq!((again.variant, again.reason), (Variant::Canary, Reason::Cookie(Bucket::draw(0))));
     assert_eq!(again.new_bucket, None);

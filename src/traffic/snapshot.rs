@@ -120,6 +120,11 @@ impl Pool {
         find(&self.endpoints, endpoint.instance.as_str()).is_some_and(|found| found.id == endpoint.id)
     }
 
+    /// Whether an endpoint could take a new request now. Two relaxed loads per endpoint until one can.
+    pub fn has_available(&self, now: Tick) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.weight > 0 && endpoint.is_available(now))
+    }
+
     /// All endpoints, those in rotation first.
     pub fn all_endpoints(&self) -> impl Iterator<Item = &Endpoint> {
         self.endpoints.iter().chain(&self.draining)

@@ -62,6 +62,7 @@ pub(crate) mod via;
 use ringway_middleware::Run;
 use ringway_net::{Stream, WriteRate};
 use ringway_telemetry::Rejected;
+use ringway_traffic::plan::Bucket;
 use ringway_traffic::snapshot::Snapshot;
 use ringway_wire::h1;
 use ringway_wire::message::Method;
@@ -98,6 +99,8 @@ pub(crate) struct Exchange<'a, R: Runtime> {
     upgrade: bool,
     /// Edits, body transforms and state of the request stages.
     stages: Run,
+    /// Bucket that the client should keep in a cookie.
+    new_bucket: Option<Bucket>,
     /// A request stage has waited since the snapshot was pinned.
     has_paused: bool,
     /// Permit of the route's overload protection, where it has one.
@@ -194,6 +197,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             info,
             upgrade: false,
             stages: Run::default(),
+            new_bucket: None,
             has_paused: false,
             permit: None,
             body: None,

@@ -78,7 +78,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             };
             let failed = match attempt.run().await {
                 Ok(mut response) => {
-                    passive_health::on_response_head(core, &picked, self.buffers.response.status(), pool);
+                    passive_health::on_response_head(core, &picked, self.buffers.response.status(), target);
                     response.in_flight = in_flight;
                     return Ok(response);
                 }
@@ -97,14 +97,14 @@ impl<'a, R: Runtime> Exchange<'a, R> {
                 // A stale connection says nothing about the endpoint: the next attempt does.
                 Retry::SameEndpoint => again = Some(picked),
                 Retry::NextEndpoint => {
-                    passive_health::on_failure(core, &picked, &failed.fault, None, pool);
+                    passive_health::on_failure(core, &picked, &failed.fault, None, target);
                     if self.has_waited(self.info.attempt_us) && self.has_left().await {
                         return Err(Failure::ClientClosed.into());
                     }
                     tried.insert(endpoint.id);
                 }
                 Retry::No => {
-                    passive_health::on_failure(core, &picked, &failed.fault, None, pool);
+                    passive_health::on_failure(core, &picked, &failed.fault, None, target);
                     return Err(failure.into());
                 }
             }

@@ -98,13 +98,13 @@ impl<'a, R: Runtime> Exchange<'a, R> {
                 // Boxed: few become tunnels, and exchanges need not be larger for it.
                 let tunnel = Box::pin(tunnel::run(core, client, response.conn, self.buffers, (policy, info)));
                 let disposition = tunnel.await;
-                passive_health::on_success(core, &response.picked, status, target.pool);
+                passive_health::on_success(core, &response.picked, status, target);
                 return Ok(disposition);
             }
             Err(failure) => {
                 let fault = response.fault(core, transfer, failure);
                 self.note_cause(target, response.picked.endpoint, fault.failure);
-                passive_health::on_failure(core, &response.picked, &fault, Some(status), target.pool);
+                passive_health::on_failure(core, &response.picked, &fault, Some(status), target);
                 return Err(fault.failure);
             }
         };
@@ -115,7 +115,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             let is_there = |endpoint| core.tables().snapshot.has_endpoint(endpoint);
             core.upstreams.borrow_mut().give(conn, core.runtime.now(), is_there);
         }
-        passive_health::on_success(core, &response.picked, status, target.pool);
+        passive_health::on_success(core, &response.picked, status, target);
         Ok(if summary.close || !is_sent { Disposition::Close } else { Disposition::Keep })
     }
 }

@@ -8,6 +8,7 @@
 //! to stages, and logged.
 
 use ringway_model::{HostPattern, Owner};
+use ringway_traffic::plan::{PlanRequest, Reason, TrafficPlan, Variant};
 use ringway_traffic::snapshot::{Pool, Snapshot};
 use ringway_traffic::virtual_host::{Rule, Rules, Tenant, VirtualHost};
 use ringway_wire::h1::RequestHead;
@@ -43,6 +44,8 @@ impl<'a> Match<'a> {
 pub(crate) struct Target<'a> {
     pub(crate) matched: Match<'a>,
     pub(crate) pool: &'a Pool,
+    /// Variant of the rule's canary.
+    pub(crate) variant: Option<Variant>,
 }
 
 impl<'a, R: Runtime> Exchange<'a, R> {
@@ -101,12 +104,41 @@ impl<'a, R: Runtime> Exchange<'a, R> {
 
     /// Chooses the pool that serves a rule's requests; `None` for a rule with a reply of its own.
     pub(super) fn choose_pool(&mut self, matched: Match<'a>) -> Result<Option<Target<'a>>, Failure> {
-        let Some(pool) = self.snapshot.pool_of(matched.rule) else { return Ok(None) };
+        let Some(mut pool) = self.snapshot.pool_of(matched.rule) else { return Ok(None) };
+        if let Some(plan) = matched.rule.traffic.as_ref().and_then(|traffic| traffic.plan.as_deref())
+            && let Some(other) = self.choose_variant(plan)
+        {
+            pool = other;
+        }
         self.info.pool = Some(pool);
         if pool.endpoints.is_empty() && matched.rule.owner == Owner::Resolver {
             return Err(Failure::NotRunning);
         }
-        Ok(Some(Target { matched, pool }))
+        Ok(Some(Target { matched, pool, variant: self.info.variant }))
+    }
+
+    /// Chooses among the pools of a plan; `None` where its stable one serves the request.
+    fn choose_variant(&mut self, plan: &TrafficPlan) -> Option<&'a Pool> {
+        if !plan.splits() {
+            return None;
+        }
+        let (core, now) = (self.core, self.core.runtime.now());
+        let ConnBuffers { request, client_in, .. } = &*self.buffers;
+        let request = PlanRequest {
+            head: request,
+            buf: client_in,
+            client: self.info.client,
+            is_trusted: self.client.trusted,
+            draw: core.cursors.borrow_mut().draw_evenly(),
+        };
+        let pool = |id| self.snapshot.pool(id);
+        let choice = plan.choose(&request, |canary| pool(canary).is_some_and(|pool| pool.has_available(now)));
+        if choice.reason == Reason::Fallback {
+            plan.state.count_fallback(core.id.0.into());
+        }
+        self.info.variant = Some(choice.variant);
+        self.new_bucket = choice.new_bucket;
+        pool(choice.pool)
     }
 
     /// Returns the reply to a request without TLS whose rule requires it: a redirect where https is served

@@ -6,10 +6,11 @@ use std::pin::pin;
 use std::task::Poll;
 
 use ringway_middleware::{Edits, Flow, RequestCtx, RequestView, ResponseCtx, ResponseHeadView};
+use ringway_traffic::plan::Bucket;
 
 use crate::core::ConnBuffers;
 use crate::exchange::local_reply::LocalReply;
-use crate::exchange::match_rule::{Match, Target};
+use crate::exchange::match_rule::{self, Match, Target};
 use crate::exchange::{Exchange, Interrupt};
 use crate::runtime::Runtime;
 
@@ -40,21 +41,43 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         Err(LocalReply::of_stage(reply).into())
     }
 
-    /// Runs the response stages over the head of the endpoint's response. `None` without stages.
+    /// Runs the response stages over the head of the endpoint's response. `None` without stages and cookie.
     pub(super) fn response_stages(&mut self, target: &Target<'a>) -> Option<Edits> {
-        let stages = target.matched.rule.stages.as_ref()?;
-        let mut edits = Edits::default();
-        let ConnBuffers { response, upstream_in, .. } = &*self.buffers;
-        let head = ResponseHeadView::Endpoint(response, upstream_in);
-        stages.on_response(&mut ResponseCtx::new(head, &mut edits, &mut self.stages));
-        Some(edits)
+        let edits = target.matched.rule.stages.as_ref().map(|stages| {
+            let mut edits = Edits::default();
+            let ConnBuffers { response, upstream_in, .. } = &*self.buffers;
+            let head = ResponseHeadView::Endpoint(response, upstream_in);
+            stages.on_response(&mut ResponseCtx::new(head, &mut edits, &mut self.stages));
+            edits
+        });
+        self.with_bucket_cookie(edits)
     }
 
-    /// Runs the response stages over a local reply. `None` without stages, and before the match.
+    /// Runs the response stages over a local reply. `None` without stages and cookie, and before the match.
     pub(super) fn reply_stages(&mut self, reply: &LocalReply<'_>) -> Option<Edits> {
-        let stages = self.info.matched?.rule.stages.as_ref()?;
-        let mut edits = Edits::default();
-        stages.on_response(&mut ResponseCtx::new(reply.head(), &mut edits, &mut self.stages));
+        let edits = self.info.matched?.rule.stages.as_ref().map(|stages| {
+            let mut edits = Edits::default();
+            stages.on_response(&mut ResponseCtx::new(reply.head(), &mut edits, &mut self.stages));
+            edits
+        });
+        self.with_bucket_cookie(edits)
+    }
+
+    /// Adds the cookie with the client's bucket, where its request brought none.
+    fn with_bucket_cookie(&self, edits: Option<Edits>) -> Option<Edits> {
+        let Some(bucket) = self.new_bucket else { return edits };
+        self.add_bucket_cookie(edits, bucket)
+    }
+
+    #[cold]
+    fn add_bucket_cookie(&self, edits: Option<Edits>, bucket: Bucket) -> Option<Edits> {
+        let ConnBuffers { request, client_in, .. } = &*self.buffers;
+        let is_secure = match_rule::is_secure(self.client, request, client_in);
+        let plan = self.info.matched.and_then(|matched| matched.rule.traffic.as_ref()?.plan.as_deref());
+        let Some(value) = plan.and_then(|plan| plan.set_cookie(bucket, is_secure)) else { return edits };
+        let mut edits = edits.unwrap_or_default();
+        // The name of the cookie was checked when the plan was read.
+        let _ = edits.append("Set-Cookie", value.as_bytes());
         Some(edits)
     }
 }
