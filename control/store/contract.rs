@@ -14,13 +14,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_model::{
-    App, AppId, Balancer, BodyText, Certificate, CertificateFiles, CertificateMode, ClientAuth,
-    ClientAuthNeed, ConfigVersion, Delta, Domain, DomainKind, FailurePolicy, FieldMatch, FilePath,
-    FixedResponse, Generation, HealthCheck, HostPattern, Hostname, HttpProbe, Instance, InstanceId, Kind,
-    OnAllUnhealthy, Owner, PathMatch, Policy, PolicyId, PolicyRef, PolicySettings, PoolRef, Probe,
-    ProbeHeaders, ProbeHost, ProbeMethod, ProbePath, Redirect, Resource, Revision, Rewrite, Route,
+    AdaptiveLimit, App, AppId, Balancer, Ban, BodyText, BrakeMode, Braked, Canary, CanaryState, CanaryStep,
+    Certificate, CertificateFiles, CertificateMode, CircuitBreaker, ClientAuth, ClientAuthNeed, Cohorts,
+    ConfigVersion, Delta, Domain, DomainKind, EndpointOverride, FailurePolicy, FieldMatch, FilePath,
+    FixedResponse, Generation, HealthCheck, Hedge, HedgeDelay, HostPattern, Hostname, HttpProbe, Instance,
+    InstanceId, Kind, Mirror, OnAllUnhealthy, Outliers, Overload, Owner, PathMatch, Percent, Policy,
+    PolicyId, PolicyRef, PolicySettings, PoolRef, PoolTraffic, Probe, ProbeHeaders, ProbeHost, ProbeMethod,
+    ProbePath, RateLimit, RateLimitKey, Redirect, RequestKey, Resource, Retries, Revision, Rewrite, Route,
     RouteAction, RouteId, RouteMatch, RouteSpec, SetVersion, StatusRanges, StatusSet, Target, TenantId,
-    TimeoutPolicy, Timestamp, ValueMatch,
+    TimeoutPolicy, Timestamp, TrafficSpec, UpstreamProtocol, ValueMatch,
 };
 
 use crate::{Batch, Loaded, Memory, Store, StoreError, export, import, migrate};
@@ -88,11 +90,13 @@ const CHECKS: &[(&str, Check)] = &[
             put(route()),
             put(version()),
             put(certificate()),
+            put(canary_state()),
+            put(endpoint_override()),
         ];
         let mut store = open();
         store.load();
         store.commit(1, &deltas);
-        let all: [Resource; 11] = [
+        let all: [Resource; 13] = [
             app.into(),
             instance.into(),
             bare.0.into(),
@@ -104,6 +108,8 @@ const CHECKS: &[(&str, Check)] = &[
             redirect().into(),
             version().into(),
             certificate().into(),
+            canary_state().into(),
+            endpoint_override().into(),
         ];
         store.expect(1, &all);
         drop(store);
@@ -204,7 +210,14 @@ const CHECKS: &[(&str, Check)] = &[
         let all = [app("a")];
         let mut store = open();
         let (app, instance, domain) = (all[0].clone(), instance("a", "i"), domain("a", "a.example"));
-        let of_operator = [put(policy()), put(route()), put(version()), put(certificate())];
+        let of_operator = [
+            put(policy()),
+            put(route()),
+            put(version()),
+            put(certificate()),
+            put(canary_state()),
+            put(endpoint_override()),
+        ];
         store.commit(4, &[put(app), put(instance), put(domain)]);
         store.commit(5, &of_operator);
         let mut text = Vec::new();
@@ -230,7 +243,7 @@ const CHECKS: &[(&str, Check)] = &[
 
 fn app(id: &str) -> App {
     App {
-        traffic: None,
+        traffic: Some(Arc::new(pool_traffic())),
         owner: Owner::Api,
         webhook: None,
         upstream_tls: None,
@@ -316,10 +329,6 @@ fn bare_domain(app: &str, name: &str) -> Domain {
 
 fn settings() -> PolicySettings {
     PolicySettings {
-        retries: None,
-        circuit_breaker: None,
-        hedge: None,
-        rate_limit: None,
         timeout: Some(Duration::from_millis(1_500)),
         per_try_timeout: Some(Duration::from_millis(1)),
         total_timeout: Some(Duration::from_secs(3_600)),
@@ -327,6 +336,100 @@ fn settings() -> PolicySettings {
         require_tls: Some(true),
         unavailable_status: Some(503),
         websocket: Some(false),
+        retries: Some(Retries {
+            idempotent_only: false,
+            idempotency_key: Some("idempotency-key".into()),
+            ..Retries::default()
+        }),
+        rate_limit: Some(RateLimit {
+            requests: 100,
+            per: Duration::from_secs(60),
+            burst: 20,
+            key: [
+                RateLimitKey::Route,
+                RateLimitKey::Client,
+                RateLimitKey::Tenant,
+                RateLimitKey::Host,
+                RateLimitKey::Header("x-api-key".into()),
+            ]
+            .into(),
+            ban: Some(Ban { after: 50, duration: Duration::from_secs(600) }),
+            sends_fields: true,
+            dry_run: true,
+        }),
+        circuit_breaker: Some(breaker()),
+        hedge: Some(Hedge { delay: HedgeDelay::P95, budget: Percent::whole(5), dry_run: true }),
+    }
+}
+
+fn breaker() -> CircuitBreaker {
+    CircuitBreaker { failures: Some(5), dry_run: true, ..CircuitBreaker::default() }
+}
+
+fn pool_traffic() -> PoolTraffic {
+    PoolTraffic {
+        outliers: Outliers { error_rate: Percent::new(12.5), dry_run: true, ..Outliers::default() },
+        circuit_breaker: Some(breaker()),
+        hash_by: Some(RequestKey::Cookie("session".into())),
+        slow_start: Some(Duration::from_secs(30)),
+        endpoint_max_concurrent: Some(100),
+        protocol: UpstreamProtocol::H2c,
+    }
+}
+
+fn traffic() -> TrafficSpec {
+    let pool = |id: &str| PoolRef::App(AppId::parse(id).expect("a valid id"));
+    TrafficSpec {
+        canary: Some(Canary {
+            pool: pool("v2"),
+            weight: Percent::whole(10),
+            steps: [CanaryStep { weight: Percent::whole(50), after: Duration::from_secs(600) }].into(),
+            hash: Some(RequestKey::Header("x-user".into())),
+            cookie: Some("variant".into()),
+            brake: BrakeMode::DryRun,
+        }),
+        cohorts: Some(Cohorts {
+            header: Some("x-cohort".into()),
+            cookie: Some("cohort".into()),
+            trusted_only: true,
+            mappings: [("beta".into(), pool("v2"))].into(),
+            brake: true,
+        }),
+        overload: Some(Overload {
+            max_concurrent: 40,
+            queue_size: 100,
+            queue_timeout: Duration::from_secs(1),
+            adaptive: Some(AdaptiveLimit { target: Some(Duration::from_millis(250)), min: 4 }),
+            dry_run: true,
+        }),
+        mirror: Some(Mirror {
+            pool: pool("shadow"),
+            share: Percent::new(0.25).expect("a share"),
+            methods: ["GET".into()].into(),
+            timeout: Duration::from_secs(5),
+        }),
+    }
+}
+
+fn canary_state() -> CanaryState {
+    CanaryState {
+        route: RouteId::parse("api").expect("a valid id"),
+        owner: Owner::Api,
+        plan: u64::MAX,
+        braked: Some(Braked { at: Timestamp(8), reason: "5 of 10 failed".into() }),
+        step: 2,
+        stepped_at: Timestamp(9),
+    }
+}
+
+fn endpoint_override() -> EndpointOverride {
+    EndpointOverride {
+        instance: InstanceId::parse("i").expect("a valid id"),
+        owner: Owner::Api,
+        weight: Some(7),
+        is_drained: true,
+        at: Timestamp(10),
+        by: "operator".into(),
     }
 }
 
@@ -366,6 +469,7 @@ fn route() -> Route {
             need: ClientAuthNeed::Required,
         }),
         requires_client_cert: true,
+        traffic: Some(Arc::new(traffic())),
         ..bare_route("api", "**.api.example")
     };
     configured(spec)

@@ -8,10 +8,15 @@
 //!
 //! `format-2/killed` and `format-2/closed` are copies of them that the release of format 2 (commit 5f334f6)
 //! migrated; one more app was stored, and the store was killed or closed.
+//!
+//! `format-3/killed` and `format-3/closed` are copies of `format-2/closed` that a build of format 3 (commit
+//! 504bdc7) migrated and served with a file of a policy, a pool of two endpoints and a route; the drained
+//! instance was removed by then.
 
 use std::fs;
 use std::io::BufReader;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_model::{
@@ -44,10 +49,15 @@ fn old_store_of(format: u32, name: &str) -> tempfile::TempDir {
     let place = directory();
     durable::copy_dir(&fixture_of(format, name), place.path()).unwrap();
     // A checkout has no empty folders.
-    for keyspace in 0..5 {
+    for keyspace in 0..2 + kinds_of(format) {
         fs::create_dir_all(place.path().join(format!("live/keyspaces/{keyspace}/tables"))).unwrap();
     }
     place
+}
+
+/// Number of kinds of a format.
+fn kinds_of(format: u32) -> usize {
+    if format < 3 { 3 } else { 7 }
 }
 
 /// The contents of both stores and of the export.
@@ -224,6 +234,34 @@ fn a_store_of_format_2_is_rewritten_with_all_records() {
 }
 
 #[test]
+fn a_store_of_format_3_is_rewritten_with_all_records() {
+    for name in ["killed", "closed"] {
+        let place = old_store_of(3, name);
+        let loaded = load(place.path());
+        let migrated = Finding::Migrated { from: 3, to: SCHEMA };
+        assert!(loaded.report.findings().contains(&migrated), "{name}: {}", loaded.report);
+        assert!(!loaded.report.is_degraded(), "{name}: {}", loaded.report);
+        assert_eq!((loaded.revision, loaded.resources.len()), (Revision(16), 16), "{name}");
+        let of = |kind: Kind, key: &str| {
+            let found = loaded.resources.iter().find(|known| known.kind() == kind && known.key() == key);
+            found.unwrap_or_else(|| panic!("{name}: {kind} {key}")).clone()
+        };
+        let (Resource::App(pool), Resource::App(app)) = (of(Kind::App, "api-pool"), of(Kind::App, "blog"))
+        else {
+            panic!("apps");
+        };
+        assert_eq!((&pool.traffic, &app.traffic), (&Some(Arc::default()), &None), "{name}");
+        let Resource::Policy(policy) = of(Kind::Policy, "strict") else { panic!("a policy") };
+        assert_eq!((&policy.settings.retries, policy.settings.body_size_limit), (&None, Some(1_000_000)));
+        let Resource::Route(route) = of(Kind::Route, "api") else { panic!("a route") };
+        assert_eq!(route.spec.traffic, None, "{name}");
+        let again = load(place.path());
+        assert!(!again.report.findings().contains(&migrated), "{name}: {}", again.report);
+        assert_eq!(again.resources, loaded.resources, "{name}");
+    }
+}
+
+#[test]
 fn a_migration_that_is_killed_leaves_the_old_store_or_the_new_one() {
     let migrated = old_store("closed");
     load(migrated.path());
@@ -329,13 +367,13 @@ fn a_store_of_a_newer_format_is_refused_and_left_as_it_is() {
     fs::write(place.path().join("HEAD"), newer.encode()).unwrap();
     let before = everything(place.path());
     let refused = Fjall::open(place.path()).unwrap().load();
-    let Err(error @ StoreError::NewerSchema { found: 4, known: 3, .. }) = refused else {
+    let Err(error @ StoreError::NewerSchema { found: 5, known: 4, .. }) = refused else {
         panic!("{refused:?}");
     };
-    assert!(error.to_string().contains("format 4; this version reads formats up to 3"), "{error}");
+    assert!(error.to_string().contains("format 5; this version reads formats up to 4"), "{error}");
     assert_eq!(everything(place.path()), before);
 
-    let mut text: &[u8] = b"{\"ringway_export\":4,\"revision\":1,\"records\":0}\n";
+    let mut text: &[u8] = b"{\"ringway_export\":5,\"revision\":1,\"records\":0}\n";
     let refused = import(&mut BufReader::new(&mut text), &mut Memory::new()).unwrap_err();
     assert!(refused.to_string().starts_with("the export was written by a newer version"), "{refused}");
 }
