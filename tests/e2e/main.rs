@@ -44,6 +44,7 @@ mod lifecycle;
 mod limits;
 mod listeners;
 mod observe;
+mod overload;
 mod pages;
 mod persistence;
 mod protocol;
