@@ -18,6 +18,8 @@ use ringway_traffic::policy::Policy;
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines {
     began: Cell<Tick>,
+    /// Timeout of the client, in place of a longer one of the policy.
+    of_client: Cell<Option<Duration>>,
     /// Of the whole exchange.
     end: Cell<Option<Tick>>,
     /// Of the response head of the attempt under way.
@@ -31,6 +33,11 @@ impl Deadlines {
     pub(crate) fn begin(&self, policy: &Policy, now: Tick) {
         self.began.set(now);
         self.end.set(policy.total_timeout.map(|timeout| now.after(timeout)));
+    }
+
+    /// Lowers the timeout of the policy to the one that the client has set for its call.
+    pub(crate) fn lower(&self, of_client: Option<Duration>) {
+        self.of_client.set(of_client);
     }
 
     /// Begins an attempt.
@@ -83,7 +90,9 @@ impl Deadlines {
     }
 
     fn all_attempts(&self, policy: &Policy) -> Option<Tick> {
-        earliest(policy.timeout.map(|timeout| self.began.get().after(timeout)), self.end.get())
+        let timeout =
+            policy.timeout.map(|timeout| self.of_client.get().map_or(timeout, |own| own.min(timeout)));
+        earliest(timeout.map(|timeout| self.began.get().after(timeout)), self.end.get())
     }
 }
 
@@ -138,6 +147,16 @@ mod tests {
         deadlines.begin_attempt(&policy, Tick(10));
         assert_eq!((deadlines.head(), deadlines.end()), (Tick(600), Tick(600)));
         assert!(!deadlines.has_ended(Tick(599)) && deadlines.has_ended(Tick(600)));
+    }
+
+    #[test]
+    fn the_client_can_only_lower_the_timeout() {
+        let (deadlines, policy) = (Deadlines::default(), policy(Some(1_000), None, None));
+        for (of_client, head) in [(Some(300), 300), (Some(5_000), 1_000), (None, 1_000)] {
+            deadlines.begin(&policy, Tick(0));
+            deadlines.lower(of_client.map(Duration::from_millis));
+            assert_eq!(deadlines.time_left(&policy, Tick(0)), Some(Duration::from_millis(head)));
+        }
     }
 
     #[test]

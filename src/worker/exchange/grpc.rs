@@ -3,6 +3,8 @@
 //! An error before the response is a *trailers-only* response: HTTP status 200, no content, and the status of
 //! the call among the fields.
 
+use std::time::Duration;
+
 use ringway_wire::h1::RequestHead;
 use ringway_wire::headers::FieldKind;
 
@@ -39,6 +41,28 @@ impl Status {
 /// Whether a request is a call of gRPC, by its media type.
 pub(crate) fn is_call(request: &RequestHead, input: &[u8]) -> bool {
     request.values(input, FieldKind::ContentType).any(|value| is_grpc(media_type(value)))
+}
+
+/// Timeout that the client of a call has set for it; `None` for other requests, and for an invalid one.
+pub(crate) fn timeout(request: &RequestHead, input: &[u8]) -> Option<Duration> {
+    let value = request.field(input, "grpc-timeout").next()?;
+    is_call(request, input).then(|| parse_timeout(value)).flatten()
+}
+
+/// Parses up to eight digits and a unit: `100m` are 100 milliseconds.
+fn parse_timeout(value: &[u8]) -> Option<Duration> {
+    let (unit, digits) = value.split_last()?;
+    let is_number = (1..=8).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+    let number: u64 = std::str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok()?;
+    Some(match unit {
+        b'H' => Duration::from_secs(number * 3_600),
+        b'M' => Duration::from_secs(number * 60),
+        b'S' => Duration::from_secs(number),
+        b'm' => Duration::from_millis(number),
+        b'u' => Duration::from_micros(number),
+        b'n' => Duration::from_nanos(number),
+        _ => return None,
+    })
 }
 
 /// Whether it is `application/grpc`, alone or with the coding of its messages (`+proto`). gRPC-Web is another
@@ -97,6 +121,26 @@ mod tests {
     #[test]
     fn messages_are_percent_encoded() {
         assert_eq!(percent_encoded("not today: größer 5 %\n"), "not today: gr%C3%B6%C3%9Fer 5 %25%0A");
+    }
+
+    #[test]
+    fn timeouts_have_up_to_eight_digits_and_a_unit() {
+        for (value, timeout) in [
+            ("100m", Some(Duration::from_millis(100))),
+            ("2S", Some(Duration::from_secs(2))),
+            ("1H", Some(Duration::from_secs(3_600))),
+            ("3M", Some(Duration::from_secs(180))),
+            ("99999999n", Some(Duration::from_nanos(99_999_999))),
+            ("7u", Some(Duration::from_micros(7))),
+            ("123456789S", None),
+            ("S", None),
+            ("1", None),
+            ("+1S", None),
+            ("1s", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_timeout(value.as_bytes()), timeout, "{value}");
+        }
     }
 
     #[test]

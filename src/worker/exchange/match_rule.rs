@@ -21,7 +21,7 @@ use crate::exchange::failure::Failure;
 use crate::exchange::forwarded::{self, Reach};
 use crate::exchange::local_reply::LocalReply;
 use crate::exchange::on_demand_hosts::Absent;
-use crate::exchange::{Exchange, Interrupt, acme_challenge, https_redirect};
+use crate::exchange::{Exchange, Interrupt, acme_challenge, grpc, https_redirect};
 use crate::runtime::Runtime;
 use crate::session::downstream_conn::DownstreamConn;
 
@@ -88,7 +88,9 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         }
         client.check(snapshot, matched, request.host())?;
         if matched.rule.policy.timeout.is_some() || matched.rule.policy.total_timeout.is_some() {
-            self.transfer.activity.deadlines.begin(&matched.rule.policy, core.runtime.now());
+            let deadlines = &self.transfer.activity.deadlines;
+            deadlines.begin(&matched.rule.policy, core.runtime.now());
+            deadlines.lower(grpc::timeout(request, client_in));
         }
         if self.upgrade && !matched.rule.policy.admits_websocket {
             return Err(LocalReply::websocket_forbidden().into());
