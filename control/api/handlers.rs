@@ -1,5 +1,6 @@
 //! Dispatch of the operations: parses the request, calls the plane, builds the response.
 
+mod canaries;
 mod certificates;
 mod changes;
 mod configuration;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use ringway_model::{Change, Rejection};
 
+use self::canaries::{list_canaries, resume_canary};
 use self::certificates::{remove_certificate, upload_certificate, verify_domain};
 use self::changes::submit;
 use self::configuration::{ConfigCall, configure};
@@ -165,6 +167,14 @@ pub(crate) async fn handle<P: Plane>(
         }
         Operation::PoolHealth => show_pool_health(&**plane, take(input, shape::pool_key)?).await,
         Operation::ListBreakers => list_breakers(plane, take(input, shape::app_page)?).await,
+        Operation::ListCanaries => {
+            take(input, shape::nothing)?;
+            Ok(list_canaries(&**plane))
+        }
+        Operation::ResumeCanary => {
+            let route = take(input, shape::route_key)?;
+            resume_canary(&**plane, route, conditions, trail).await
+        }
         Operation::ListTenants => list_tenants(plane, take(input, shape::tenant_page)?).await,
         Operation::ShowDomain => show_domain(&**plane, &take(input, shape::domain_key)?),
         Operation::Status | Operation::Health => {

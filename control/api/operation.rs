@@ -7,10 +7,10 @@ use crate::limits;
 use crate::problem::Kind;
 use crate::request::shapes as shape;
 use crate::views::{
-    AppDetails, AppPage, AppStatusView, BreakerPage, CertificatePage, DomainDetails, DomainPage, DomainView,
-    DrainedView, DrainingView, Gone, HealthView, InstancePage, InstanceView, LeaseView, LivenessView,
-    PoolHealthView, ReadinessView, RegisteredView, StatusView, TenantPage, UploadedView, VerificationView,
-    WebhookPage, WebhookView,
+    AppDetails, AppPage, AppStatusView, BreakerPage, CanariesView, CanaryView, CertificatePage,
+    DomainDetails, DomainPage, DomainView, DrainedView, DrainingView, Gone, HealthView, InstancePage,
+    InstanceView, LeaseView, LivenessView, PoolHealthView, ReadinessView, RegisteredView, StatusView,
+    TenantPage, UploadedView, VerificationView, WebhookPage, WebhookView,
 };
 use ringway_config::{Described, describe};
 
@@ -49,6 +49,8 @@ pub(crate) enum Operation {
     AppStatus,
     PoolHealth,
     ListBreakers,
+    ListCanaries,
+    ResumeCanary,
     ListTenants,
     Configuration(ConfigOperation),
     Liveness,
@@ -102,8 +104,10 @@ impl Operation {
             | Self::Health
             | Self::PoolHealth
             | Self::ListBreakers
+            | Self::ListCanaries
             | Self::ListTenants
             | Self::Metrics => Access::Scoped(Scope::Read),
+            Self::ResumeCanary => Access::Scoped(Scope::Apply),
             Self::RegisterApp
             | Self::RemoveApp
             | Self::AddInstance
@@ -373,6 +377,20 @@ impl Operation {
                 json(schema_of::<BreakerPage>()),
                 &[Conflicting],
             ),
+            Self::ListCanaries => (
+                "listCanaries",
+                "List the canaries of routes, by route: weights, errors of both variants, brakes.",
+                describe(shape::nothing),
+                json(schema_of::<CanariesView>()),
+                &[],
+            ),
+            Self::ResumeCanary => (
+                "resumeCanary",
+                "Resume a canary that was braked: it gets its weight again, and is compared from now on.",
+                describe(shape::route_key),
+                [200, 202].map(|status| (status, Some(schema_of_accepted::<CanaryView>()))).into(),
+                &[UnknownCanary, NotBraked, Conflicting],
+            ),
             Self::ListTenants => (
                 "listTenants",
                 "List the tenants with their routes, and the health of their backends.",
@@ -512,7 +530,8 @@ impl Operation {
             | Self::RemoveWebhook
             | Self::Register
             | Self::Deregister
-            | Self::AddRoute => true,
+            | Self::AddRoute
+            | Self::ResumeCanary => true,
             Self::ListApps
             | Self::ShowApp
             | Self::ListInstances
@@ -529,6 +548,7 @@ impl Operation {
             | Self::AppStatus
             | Self::PoolHealth
             | Self::ListBreakers
+            | Self::ListCanaries
             | Self::ListTenants
             | Self::Configuration(_)
             | Self::Liveness

@@ -6,11 +6,14 @@ use std::sync::Arc;
 
 use ringway_certs::{DomainState, Overview, UploadError, Verification};
 use ringway_control::{
-    AppStatus, Applied, ApplyRequest, ConfigError, Control, Current, Diff, DiffRequest, ExplainRequest,
-    Explanation, InstanceDrained, InstanceStatus, NoTrial, Proposal, Receipt, Refusal, ReloadRequest,
-    Rerouting, RollbackRequest, Status, Submission, TrialStatus, Validation, Version,
+    AppStatus, Applied, ApplyRequest, CanaryStatus, ConfigError, Control, Current, Diff, DiffRequest,
+    ExplainRequest, Explanation, InstanceDrained, InstanceStatus, NoTrial, Proposal, Receipt, Refusal,
+    ReloadRequest, Rerouting, ResumeError, RollbackRequest, Status, Submission, TrialStatus, Validation,
+    Version,
 };
-use ringway_model::{AppId, Desired, Generation, Hostname, InstanceId, Owner, Rejection};
+use ringway_model::{
+    AppId, CanaryState, Desired, Generation, Hostname, InstanceId, Owner, Rejection, RouteId,
+};
 use ringway_tls::{Facts, LoadError, SecretKey};
 
 /// The control plane, as the API uses it.
@@ -91,6 +94,13 @@ pub trait Plane: 'static {
     fn simulate(&self, request: Proposal) -> impl Future<Output = Result<Rerouting, ConfigError>>;
     /// A kept version.
     fn version(&self, owner: Owner, version: Arc<str>) -> impl Future<Output = Result<Current, ConfigError>>;
+    /// Status of the canaries, by route.
+    fn canaries(&self) -> Vec<CanaryStatus>;
+    /// The state that resumes a braked canary.
+    ///
+    /// # Errors
+    /// The route has no canary, or it is not braked.
+    fn resumed_canary(&self, route: &RouteId) -> Result<CanaryState, ResumeError>;
     /// The configuration on trial, or the last one that was.
     fn trial(&self) -> Option<TrialStatus>;
     /// Promotes the configuration on trial.
@@ -229,6 +239,14 @@ impl Plane for Control {
 
     async fn version(&self, owner: Owner, version: Arc<str>) -> Result<Current, ConfigError> {
         self.configuration().version(owner, version).await
+    }
+
+    fn canaries(&self) -> Vec<CanaryStatus> {
+        Self::canaries(self)
+    }
+
+    fn resumed_canary(&self, route: &RouteId) -> Result<CanaryState, ResumeError> {
+        Self::resumed_canary(self, route)
     }
 
     fn trial(&self) -> Option<TrialStatus> {

@@ -119,6 +119,10 @@ kinds! {
     ConfigNotReplaceable = 409 "config_not_replaceable" "This owner's configuration is not replaced by requests",
     /// The process was started without a file.
     NoConfigFile = 409 "no_config_file" "There is no configuration file",
+    /// The canary is not braked.
+    NotBraked = 409 "not_braked" "The canary is not braked",
+    /// The route has no canary.
+    UnknownCanary = 404 "unknown_canary" "There is no canary of this route",
     /// No change is on trial.
     NoTrial = 409 "no_trial" "No configuration is on trial",
     /// The owner's configuration is not the one that the client saw.

@@ -117,6 +117,8 @@ pub(crate) static ROUTES: &[Route] = {
         route(Get, "/admin/tenants", ListTenants),
         route(Get, "/api/v2/pools/{pool}/health", PoolHealth),
         route(Get, "/api/v2/breakers", ListBreakers),
+        route(Get, "/api/v2/traffic/canary", ListCanaries),
+        route(Post, "/api/v2/traffic/canary/{route}/resume", ResumeCanary),
         route(Get, "/metrics", Metrics),
         route(Get, "/api/openapi.json", OpenApi),
     ]

@@ -2,6 +2,7 @@
 //! name.
 
 mod apps;
+mod canaries;
 mod certificates;
 mod changes;
 mod configuration;
@@ -14,6 +15,7 @@ mod status;
 pub(crate) use apps::{
     AppDetails, AppHealth, AppPage, AppStatusView, AppView, RegisteredView, WebhookPage, WebhookView,
 };
+pub(crate) use canaries::{CanariesView, CanaryView};
 pub(crate) use certificates::{
     CertificateItem, CertificatePage, CertificatePageTail, CertificatesView, DnsView, UploadedView,
     VerificationView,

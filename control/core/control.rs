@@ -7,11 +7,13 @@ use std::rc::Rc;
 use crate::limits::DNS_TIMEOUT;
 use ringway_certs::Certificates;
 use ringway_model::{
-    AppId, Desired, Generation, Hostname, InstanceId, Owner, Rejection, Revision, SetVersion, Tick,
+    AppId, CanaryState, Desired, Generation, Hostname, InstanceId, Owner, Rejection, Revision, RouteId,
+    SetVersion, Tick,
 };
 use ringway_net::sync::oneshot;
 use ringway_net::{clock, spawn};
 
+use crate::canaries::{CanaryStatus, ResumeError};
 use crate::configuration::ConfigClient;
 use crate::engine::{Engine, ReplyTo};
 use crate::instances::outage;
@@ -100,6 +102,20 @@ impl Control {
     /// counter: some 0.1 ms for 1,000 apps.
     pub fn app_statuses(&self, most: usize) -> Vec<AppStatus> {
         status_report::app_statuses(&self.engine.borrow(), most, Now::read())
+    }
+
+    /// Status of the canaries, by route.
+    pub fn canaries(&self) -> Vec<CanaryStatus> {
+        self.engine.borrow().canaries().statuses(Now::read().at)
+    }
+
+    /// The state that resumes a braked canary: submitted as [`Change::PutCanaryState`], it is in force when it is
+    /// stored.
+    ///
+    /// # Errors
+    /// The route has no canary, or it is not braked.
+    pub fn resumed_canary(&self, route: &RouteId) -> Result<CanaryState, ResumeError> {
+        self.engine.borrow().canaries().resumed(route, Now::read().at)
     }
 
     /// The certificate component, if it is in use.

@@ -35,7 +35,8 @@ use ringway_bridge::{ReplySender, Waker};
 use ringway_certs::{CertificateEvent, Certificates, PublishError};
 use ringway_health::HealthChange;
 use ringway_model::{
-    AppId, Change, Delta, Desired, Generation, Hostname, InstanceId, Rejection, Resource, TargetHost, Tick,
+    AppId, Change, Delta, Desired, Generation, Hostname, InstanceId, Rejection, Resource, RouteId,
+    TargetHost, Tick,
 };
 use ringway_net::sync::{Receiver, Sender};
 use ringway_store::{Description, LoadReport};
@@ -56,6 +57,7 @@ pub use self::publisher::WorkerLink;
 pub use self::shutdown::Drained;
 use self::shutdown::Shutdown;
 use self::store_thread::StoreLink;
+use crate::canaries::{self, Canaries};
 use crate::certificates::CertificateUpdate;
 use crate::certificates::file_watch::FileProblems;
 use crate::configuration::{ConfigurationStatus, Notice, Reserved};
@@ -97,6 +99,7 @@ pub(crate) struct Engine {
     trials: Trials,
     proving: Proving,
     probation: Probation,
+    canaries: Canaries,
     notifications: Notifications,
     core_watch: CoreWatch,
     shutdown: Shutdown,
@@ -141,6 +144,8 @@ pub(crate) enum ReplyTo {
     DrainedInstance(InstanceId),
     /// The engine itself, for a version that has proven itself.
     ProvenVersion(Arc<str>),
+    /// The engine itself, for the state of a canary.
+    Canary(RouteId),
 }
 
 impl Engine {
@@ -153,6 +158,8 @@ impl Engine {
             parts.desired.domains().for_each(|domain| certificates.put_domain(domain));
         }
         let proving = Proving::new(&parts.desired, now.micros);
+        let first_view = View { desired: &parts.desired, snapshot: &parts.first.snapshot, trial: None, now };
+        let canaries = Canaries::new(parts.settings.canary_interval, first_view);
         let mut engine = Self {
             plane: Plane::new(parts.desired, cores.iter().copied()),
             commits: Commits::new(parts.store, parts.description, &parts.report),
@@ -170,6 +177,7 @@ impl Engine {
             trials: Trials::default(),
             proving,
             probation: parts.probation,
+            canaries,
             notifications: Notifications::new(parts.settings.certificate_webhook.clone()),
             core_watch: CoreWatch::new(cores.len()),
             shutdown: Shutdown::Running,
@@ -359,6 +367,7 @@ impl Engine {
         self.advance_overlay(now);
         self.advance_trial(now);
         self.prove_versions(now);
+        self.advance_canaries(now);
         self.advance_plane(now);
         self.probe_cores(now);
         self.release_ack_waiters(now);
@@ -395,6 +404,7 @@ impl Engine {
             self.trials.next_deadline().tick(),
             self.proving.next_deadline().tick(),
             self.dns.next_deadline(),
+            self.canaries.next_deadline(),
             now.tick.after(RECORD_INTERVAL),
             instances,
             overlay,
@@ -511,11 +521,27 @@ impl Engine {
             );
         }
         self.follow_versions(&commit.deltas, now);
+        self.follow_canaries(&commit.deltas, now);
         self.drop_overlay_routes(&commit.deltas, now);
         let view = view(&self.plane, &self.publisher, now);
         self.notifications.handle_stored(&commit.deltas, &reasons, view);
         for app in changed_apps(&commit.deltas) {
             self.review_app(&app, now);
+        }
+    }
+
+    /// Watches the canaries of new routes, and resumes those whose state says so.
+    fn follow_canaries(&mut self, deltas: &[Delta], now: Now) {
+        if deltas
+            .iter()
+            .any(|(Delta::Put(resource) | Delta::Remove(resource))| matches!(resource, Resource::Route(_)))
+        {
+            self.canaries.follow(view(&self.plane, &self.publisher, now));
+        }
+        for delta in deltas {
+            if let Delta::Put(Resource::CanaryState(state)) = delta {
+                self.canaries.handle_stored(state, now);
+            }
         }
     }
 
@@ -591,6 +617,25 @@ impl Engine {
         }
     }
 
+    /// Compares the canaries, and stores what was decided.
+    fn advance_canaries(&mut self, now: Now) {
+        let effects = self.canaries.advance(view(&self.plane, &self.publisher, now));
+        if !self.shutdown.is_running() {
+            return;
+        }
+        for effect in effects {
+            match effect {
+                canaries::Effect::Submit(route, change) => {
+                    self.handle_submit(Submission::of(change), ReplyTo::Canary(route), now);
+                }
+                canaries::Effect::Braked(state) => {
+                    let view = view(&self.plane, &self.publisher, now);
+                    self.notifications.handle_braked_canary(&state, view);
+                }
+            }
+        }
+    }
+
     /// Publishes the present configuration under a new serial when the cores have had nothing to acknowledge
     /// for a while: a core that hangs is noticed without a change.
     fn probe_cores(&mut self, now: Now) {
@@ -631,6 +676,12 @@ impl Engine {
                         tracing::warn!(version = %key, error, "proof of a configuration not stored; will retry");
                     }
                 },
+                Some(ReplyTo::Canary(route)) => {
+                    if let Err(error) = result {
+                        let error = with_causes(&error);
+                        tracing::warn!(%route, error, "state of a canary not stored; will retry");
+                    }
+                }
                 Some(ReplyTo::DrainedInstance(instance)) => {
                     self.instances.handle_drained_removal(&instance, result.err().as_ref());
                 }
@@ -723,6 +774,10 @@ impl Engine {
 
     pub(crate) fn configuration(&self) -> &ConfigurationStatus {
         &self.configuration
+    }
+
+    pub(crate) fn canaries(&self) -> &Canaries {
+        &self.canaries
     }
 
     pub(crate) fn notifications(&self) -> &Notifications {

@@ -15,6 +15,7 @@
 //! `thread` runs the engine.
 #![forbid(unsafe_code)]
 
+mod canaries;
 mod certificates;
 mod client;
 mod configuration;
@@ -41,6 +42,7 @@ mod time;
 mod trial;
 mod view;
 
+pub use canaries::{CanaryComparison, CanaryStatus, NextStep, ResumeError};
 pub use client::Client;
 pub use configuration::{
     Applied, ApplyContent, ApplyRequest, Candidate, ChangeOp, ConfigClient, ConfigError,

@@ -4,7 +4,7 @@
 
 use ahash::{AHashMap, AHashSet};
 use ringway_certs::CertificateEvent;
-use ringway_model::{AppId, Delta, Hostname, InstanceId, Resource, Timestamp, Webhook};
+use ringway_model::{AppId, CanaryState, Delta, Hostname, InstanceId, Resource, Timestamp, Webhook};
 use ringway_webhooks::{Details, Event, EventKind, WebhookCounters, Webhooks};
 
 use crate::limits::WEBHOOK_DOMAINS_PER_EVENT;
@@ -14,7 +14,7 @@ use crate::view::View;
 #[derive(Debug)]
 pub(crate) struct Notifications {
     webhooks: Option<Webhooks>,
-    /// The operator's webhook for certificates.
+    /// The operator's webhook, for certificates and canaries.
     certificate_webhook: Option<Webhook>,
     /// Apps without an available instance that had one before. Bounded by the number of apps.
     down: AHashSet<AppId>,
@@ -168,6 +168,31 @@ impl Notifications {
         let of_app = domain.and_then(|domain| view.desired.app(domain.app.as_str())?.webhook.clone());
         let of_operator = self.certificate_webhook.clone();
         for webhook in [of_app, of_operator].into_iter().flatten() {
+            self.send(&webhook, event.clone());
+        }
+    }
+
+    /// Sends a braked canary to the webhooks of both pools and of the operator.
+    pub(crate) fn handle_braked_canary(&mut self, state: &CanaryState, view: View<'_>) {
+        let Some(route) = view.desired.route(state.route.as_str()) else { return };
+        let canary = route.spec.traffic.as_ref().and_then(|traffic| traffic.canary.as_ref());
+        let pools = [route.spec.pool(), canary.map(|canary| canary.pool.id())];
+        let apps = pools.into_iter().flatten().filter_map(|pool| view.desired.app(pool.as_str()));
+        let webhooks: Vec<Webhook> =
+            apps.filter_map(|app| app.webhook.clone()).chain(self.certificate_webhook.clone()).collect();
+        let event = Event {
+            kind: EventKind::CanaryBraked,
+            app: canary.map(|canary| canary.pool.id().clone()),
+            domain: None,
+            tenant: route.spec.tenant.clone(),
+            at: view.now.at,
+            details: Details {
+                route: Some(state.route.clone()),
+                reason: state.braked.as_ref().map(|braked| braked.reason.to_string()),
+                ..Details::default()
+            },
+        };
+        for webhook in webhooks {
             self.send(&webhook, event.clone());
         }
     }

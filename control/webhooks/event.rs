@@ -1,6 +1,6 @@
 //! Events and their JSON payload.
 
-use ringway_model::{AppId, Hostname, InstanceId, TenantId, Timestamp};
+use ringway_model::{AppId, Hostname, InstanceId, RouteId, TenantId, Timestamp};
 use serde::Serialize;
 
 /// Kind of an event.
@@ -22,6 +22,8 @@ pub enum EventKind {
     InstanceRegistered,
     /// Deregistration of an instance.
     InstanceDeregistered,
+    /// A canary that failed gets no more requests.
+    CanaryBraked,
 }
 
 impl EventKind {
@@ -36,6 +38,7 @@ impl EventKind {
             Self::InstancesRecovered => "instances_recovered",
             Self::InstanceRegistered => "instance_registered",
             Self::InstanceDeregistered => "instance_deregistered",
+            Self::CanaryBraked => "canary_braked",
         }
     }
 }
@@ -68,6 +71,8 @@ pub struct Details {
     pub next_try: Option<Timestamp>,
     /// Instance of the event.
     pub instance: Option<InstanceId>,
+    /// Route of the event.
+    pub route: Option<RouteId>,
     /// Number of the app's instances in rotation.
     pub healthy_instances: Option<usize>,
     /// Number of the app's instances.
@@ -96,6 +101,8 @@ struct PayloadDetails<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     instance_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     healthy_instances: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     total_instances: Option<usize>,
@@ -117,6 +124,7 @@ impl Event {
                 reason: details.reason.as_deref(),
                 next_try: details.next_try.map(Timestamp::to_rfc3339),
                 instance_id: details.instance.as_ref().map(InstanceId::as_str),
+                route: details.route.as_ref().map(RouteId::as_str),
                 healthy_instances: details.healthy_instances,
                 total_instances: details.total_instances,
             },

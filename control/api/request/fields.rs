@@ -6,8 +6,8 @@ use std::time::Duration;
 use ringway_config::{Fault, Field, Given, Reader};
 use ringway_control::InstanceState;
 use ringway_model::{
-    AppId, DomainKind, FailurePolicy, Generation, Hostname, InstanceId, OnAllUnhealthy, StatusRangeError,
-    StatusSet, Target, TenantId, TimeoutPolicy, WebhookSecret, WebhookUrl, limits,
+    AppId, DomainKind, FailurePolicy, Generation, Hostname, InstanceId, OnAllUnhealthy, RouteId,
+    StatusRangeError, StatusSet, Target, TenantId, TimeoutPolicy, WebhookSecret, WebhookUrl, limits,
 };
 use serde_json::json;
 
@@ -25,6 +25,14 @@ pub(crate) static APP_ID: Field<AppId> = Field {
 /// Id of a pool.
 pub(crate) static POOL: Field<AppId> =
     Field { name: "pool", doc: "Id of a pool, or of a registered app.", ..APP_ID };
+
+/// Id of a route.
+pub(crate) static ROUTE: Field<RouteId> = Field {
+    name: "route",
+    doc: "Id of an operator's route.",
+    schema: || id_schema("shop"),
+    parse: |given| RouteId::parse(given.text()?).map_err(Fault::invalid),
+};
 
 /// Display name of an app.
 pub(crate) static APP_NAME: Field<Arc<str>> = Field {

@@ -9,13 +9,13 @@ use ringway_config::{Fault, Reader, policy, policy_patch};
 use ringway_control::InstanceState;
 use ringway_model::{
     AppId, AppSpec, CertificateMode, Change, ClientAuth, Domain, DomainKind, DomainSpec, DomainUpdate,
-    Generation, HealthCheck, Hostname, InstanceId, InstanceSpec, Patch, Target, TenantId, Webhook,
+    Generation, HealthCheck, Hostname, InstanceId, InstanceSpec, Patch, RouteId, Target, TenantId, Webhook,
     WebhookSecret, WebhookUrl,
 };
 
 use super::fields::{
     AFTER, APP_ID, APP_NAME, CNAME_TARGET, DOMAIN, DRAIN, GENERATION, INSTANCE_ID, KIND, KIND_CUSTOM, LIMIT,
-    POOL, STATUS_LIMIT, TARGET, TENANT_ID, WAIT, WAIT_TIMEOUT, WEBHOOK_SECRET, WEBHOOK_URL, failures,
+    POOL, ROUTE, STATUS_LIMIT, TARGET, TENANT_ID, WAIT, WAIT_TIMEOUT, WEBHOOK_SECRET, WEBHOOK_URL, failures,
     on_all_unhealthy,
 };
 use super::tls_fields::{CERTIFICATE_MODE, CERTIFICATE_PEM, KEY_PEM, STATE, Secret};
@@ -317,6 +317,11 @@ pub(crate) fn upload(reader: &mut Reader<'_>) -> Option<Upload> {
 /// `GET /api/v2/pools/{pool}/health`
 pub(crate) fn pool_key(reader: &mut Reader<'_>) -> Option<AppId> {
     reader.key(&POOL)
+}
+
+/// `POST /api/v2/traffic/canary/{route}/resume`
+pub(crate) fn route_key(reader: &mut Reader<'_>) -> Option<RouteId> {
+    reader.key(&ROUTE)
 }
 
 /// `GET /admin/tenants`

@@ -17,7 +17,7 @@ use super::{Api, Reply, access};
 use crate::operation::Operation;
 use crate::problem::Kind;
 use crate::route::{Found, ROUTES, Route, around_key, find, operations};
-use crate::tests::fake::{State, trial};
+use crate::tests::fake::{State, canary, trial};
 use crate::{AccessSettings, Listeners, Scope, Settings, TokenDigest, TokensFile, openapi};
 
 const TOKEN: &str = "a-token-of-the-tests";
@@ -28,6 +28,7 @@ const SECRET: &str = "correct-horse-battery";
 fn fixture(state: &mut State) {
     *state = State::default();
     state.configuration.trial = Some(trial(TrialState::Running));
+    state.canaries = vec![canary("shop", true), canary("blog", false)];
     state.app("app1");
     state.app("app2");
     state.instance("app1", "i1");
@@ -61,6 +62,7 @@ fn request(route: &Route) -> (String, String) {
             ("app1", r#"{"app_id":"app1"}"#)
         }
         Operation::PoolHealth => ("app1", ""),
+        Operation::ResumeCanary => ("shop", ""),
         Operation::Configuration(operation) => match operation {
             ConfigOperation::Validate
             | ConfigOperation::Diff
@@ -107,6 +109,7 @@ fn request(route: &Route) -> (String, String) {
         | Operation::Status
         | Operation::Health
         | Operation::ListBreakers
+        | Operation::ListCanaries
         | Operation::ListTenants
         | Operation::Liveness
         | Operation::Readiness
@@ -439,6 +442,9 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
             r#"{"app_id":"app2","instance_id":"i1","target":"http://a:1"}"#,
             InstanceOfOtherApp,
         ),
+        (Post, "/api/v2/traffic/canary/blog/resume", "", NotBraked),
+        (Post, "/api/v2/traffic/canary/nope/resume", "", UnknownCanary),
+        (Post, "/api/v2/traffic/canary/blog/resume", r#"{"route":"shop"}"#, Conflicting),
         (Delete, "/api/apps", r#"{"app_id":"nope"}"#, UnknownApp),
         (Delete, "/api/apps", r#"{"app_id":"app1"}"#, AppHasDomains),
         (Delete, "/api/apps/app2", r#"{"app_id":"app1"}"#, Conflicting),
@@ -681,6 +687,8 @@ fn the_openapi_document_lists_the_paths_of_the_api() {
             "/api/v2/config/validate",
             "/api/v2/config/versions/{version}",
             "/api/v2/pools/{pool}/health",
+            "/api/v2/traffic/canary",
+            "/api/v2/traffic/canary/{route}/resume",
             "/api/webhooks",
             "/api/webhooks/delete",
             "/api/webhooks/get",

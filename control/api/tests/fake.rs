@@ -7,16 +7,16 @@ use std::time::Duration;
 use ringway_certs::{CertificateState as Stand, DomainState, Overview, Readiness, UploadError, Verification};
 use ringway_config::{Finding, Place, Severity};
 use ringway_control::{
-    AppStatus, Applied, ApplyRequest, ConfigError, CoreState, CoreStatus, Current, Diff, DiffRequest,
-    Effects, ExplainRequest, Explanation, InFlightStatus, InstanceDrained, InstanceState, InstanceStatus,
-    NoTrial, Proposal, Receipt, Refusal, ReloadRequest, Rerouting, RevertReason, RollbackRequest,
-    State as ProcessState, Status, StoreStatus, Submission, Tally, TrialId, TrialState, TrialStatus,
-    Validation, Version,
+    AppStatus, Applied, ApplyRequest, CanaryComparison, CanaryStatus, ConfigError, CoreState, CoreStatus,
+    Current, Diff, DiffRequest, Effects, ExplainRequest, Explanation, InFlightStatus, InstanceDrained,
+    InstanceState, InstanceStatus, NoTrial, Proposal, Receipt, Refusal, ReloadRequest, Rerouting,
+    ResumeError, RevertReason, RollbackRequest, State as ProcessState, Status, StoreStatus, Submission,
+    Tally, TrialId, TrialState, TrialStatus, Validation, Version,
 };
 use ringway_model::{
-    AppId, AppSpec, CertificateMode, Change, CoreId, Delta, Desired, DomainKind, DomainSpec, Generation,
-    Health, HealthCheck, Hostname, InstanceId, InstanceSpec, Outcome, Owner, Rejection, Resource, Revision,
-    Serial, Target, TenantId, Timestamp,
+    AppId, AppSpec, BrakeMode, Braked, CanaryState, CertificateMode, Change, CoreId, Delta, Desired,
+    DomainKind, DomainSpec, Generation, Health, HealthCheck, Hostname, InstanceId, InstanceSpec, Outcome,
+    Owner, Percent, Rejection, Resource, Revision, RouteId, Serial, Target, TenantId, Timestamp,
 };
 use ringway_net::{clock, sleep_until};
 use ringway_telemetry::AppReading;
@@ -50,6 +50,7 @@ pub(super) struct State {
     receipts: HashMap<Box<str>, (u64, Receipt)>,
     pub(super) certificates: Certificates,
     pub(super) configuration: Configuration,
+    pub(super) canaries: Vec<CanaryStatus>,
 }
 
 /// Behaviour of the configuration of operators.
@@ -216,6 +217,7 @@ impl Default for State {
             receipts: HashMap::new(),
             certificates: Certificates::default(),
             configuration: Configuration::default(),
+            canaries: Vec::new(),
         }
     }
 }
@@ -352,6 +354,25 @@ impl Plane for FakePlane {
 
     fn trial(&self) -> Option<TrialStatus> {
         self.state().configuration.trial.clone()
+    }
+
+    fn canaries(&self) -> Vec<CanaryStatus> {
+        self.state().canaries.clone()
+    }
+
+    fn resumed_canary(&self, route: &RouteId) -> Result<CanaryState, ResumeError> {
+        let state = self.state();
+        let status =
+            state.canaries.iter().find(|status| status.route == *route).ok_or(ResumeError::NoCanary)?;
+        status.braked.as_ref().ok_or(ResumeError::NotBraked)?;
+        Ok(CanaryState {
+            route: route.clone(),
+            owner: Owner::Api,
+            plan: 1,
+            braked: None,
+            step: 0,
+            stepped_at: Timestamp(2),
+        })
     }
 
     fn promote_trial(&self) -> Result<(), NoTrial> {
@@ -604,5 +625,27 @@ pub(super) fn verification() -> Verification {
         }],
         readiness: Readiness::Elsewhere,
         advice: "point it here".to_owned(),
+    }
+}
+
+/// Canary of a route with a weight of 10 %, or braked.
+pub(super) fn canary(route: &str, is_braked: bool) -> CanaryStatus {
+    let tally = |requests, errors| Tally { requests, errors };
+    let braked = is_braked.then(|| Braked { at: Timestamp(0), reason: "it failed".into() });
+    CanaryStatus {
+        route: RouteId::parse(route).unwrap(),
+        owner: Owner::File,
+        stable: AppId::parse("v1").unwrap(),
+        canary: AppId::parse("v2").unwrap(),
+        weight: Percent::whole(if is_braked { 0 } else { 10 }),
+        step: 0,
+        steps: 0,
+        next: None,
+        mode: BrakeMode::On,
+        window: CanaryComparison { stable: tally(900, 1), canary: tally(100, 60), p_value: Some(1e-50) },
+        since_step: CanaryComparison::default(),
+        braked,
+        would_brake_since: None,
+        fallbacks: 3,
     }
 }

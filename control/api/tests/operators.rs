@@ -185,3 +185,28 @@ fn registrations_do_not_change_what_operators_own() {
     let body = json!({ "app_id": "web", "url": "https://example.com/hook" });
     refused(post("/api/webhooks", body), "not_owned");
 }
+
+#[test]
+fn canaries_are_listed_and_resumed() {
+    let api = Api::start();
+    api.state().canaries = vec![super::fake::canary("blog", false), super::fake::canary("shop", true)];
+    let listed = get(&api, "/api/v2/traffic/canary");
+    assert_eq!((&listed["total"], &listed["canaries"][0]["state"]), (&json!(2), &json!("steady")));
+    let braked = &listed["canaries"][1];
+    assert_eq!(
+        (&braked["route"], &braked["state"], &braked["weight"]),
+        (&json!("shop"), &json!("braked"), &json!(0.0))
+    );
+    assert_eq!(braked["window"]["canary"], json!({ "requests": 100, "errors": 60, "error_rate": 60.0 }));
+    assert_eq!(braked["braked_because"], "it failed");
+
+    let resume = |route: &str| api.ask("POST", &format!("/api/v2/traffic/canary/{route}/resume"), "");
+    let resumed = resume("shop");
+    assert_eq!((resumed.status, &resumed.json()["canary_pool"]), (200, &json!("v2")));
+    let submitted = api.state().submissions.last().unwrap().change.clone();
+    let ringway_model::Change::PutCanaryState(state) = submitted else { panic!("{submitted:?}") };
+    assert_eq!((state.route.as_str(), &state.braked), ("shop", &None));
+    let refused = |route: &str| (resume(route).status, resume(route).code());
+    assert_eq!(refused("blog"), (409, "not_braked".to_owned()));
+    assert_eq!(refused("other"), (404, "unknown_canary".to_owned()));
+}
