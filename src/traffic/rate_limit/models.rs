@@ -25,7 +25,9 @@ fn key(number: u64) -> Key {
 }
 
 fn table() -> Arc<RateLimitTable> {
-    Arc::new(RateLimitTable::with_words(WAYS))
+    let table = RateLimitTable::with_words(WAYS);
+    table.prepare();
+    Arc::new(table)
 }
 
 fn is_admitted(limit: Limit, table: &RateLimitTable, key: Key) -> bool {

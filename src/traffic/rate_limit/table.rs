@@ -18,6 +18,7 @@
 //! The clock of 44 bits goes round after 203 days. A TAT counts as passed while it lies behind by less than
 //! half of that; words that may lie longer are cleared when a key is inserted into their set.
 
+use std::fmt;
 use std::sync::OnceLock;
 #[cfg(not(all(test, loom)))]
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,7 +32,6 @@ use crate::limits;
 /// Debts of the keys of all rate limits. All methods may be called from any thread at any time.
 ///
 /// All accesses are relaxed: each word is complete in itself and publishes no other memory.
-#[derive(Debug)]
 pub struct RateLimitTable {
     hash: RandomState,
     sets: OnceLock<Box<[Set]>>,
@@ -48,6 +48,13 @@ pub struct Key(pub(super) u64);
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Set([AtomicU64; WAYS]);
+
+impl fmt::Debug for RateLimitTable {
+    /// Omits the secret and the words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimitTable").field("evictions", &self.evictions()).finish_non_exhaustive()
+    }
+}
 
 impl Default for RateLimitTable {
     fn default() -> Self {
@@ -94,7 +101,7 @@ impl RateLimitTable {
     ) -> Result<T, E> {
         let (now, (set, fingerprint)) = (Now::at(now_us), self.set_of(key));
         loop {
-            let place = set.find(fingerprint).unwrap_or_else(|| set.place_for_another(now));
+            let place = set.find(fingerprint).unwrap_or_else(|| set.place_for(fingerprint, now));
             let debt = if place.is_of_key { now.debt(place.word) } else { 0 };
             let (debt, result) = change(debt, now)?;
             let word = fingerprint << TAT_BITS | now.after(debt.min(limits::RATE_LIMIT_DEBT_US_MAX));
@@ -165,14 +172,19 @@ impl Set {
         })
     }
 
-    /// Finds the word that a new key gets, the first free one or else that with the least debt, and clears
-    /// others whose TAT has passed: in a hundred days it would seem to lie ahead.
+    /// Finds the word that a new key gets, the first free one or else that with the least debt, unless another
+    /// core has inserted the key meanwhile. Clears others whose TAT has passed: in a hundred days it would
+    /// seem to lie ahead.
     #[cold]
-    fn place_for_another(&self, now: Now) -> Place<'_> {
+    fn place_for(&self, fingerprint: u64, now: Now) -> Place<'_> {
         let mut best: Option<(u64, Place<'_>)> = None;
         for at in &self.0 {
-            let place = Place { at, word: at.load(Ordering::Relaxed), is_of_key: false };
-            let debt = now.debt(place.word);
+            let word = at.load(Ordering::Relaxed);
+            let is_of_key = word >> TAT_BITS == fingerprint;
+            let (place, debt) = (Place { at, word, is_of_key }, now.debt(word));
+            if is_of_key {
+                return place;
+            }
             match &best {
                 Some((least, _)) if *least <= debt => {
                     if debt == 0 && place.word != FREE {
