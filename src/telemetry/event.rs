@@ -44,6 +44,8 @@ pub enum Event<'a> {
     SnapshotApplied(SnapshotApplied),
     /// A circuit breaker opened.
     BreakerOpened(BreakerOpened<'a>),
+    /// A policy of a route decided on a request.
+    PolicyDecided(PolicyDecided),
 }
 
 /// Implements `From` for the payload of each variant.
@@ -75,6 +77,7 @@ into_event! {
     UpgradeEnded(UpgradeEnded),
     SnapshotApplied(SnapshotApplied),
     BreakerOpened(BreakerOpened<'a>),
+    PolicyDecided(PolicyDecided),
 }
 
 /// One request and its response, reported once, after both are completed.
@@ -392,4 +395,36 @@ pub struct BreakerOpened<'a> {
     pub pool: u16,
     /// Instance of the endpoint.
     pub instance: &'a str,
+}
+
+/// A policy of a route decided on a request. Emitted besides its [`Exchange`], to count the decisions.
+#[derive(Clone, Copy, Debug)]
+pub struct PolicyDecided {
+    /// Metric slot of the route.
+    pub route: u16,
+    /// The decision.
+    pub decision: PolicyDecision,
+}
+
+/// Decision of a policy on a request. The refusals of a dry run let the request pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PolicyDecision {
+    /// Refused: beyond the rate limit.
+    Limited,
+    /// Refused: its key is banned.
+    Banned,
+    /// Beyond the rate limit, in a dry run.
+    WouldLimit,
+    /// Of a key that would be banned, in a dry run.
+    WouldBan,
+}
+
+impl PolicyDecision {
+    /// All values.
+    pub const ALL: [Self; 4] = [Self::Limited, Self::Banned, Self::WouldLimit, Self::WouldBan];
+
+    /// The event of a route with this metric slot.
+    pub fn of(self, route: u16) -> PolicyDecided {
+        PolicyDecided { route, decision: self }
+    }
 }

@@ -5,18 +5,21 @@
 //! routes, pools and endpoints have labels of their own, statuses are three digits, and all other label
 //! values come from fixed vocabularies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use ringway_model::Revision;
+use ringway_model::{Revision, Variant};
 
+use crate::event::{PolicyDecision, RetryOutcome};
 use crate::log::LogReading;
 use crate::process::ProcessReading;
-use crate::registry::{CoreReading, Names, OTHER, Registry, Totals, Traffic, Upstream, escape_label};
+use crate::registry::{
+    CoreReading, Names, OTHER, Policies, Registry, Totals, Traffic, Upstream, escape_label,
+};
 use crate::shard::{
-    BREAKER_TRIPS, BUCKETS_AT, BUCKETS_US, BYTES_IN, BYTES_OUT, COMMON_STATUSES, DURATION_US,
-    RETRIES_EXHAUSTED, RETRIES_SUCCESS, STATUS_NONE, UPSTREAM_FAILURES, UPSTREAM_REQUESTS, UPSTREAM_US,
+    BREAKER_TRIPS, BUCKETS_AT, BUCKETS_US, BYTES_IN, BYTES_OUT, COMMON_STATUSES, DURATION_US, STATUS_NONE,
+    UPSTREAM_FAILURES, UPSTREAM_REQUESTS, UPSTREAM_US,
 };
 
 /// Values of the control plane for a scrape, counted by no core.
@@ -38,6 +41,8 @@ pub struct ControlReading<'a> {
     pub domains: usize,
     /// Endpoint states of each pool. Pools without a slot are added up.
     pub pools: &'a [PoolReading<'a>],
+    /// Routes with a rate limit, each with the policy that has it.
+    pub rate_limits: &'a [(&'a str, &'a str)],
     /// Line counts of the access log, if enabled.
     pub log: Option<&'a LogReading>,
     /// Memory, descriptors and threads of the process.
@@ -67,7 +72,7 @@ impl Registry {
     /// Appends all metrics as text. Reads the shards without blocking the cores; about 0.1 µs per series.
     pub fn render(&self, reading: &ControlReading<'_>, out: &mut String) {
         let mut text = Text { out };
-        self.render_traffic(&mut text);
+        self.render_traffic(reading, &mut text);
         render_pools(reading.pools, &mut text);
         self.render_cores(&mut text);
         self.render_words(&mut text);
@@ -75,7 +80,7 @@ impl Registry {
         render_control(reading, &mut text);
     }
 
-    fn render_traffic(&self, text: &mut Text<'_>) {
+    fn render_traffic(&self, reading: &ControlReading<'_>, text: &mut Text<'_>) {
         let (routes, routes_other) = self.routes.read(self.shards.iter().map(|shard| &shard.routes));
         let (pools, mut other) = self.pools.read(self.shards.iter().map(|shard| &shard.pools));
         let (endpoints, endpoints_other) =
@@ -100,7 +105,8 @@ impl Registry {
         by_route_and_pool.push((format!("route=\"{OTHER}\",pool=\"{OTHER}\""), &other));
         by_route.entry(OTHER).or_default().add(&other);
         by_route_and_pool.retain(|(_, traffic)| requests(traffic) > 0);
-        by_route.retain(|_, sums| sums.requests > 0);
+        by_route
+            .retain(|_, sums| sums.requests > 0 || sums.policies.decisions.iter().any(|count| *count > 0));
 
         text.family("proxy_requests_total", "counter", "Requests by route, pool and status.");
         for (labels, traffic) in &by_route_and_pool {
@@ -136,16 +142,7 @@ impl Registry {
                 sums.requests,
             );
         }
-        text.family("proxy_retries_total", "counter", "Requests with more than one attempt, by outcome.");
-        for (route, sums) in &by_route {
-            for (outcome, count) in [("success", sums.retries_success), ("exhausted", sums.retries_exhausted)]
-            {
-                if count > 0 {
-                    let labels = format_args!("route=\"{route}\",outcome=\"{outcome}\"");
-                    text.sample("proxy_retries_total", labels, count);
-                }
-            }
-        }
+        render_policies(&by_route, reading, text);
         text.family("proxy_breaker_trips_total", "counter", "Openings of the pool's circuit breakers.");
         let named = pools.iter().map(|(names, traffic)| (&*names.name, traffic));
         for (pool, traffic) in named.chain([(OTHER, &other)]) {
@@ -338,6 +335,74 @@ impl Registry {
     }
 }
 
+/// Decisions of the traffic policies of each route.
+fn render_policies(by_route: &BTreeMap<&str, RouteSums>, reading: &ControlReading<'_>, text: &mut Text<'_>) {
+    text.family("proxy_retries_total", "counter", "Requests with more than one attempt, by outcome.");
+    for (route, sums) in by_route {
+        for (outcome, count) in counted(&RetryOutcome::ALL, &sums.policies.retries) {
+            let labels = format_args!("route=\"{route}\",outcome=\"{}\"", outcome.as_str());
+            text.sample("proxy_retries_total", labels, count);
+        }
+    }
+    text.family(
+        "proxy_ratelimited_total",
+        "counter",
+        "Requests beyond a rate limit, by policy. Those of a dry run passed.",
+    );
+    let policies: HashMap<String, &str> =
+        reading.rate_limits.iter().map(|(route, policy)| (escape_label(route), *policy)).collect();
+    for (route, sums) in by_route {
+        let policy = policies.get(*route).map_or_else(|| OTHER.into(), |name| escape_label(name));
+        for (decision, count) in counted(&PolicyDecision::ALL, &sums.policies.decisions) {
+            let (reason, mode) = match decision {
+                PolicyDecision::Limited => ("rate_limited", "enforced"),
+                PolicyDecision::Banned => ("banned", "enforced"),
+                PolicyDecision::WouldLimit => ("rate_limited", "dry_run"),
+                PolicyDecision::WouldBan => ("banned", "dry_run"),
+            };
+            let labels =
+                format_args!("route=\"{route}\",policy=\"{policy}\",reason=\"{reason}\",mode=\"{mode}\"");
+            text.sample("proxy_ratelimited_total", labels, count);
+        }
+    }
+    text.family("proxy_canary_requests_total", "counter", "Requests of routes with a canary, by variant.");
+    for (route, sums) in by_route {
+        for (variant, count) in counted(&Variant::ALL, &sums.policies.variants) {
+            let labels = format_args!("route=\"{route}\",variant=\"{}\"", variant.as_str());
+            text.sample("proxy_canary_requests_total", labels, count);
+        }
+    }
+    text.family(
+        "proxy_canary_errors_total",
+        "counter",
+        "Requests of routes with a canary that failed: status 500 and above, or cut off, by variant.",
+    );
+    for (route, sums) in by_route {
+        for (variant, count) in counted(&Variant::ALL, &sums.policies.variant_errors) {
+            let labels = format_args!("route=\"{route}\",variant=\"{}\"", variant.as_str());
+            text.sample("proxy_canary_errors_total", labels, count);
+        }
+    }
+    text.family("proxy_queue_seconds", "summary", "Time of requests in the queue of their route.");
+    for (route, sums) in by_route.iter().filter(|(_, sums)| sums.policies.queued > 0) {
+        let Policies { queued, queue_us, .. } = sums.policies;
+        text.summary("proxy_queue_seconds", format_args!("route=\"{route}\""), Seconds(queue_us), queued);
+    }
+    text.family(
+        "proxy_hedged_total",
+        "counter",
+        "Requests with a second attempt because the first was late.",
+    );
+    for (route, sums) in by_route.iter().filter(|(_, sums)| sums.policies.hedged > 0) {
+        text.sample("proxy_hedged_total", format_args!("route=\"{route}\""), sums.policies.hedged);
+    }
+}
+
+/// Returns the values that were counted, with their counts.
+fn counted<'a, T: Copy>(all: &'a [T], counts: &'a [u64]) -> impl Iterator<Item = (T, u64)> {
+    all.iter().copied().zip(counts.iter().copied()).filter(|(_, count)| *count > 0)
+}
+
 fn render_upstream(upstream: &[(String, Upstream)], text: &mut Text<'_>) {
     text.family("proxy_upstream_requests_total", "counter", "Upstream attempts.");
     for (labels, totals) in upstream {
@@ -442,8 +507,7 @@ struct RouteSums {
     requests: u64,
     bytes_in: u64,
     bytes_out: u64,
-    retries_success: u64,
-    retries_exhausted: u64,
+    policies: Policies,
 }
 
 impl RouteSums {
@@ -451,8 +515,7 @@ impl RouteSums {
         self.requests += requests(traffic);
         self.bytes_in += traffic.words[BYTES_IN];
         self.bytes_out += traffic.words[BYTES_OUT];
-        self.retries_success += traffic.words[RETRIES_SUCCESS];
-        self.retries_exhausted += traffic.words[RETRIES_EXHAUSTED];
+        self.policies.add(&traffic.policies);
     }
 }
 

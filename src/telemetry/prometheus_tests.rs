@@ -66,6 +66,7 @@ fn reading<'a>() -> ControlReading<'a> {
         instances: 2,
         domains: 3,
         pools: &[],
+        rate_limits: &[],
         log: None,
         process: ProcessReading::default(),
     }
@@ -568,4 +569,40 @@ fn seconds_have_no_trailing_zeros() {
     ] {
         assert_eq!(Seconds(us).to_string(), text);
     }
+}
+
+#[test]
+fn decisions_of_policies_are_counted_by_route() {
+    let (mut registry, metrics) = one_core();
+    registry.name_route(1, "api", "shop");
+    for (decision, times) in PolicyDecision::ALL.into_iter().zip(1..) {
+        for _ in 0..times {
+            metrics.on_event(&decision.of(1).into());
+        }
+    }
+    metrics.on_event(&PolicyDecision::Limited.of(0).into());
+    let queued = Exchange {
+        variant: Some(Variant::Canary),
+        queue_us: Some(2_000_000),
+        retry: Some(RetryOutcome::Budget),
+        is_hedged: true,
+        ..exchange(1, 1, 503)
+    };
+    metrics.on_event(&Event::Exchange(&queued));
+    let rate_limits = [("api", "strict")];
+    let series = scrape(&registry, &ControlReading { rate_limits: &rate_limits, ..reading() });
+    let limited = |reason: &str, mode: &str| {
+        let labels = format!("route=\"api\",policy=\"strict\",reason=\"{reason}\",mode=\"{mode}\"");
+        series[&format!("proxy_ratelimited_total{{{labels}}}")]
+    };
+    assert_eq!((limited("rate_limited", "enforced"), limited("banned", "enforced")), (1.0, 2.0));
+    assert_eq!((limited("rate_limited", "dry_run"), limited("banned", "dry_run")), (3.0, 4.0));
+    let other = "route=\"_other\",policy=\"_other\",reason=\"rate_limited\",mode=\"enforced\"";
+    assert_eq!(series[&format!("proxy_ratelimited_total{{{other}}}")], 1.0);
+    assert_eq!(series["proxy_retries_total{route=\"api\",outcome=\"budget\"}"], 1.0);
+    assert_eq!(series["proxy_canary_requests_total{route=\"api\",variant=\"canary\"}"], 1.0);
+    assert_eq!(series["proxy_canary_errors_total{route=\"api\",variant=\"canary\"}"], 1.0);
+    assert_eq!(series["proxy_queue_seconds_sum{route=\"api\"}"], 2.0);
+    assert_eq!(series["proxy_queue_seconds_count{route=\"api\"}"], 1.0);
+    assert_eq!(series["proxy_hedged_total{route=\"api\"}"], 1.0);
 }

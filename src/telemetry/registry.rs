@@ -15,9 +15,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use ringway_model::CoreId;
+use ringway_model::{CoreId, Variant};
 
-use crate::shard::{Metrics, Pages, SLOTS, Shard, TRAFFIC_WORDS, TrafficPage, UPSTREAM_WORDS, UpstreamPage};
+use crate::counter::Counter;
+use crate::event::{PolicyDecision, RetryOutcome};
+use crate::shard::{
+    Metrics, Pages, PolicyPage, SLOTS, Shard, TRAFFIC_WORDS, TrafficPage, UPSTREAM_WORDS, UpstreamPage,
+};
 
 /// Label value of everything without a slot. Not a valid name of an app, instance or domain.
 pub const OTHER: &str = "_other";
@@ -275,6 +279,7 @@ pub(crate) struct Traffic {
     pub(crate) upstream: Upstream,
     /// Failed attempts of a pool by reason.
     pub(crate) errors: BTreeMap<&'static str, u64>,
+    pub(crate) policies: Policies,
 }
 
 impl Default for Traffic {
@@ -284,6 +289,7 @@ impl Default for Traffic {
             rare: BTreeMap::new(),
             upstream: Upstream::default(),
             errors: BTreeMap::new(),
+            policies: Policies::default(),
         }
     }
 }
@@ -305,6 +311,9 @@ impl Page for TrafficPage {
         for (reason, count) in self.errors.get().into_iter().flat_map(|errors| errors.read()) {
             *totals.errors.entry(reason.unwrap_or(OTHER)).or_default() += count;
         }
+        if let Some(page) = self.policies.get() {
+            page.add_to(&mut totals.policies);
+        }
     }
 }
 
@@ -320,6 +329,7 @@ impl Totals for Traffic {
         for (reason, count) in &other.errors {
             *self.errors.entry(reason).or_default() += count;
         }
+        self.policies.add(&other.policies);
     }
 
     fn subtract(&mut self, base: &Self) {
@@ -336,6 +346,54 @@ impl Totals for Traffic {
             if let Some(total) = self.errors.get_mut(reason) {
                 *total = total.saturating_sub(*count);
             }
+        }
+        self.policies.subtract(&base.policies);
+    }
+}
+
+/// Counts of the traffic policies, as in [`PolicyPage`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Policies {
+    pub(crate) decisions: [u64; PolicyDecision::ALL.len()],
+    pub(crate) retries: [u64; RetryOutcome::ALL.len()],
+    pub(crate) variants: [u64; Variant::ALL.len()],
+    pub(crate) variant_errors: [u64; Variant::ALL.len()],
+    pub(crate) queued: u64,
+    pub(crate) queue_us: u64,
+    pub(crate) hedged: u64,
+}
+
+impl Policies {
+    fn words(&mut self) -> impl Iterator<Item = &mut u64> {
+        let Self { decisions, retries, variants, variant_errors, queued, queue_us, hedged } = self;
+        let lists = decisions.iter_mut().chain(retries).chain(variants).chain(variant_errors);
+        lists.chain([queued, queue_us, hedged])
+    }
+}
+
+impl Page for PolicyPage {
+    type Totals = Policies;
+
+    fn add_to(&self, totals: &mut Policies) {
+        let Self { decisions, retries, variants, variant_errors, queued, queue_us, hedged } = self;
+        let lists = decisions.iter().chain(retries).chain(variants).chain(variant_errors);
+        let counters = lists.chain([queued, queue_us, hedged]).map(Counter::read);
+        for (total, count) in totals.words().zip(counters) {
+            *total += count;
+        }
+    }
+}
+
+impl Totals for Policies {
+    fn add(&mut self, other: &Self) {
+        for (total, count) in self.words().zip(other.clone().words()) {
+            *total += *count;
+        }
+    }
+
+    fn subtract(&mut self, base: &Self) {
+        for (total, count) in self.words().zip(base.clone().words()) {
+            *total = total.saturating_sub(*count);
         }
     }
 }

@@ -11,10 +11,10 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
 
-use ringway_model::{CoreId, limits};
+use ringway_model::{CoreId, Variant, limits};
 
 use crate::counter::{Counter, WordCounters};
-use crate::event::{Event, Exchange, RefusalReason, UpstreamError};
+use crate::event::{Event, Exchange, PolicyDecision, RefusalReason, RetryOutcome, UpstreamError};
 use crate::observer::Observer;
 
 /// Metrics observer of one core, the only writer of its shard.
@@ -73,6 +73,9 @@ impl Observer for Metrics {
             Event::SnapshotApplied(applied) => {
                 shard.serial.set(applied.serial.0);
                 shard.revision.set(applied.revision.0);
+            }
+            Event::PolicyDecided(decided) => {
+                shard.routes.page(decided.route).policies().decisions[decided.decision as usize].add(1);
             }
             Event::BreakerOpened(opened) => shard.pools.page(opened.pool).words[BREAKER_TRIPS].add(1),
         }
@@ -156,8 +159,16 @@ impl Shard {
         page.words[DURATION_US].add(event.duration_us);
         page.words[BYTES_IN].add(event.bytes_in);
         page.words[BYTES_OUT].add(event.bytes_out);
-        if event.attempts > 1 {
-            page.words[if event.failure.is_none() { RETRIES_SUCCESS } else { RETRIES_EXHAUSTED }].add(1);
+        let retry = event.retry.or_else(|| {
+            let is_good = event.failure.is_none();
+            (event.attempts > 1).then_some(if is_good {
+                RetryOutcome::Success
+            } else {
+                RetryOutcome::Exhausted
+            })
+        });
+        if retry.is_some() || event.variant.is_some() || event.queue_us.is_some() || event.is_hedged {
+            page.count_policies(event, retry);
         }
         if event.attempts > 0 {
             self.count_upstream(event.pool, event.endpoint, event.upstream_us.unwrap_or(0), event.failure);
@@ -235,9 +246,54 @@ pub(crate) struct TrafficPage {
     pub(crate) upstream: UpstreamPage,
     /// Pools only: failed attempts by reason.
     pub(crate) errors: OnceLock<Box<WordCounters>>,
+    /// Decisions of the traffic policies.
+    pub(crate) policies: OnceLock<Box<PolicyPage>>,
+}
+
+/// Counters of the traffic policies of a route, or of a pool for its routes without a slot.
+#[derive(Debug, Default)]
+pub(crate) struct PolicyPage {
+    /// By [`PolicyDecision`].
+    pub(crate) decisions: [Counter; PolicyDecision::ALL.len()],
+    /// Exchanges with retries, by [`RetryOutcome`].
+    pub(crate) retries: [Counter; RetryOutcome::ALL.len()],
+    /// Exchanges by [`Variant`].
+    pub(crate) variants: [Counter; Variant::ALL.len()],
+    /// Those of them that failed: status 500 and above, or cut off by their endpoint.
+    pub(crate) variant_errors: [Counter; Variant::ALL.len()],
+    /// Exchanges that waited in the queue of their route.
+    pub(crate) queued: Counter,
+    pub(crate) queue_us: Counter,
+    /// Exchanges with a hedge.
+    pub(crate) hedged: Counter,
 }
 
 impl TrafficPage {
+    /// Counters of the traffic policies, allocated at the first count.
+    fn policies(&self) -> &PolicyPage {
+        self.policies.get_or_init(Box::default)
+    }
+
+    /// Counts an exchange on which a traffic policy decided.
+    #[cold]
+    fn count_policies(&self, event: &Exchange<'_>, retry: Option<RetryOutcome>) {
+        let page = self.policies();
+        if let Some(outcome) = retry {
+            page.retries[outcome as usize].add(1);
+        }
+        if let Some(variant) = event.variant {
+            page.variants[variant as usize].add(1);
+            if event.status >= 500 || event.upstream_error.is_some() {
+                page.variant_errors[variant as usize].add(1);
+            }
+        }
+        if let Some(queue_us) = event.queue_us {
+            page.queued.add(1);
+            page.queue_us.add(queue_us);
+        }
+        page.hedged.add(event.is_hedged.into());
+    }
+
     #[inline]
     fn count_status(&self, status: u16) {
         match STATUS_INDEX.get(usize::from(status)) {
@@ -258,6 +314,7 @@ impl Default for TrafficPage {
             rare: OnceLock::new(),
             upstream: UpstreamPage::default(),
             errors: OnceLock::new(),
+            policies: OnceLock::new(),
         }
     }
 }
@@ -289,10 +346,8 @@ pub(crate) const BUCKETS_AT: usize = STATUS_NONE + 1;
 pub(crate) const DURATION_US: usize = BUCKETS_AT + BUCKETS_US.len() + 1;
 pub(crate) const BYTES_IN: usize = DURATION_US + 1;
 pub(crate) const BYTES_OUT: usize = DURATION_US + 2;
-pub(crate) const RETRIES_SUCCESS: usize = DURATION_US + 3;
-pub(crate) const RETRIES_EXHAUSTED: usize = DURATION_US + 4;
-pub(crate) const BREAKER_TRIPS: usize = DURATION_US + 5;
-pub(crate) const TRAFFIC_WORDS: usize = DURATION_US + 6;
+pub(crate) const BREAKER_TRIPS: usize = DURATION_US + 3;
+pub(crate) const TRAFFIC_WORDS: usize = DURATION_US + 4;
 
 // Indexes into the words of an UpstreamPage.
 pub(crate) const UPSTREAM_REQUESTS: usize = 0;

@@ -28,7 +28,9 @@ use self::ids::{Branch, Ids};
 use crate::breaker::EndpointState;
 use crate::pattern::Patterns;
 use crate::policy::Defaults;
+use crate::rate_limit::{LimitScope, RateLimitTable, RateLimiter};
 use crate::rule_table::Rejected;
+use crate::rule_traffic::RuleTraffic;
 use crate::snapshot::{CertificateVersion, Map, MetricSlot, Snapshot, map};
 use crate::virtual_host::{TlsSettings, VirtualHost};
 
@@ -62,6 +64,10 @@ pub struct Compiler {
     settings: CompilerSettings,
     /// Compiled patterns.
     patterns: Patterns,
+    /// Debts of all rate limits, shared by all snapshots.
+    rate_limits: Arc<RateLimitTable>,
+    /// Traffic decisions of rules without settings of their own.
+    default_traffic: Option<Arc<RuleTraffic>>,
     state: State,
 }
 
@@ -223,7 +229,17 @@ impl Compiler {
     pub fn new(settings: CompilerSettings) -> Self {
         let base = Tables { snapshot: Arc::new(Snapshot::default()), names: map() };
         let state = State { ids: Ids::default(), base, trial: None, certificates: map() };
-        Self { settings, patterns: Patterns::default(), state }
+        let rate_limits = Arc::<RateLimitTable>::default();
+        let default_traffic = settings.defaults.rate_limit.clone().map(|limit| {
+            let limiter = RateLimiter::new(LimitScope::Process, limit, rate_limits.clone());
+            Arc::new(RuleTraffic { rate_limit: Some(Arc::new(limiter)), ..RuleTraffic::default() })
+        });
+        Self { settings, patterns: Patterns::default(), rate_limits, default_traffic, state }
+    }
+
+    /// Debts of the keys of all rate limits.
+    pub fn rate_limits(&self) -> &Arc<RateLimitTable> {
+        &self.rate_limits
     }
 
     /// The snapshot in use.
@@ -284,7 +300,7 @@ impl Compiler {
         state.ids.fork();
         let tables = state.base.clone();
         state.trial = Some(Trial { tables, renamed: BTreeMap::new(), renewed: Vec::new() });
-        let forked = Self { settings: self.settings.clone(), patterns: self.patterns.clone(), state };
+        let forked = Self { state, ..self.clone() };
         let mut compiled = forked.edit(|draft| {
             if draft.branch == Branch::Trial {
                 draft.new_health = Health::Joining;

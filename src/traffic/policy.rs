@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_middleware::Chain;
-use ringway_model::{Balancer, PolicySettings, limits};
+use ringway_model::{Balancer, PolicySettings, RateLimit, limits};
 use ringway_wire::path::Slashes;
 
 use crate::breaker::BreakerSettings;
@@ -122,6 +122,8 @@ pub struct Defaults {
     pub policy: Arc<Policy>,
     /// Settings of pools.
     pub pool: Arc<PoolSettings>,
+    /// Rate limit of rules whose policies have none.
+    pub rate_limit: Option<RateLimit>,
     /// Middleware of rules; without any, requests have no cost for it.
     pub stages: Option<Arc<Chain>>,
     /// Handling of empty segments in paths of hosts with rules by path.

@@ -3,7 +3,8 @@
 //! ```text
 //! request ─► key (limit, route, client, …) ─► table ─► Decision: admitted, limited, banned
 //! ```
-//! [`gcra`] has the arithmetic, [`table`] the one table of all limits, [`bans`] what follows refusals.
+//! [`RateLimiter`] is the compiled limit of a policy, [`Gcra`] has the arithmetic, [`RateLimitTable`] the
+//! debts of the keys of all limits, and [`Bans`] what follows refusals.
 //!
 //! Property: of each key, at most `burst + rate × t` requests are admitted in a time `t`, and one more for each
 //! further core that inserts the key at the same moment.
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 pub use self::bans::Bans;
 pub use self::gcra::Gcra;
-pub use self::limiter::{LimitScope, RateLimiter};
+pub use self::limiter::{KeySource, LimitScope, RateLimiter};
 pub use self::table::{Key, RateLimitTable};
 
 /// Limit of the requests of each key.

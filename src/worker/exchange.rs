@@ -1,7 +1,7 @@
 //! One request and its response: the phases of an exchange, in their order.
 //!
 //! ```text
-//! decode ─► admit ─► match ─► choose pool ─► request stages ─► (redirect, fixed response)
+//! decode ─► admit ─► match ─► limit rate ─► choose pool ─► request stages ─► (redirect, fixed response)
 //!   ─► [ select ─► connect ─► send ─► response head ], again while it is safe
 //!   ─► response stages ─► deliver ─► finish
 //! Each phase may end with an interrupt instead ─► response stages ─► local reply ─► finish
@@ -12,6 +12,7 @@
 //! | decode          | [`session`](crate::session) reads the head; [`on_demand_hosts`]    |
 //! | admit           | [`Exchange::admit`]                                                |
 //! | match           | [`match_rule`]                                                     |
+//! | limit rate      | [`rate_limit`]                                                     |
 //! | choose pool     | [`match_rule`]                                                     |
 //! | request stages  | [`stages`]                                                         |
 //! | local action    | [`local_action`]: redirects and fixed responses of rules           |
@@ -50,6 +51,7 @@ pub(crate) mod on_demand_hosts;
 mod overload;
 pub(crate) mod passive_health;
 pub(crate) mod public_health;
+mod rate_limit;
 pub(crate) mod request_body;
 pub(crate) mod request_source;
 pub(crate) mod response_writer;
@@ -208,6 +210,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
     async fn run(&mut self) -> Result<Disposition, Interrupt<'a>> {
         self.admit()?;
         let matched = self.match_rule()?;
+        self.limit_rate(matched)?;
         let target = self.choose_pool(matched)?;
         self.request_stages(matched).await?;
         let Some(target) = target else { return Err(self.local_action(matched.rule)) };
@@ -259,7 +262,18 @@ impl<'a, R: Runtime> Exchange<'a, R> {
                 None => return failure.disposition(),
             },
         };
-        self.send_local_reply(&reply).await
+        self.send_local_reply(&self.with_limits(*reply)).await
+    }
+
+    /// The reply with the limit that caused it, and the fields of the rate limit.
+    fn with_limits(&self, mut reply: LocalReply<'a>) -> LocalReply<'a> {
+        if let Some(by) = self.info.limited_by {
+            reply = reply.with_limit(by);
+        }
+        if let Some((limiter, decision)) = &self.info.rate_limit {
+            reply = reply.with_lines(|lines| limiter.push_fields(lines, decision));
+        }
+        reply
     }
 
     /// Status of the reply when no endpoint is available.

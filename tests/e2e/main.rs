@@ -49,6 +49,7 @@ mod pages;
 mod persistence;
 mod protocol;
 mod quickstart;
+mod rate_limits;
 mod readme;
 mod registration;
 mod resolver;

@@ -6,6 +6,7 @@ use ringway_certs::Certificates;
 use ringway_model::{Health, Kind};
 use ringway_telemetry::{ControlReading, PoolReading, ProcessReading};
 use ringway_traffic::breaker::BreakerView;
+use ringway_traffic::snapshot::Snapshot;
 
 use super::status_report::instance_status;
 use super::{CoreState, InstanceState};
@@ -37,6 +38,7 @@ pub(crate) fn render(engine: &Engine, now: Now, out: &mut String) {
         })
         .collect();
     let log = engine.log_reading();
+    let rate_limits = rate_limits(&engine.view(now).snapshot);
     let reading = ControlReading {
         version: engine.settings().version,
         commit: engine.settings().commit,
@@ -46,6 +48,7 @@ pub(crate) fn render(engine: &Engine, now: Now, out: &mut String) {
         instances: desired.count(Kind::Instance),
         domains: desired.count(Kind::Domain),
         pools: &pools,
+        rate_limits: &rate_limits,
         log: log.as_ref(),
         process: ProcessReading::read(),
     };
@@ -58,6 +61,16 @@ pub(crate) fn render(engine: &Engine, now: Now, out: &mut String) {
         certificates.render_metrics(out);
         render_expiries(engine, certificates, now, out);
     }
+}
+
+/// Policy of the rate limit of each route with a metric slot, which are bounded.
+fn rate_limits(snapshot: &Snapshot) -> Vec<(&str, &str)> {
+    let rules = snapshot.virtual_hosts().flat_map(|host| host.rules.iter());
+    let limited = rules.filter(|rule| rule.metric.0 != 0).filter_map(|rule| {
+        let limiter = rule.traffic.as_deref()?.rate_limit.as_deref()?;
+        Some((&*rule.name, limiter.policy()))
+    });
+    limited.collect()
 }
 
 /// Expiry of the certificate of each domain with a metric slot, which are bounded.

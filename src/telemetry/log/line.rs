@@ -36,14 +36,17 @@ const LINE_BYTES_MAX: usize = FIXED_BYTES_MAX
             + FAILURE_BYTES_MAX
             + ringway_model::limits::UPSTREAM_ERROR_BYTES_MAX
             + ringway_model::limits::REQUEST_ID_BYTES_MAX
-            + 3 * ringway_model::limits::ID_BYTES_MAX);
+            + 3 * ringway_model::limits::ID_BYTES_MAX
+            + LIMITED_BY_BYTES_MAX);
 
 /// Most bytes of a method: `wire` rejects longer ones, but the bound of a line must not depend on it.
 const METHOD_BYTES_MAX: usize = 32;
+/// Most bytes of the name of a policy that refused a request: the rest of a longer one is left out.
+const LIMITED_BY_BYTES_MAX: usize = 80;
 /// Most bytes of a failure code.
 const FAILURE_BYTES_MAX: usize = 64;
 /// Bytes of keys, punctuation, numbers, time and address.
-const FIXED_BYTES_MAX: usize = 720;
+const FIXED_BYTES_MAX: usize = 880;
 /// Bytes of key and punctuation of a query or a referer.
 const CHOSEN_BYTES_MAX: usize = 16;
 const ALL_FIELDS: LogFields =
@@ -93,6 +96,13 @@ fn write_json(out: &mut Vec<u8>, fields: LogFields, clock: &mut ClockText, event
     number(out, ",\"bytes_in\":", event.bytes_in);
     number(out, ",\"bytes_out\":", event.bytes_out);
     number(out, ",\"attempts\":", u64::from(event.attempts));
+    if event.attempts > 1 {
+        number(out, ",\"retries\":", u64::from(event.attempts - 1));
+    }
+    if let Some(queue_us) = event.queue_us {
+        out.extend_from_slice(b",\"queue_ms\":");
+        write_millis(out, queue_us);
+    }
     for (key, value, bytes_max) in optional_strings(fields, event) {
         if let Some(value) = value {
             out.extend_from_slice(b",\"");
@@ -134,6 +144,13 @@ fn write_text(out: &mut Vec<u8>, fields: LogFields, clock: &mut ClockText, event
     number(out, " bytes_in=", event.bytes_in);
     number(out, " bytes_out=", event.bytes_out);
     number(out, " attempts=", u64::from(event.attempts));
+    if event.attempts > 1 {
+        number(out, " retries=", u64::from(event.attempts - 1));
+    }
+    if let Some(queue_us) = event.queue_us {
+        out.extend_from_slice(b" queue_ms=");
+        write_millis(out, queue_us);
+    }
     for (key, value, bytes_max) in optional_strings(fields, event) {
         if let Some(value) = value {
             out.push(b' ');
@@ -153,7 +170,7 @@ fn write_text(out: &mut Vec<u8>, fields: LogFields, clock: &mut ClockText, event
 fn optional_strings<'a>(
     fields: LogFields,
     event: &Exchange<'a>,
-) -> [(&'static str, Option<&'a [u8]>, usize); 11] {
+) -> [(&'static str, Option<&'a [u8]>, usize); 14] {
     let upstream_error = event.upstream_error.map(|error| error.text.as_bytes());
     let referer = event.referer.filter(|_| fields.referer).map(|referer| match fields.query {
         true => referer,
@@ -170,6 +187,9 @@ fn optional_strings<'a>(
             event.request_error.map(str::as_bytes),
             ringway_model::limits::UPSTREAM_ERROR_BYTES_MAX,
         ),
+        ("limited_by", event.limited_by.map(str::as_bytes), LIMITED_BY_BYTES_MAX),
+        ("canary_variant", event.variant.map(|variant| variant.as_str().as_bytes()), FAILURE_BYTES_MAX),
+        ("breaker_state", event.breaker.map(str::as_bytes), FAILURE_BYTES_MAX),
         ("upgrade", event.upgrade.map(|kind| kind.as_str().as_bytes()), FAILURE_BYTES_MAX),
         ("tls", event.tls.map(str::as_bytes), FAILURE_BYTES_MAX),
         ("user_agent", event.user_agent.filter(|_| fields.user_agent), limits::LOG_FIELD_BYTES_MAX),
@@ -293,7 +313,7 @@ fn digits<const N: usize>(mut value: u64) -> [u8; N] {
 mod tests {
     use super::*;
     use crate::event::{Protocol, Upgrade, UpstreamError};
-    use ringway_model::TenantHash;
+    use ringway_model::{TenantHash, Variant};
 
     fn full() -> Exchange<'static> {
         Exchange {
@@ -328,11 +348,11 @@ mod tests {
             referer: Some(b"https://shop.example/a?token=hush"),
             upgrade: Some(Upgrade::WebSocket),
             tls: Some("TLSv1.3"),
-            variant: None,
-            queue_us: None,
-            limited_by: None,
+            variant: Some(Variant::Canary),
+            queue_us: Some(1_250),
+            limited_by: Some("strict"),
             retry: None,
-            breaker: None,
+            breaker: Some("closed"),
             is_hedged: false,
         }
     }
@@ -358,6 +378,10 @@ mod tests {
             referer: None,
             upgrade: None,
             tls: None,
+            variant: None,
+            queue_us: None,
+            limited_by: None,
+            breaker: None,
             ..full()
         }
     }
@@ -380,9 +404,9 @@ mod tests {
             concat!(
                 r#"{"timestamp":"2026-01-20T10:30:45.007Z","request_id":"abc123","client_ip":"203.0.113.7","#,
                 r#""method":"GET","host":"shop.example","path":"/v1/users/123","protocol":"HTTP/1.1","status":200,"#,
-                r#""duration_ms":12.345,"upstream_ms":11.002,"bytes_in":0,"bytes_out":512,"attempts":2,"#,
+                r#""duration_ms":12.345,"upstream_ms":11.002,"bytes_in":0,"bytes_out":512,"attempts":2,"retries":1,"queue_ms":1.250,"#,
                 r#""route":"shop-api","app":"shop","instance":"shop-1","failure":"upstream_bad_response","#,
-                r#""upstream_error":"Transfer-Encoding given twice","upgrade":"websocket","tls":"TLSv1.3","#,
+                r#""upstream_error":"Transfer-Encoding given twice","limited_by":"strict","canary_variant":"canary","breaker_state":"closed","upgrade":"websocket","tls":"TLSv1.3","#,
                 r#""user_agent":"curl/8","tenant":"00000000000000ab"}"#,
                 "\n"
             )
@@ -404,9 +428,9 @@ mod tests {
             line(LogFormat::Text, &full()),
             concat!(
                 r#"2026-01-20T10:30:45.007Z 203.0.113.7 "GET shop.example/v1/users/123 HTTP/1.1" 200 12.345ms "#,
-                r#"request_id="abc123" upstream_ms=11.002 bytes_in=0 bytes_out=512 attempts=2 route="shop-api" "#,
+                r#"request_id="abc123" upstream_ms=11.002 bytes_in=0 bytes_out=512 attempts=2 retries=1 queue_ms=1.250 route="shop-api" "#,
                 r#"app="shop" instance="shop-1" failure="upstream_bad_response" upstream_error="Transfer-Encoding given twice" "#,
-                r#"upgrade="websocket" tls="TLSv1.3" user_agent="curl/8" "#,
+                r#"limited_by="strict" canary_variant="canary" breaker_state="closed" upgrade="websocket" tls="TLSv1.3" user_agent="curl/8" "#,
                 "tenant=00000000000000ab\n"
             )
         );
@@ -460,6 +484,8 @@ mod tests {
             route_id: Some(&id),
             app: Some(&id),
             instance: Some(&id),
+            limited_by: Some(&id),
+            queue_us: Some(u64::MAX),
             attempts: u32::MAX,
             failure: Some(id.clone().leak()),
             upstream_error: Some(UpstreamError { reason: "", text: &id }),

@@ -28,7 +28,7 @@ use crate::pattern::Patterns;
 use crate::plan::{PlanSource, TrafficPlan};
 use crate::policy::{Policy, PoolSettings};
 use crate::pool_breaker::PoolBreaker;
-use crate::rate_limit::{LimitScope, RateLimiter};
+use crate::rate_limit::{LimitScope, RateLimitTable, RateLimiter};
 use crate::retry::Budget;
 use crate::rewrite::Rewrite;
 use crate::rule_table::{Rejected, RuleEntry, RuleTable, TableError};
@@ -43,6 +43,8 @@ use crate::weights::Shares;
 pub(super) struct Draft<'a> {
     settings: &'a CompilerSettings,
     patterns: &'a Patterns,
+    rate_limits: &'a Arc<RateLimitTable>,
+    default_traffic: &'a Option<Arc<RuleTraffic>>,
     certificates: &'a Map<Hostname, CertificateVersion>,
     /// The configuration that it is a draft of.
     pub(super) branch: Branch,
@@ -90,6 +92,8 @@ impl<'a> Draft<'a> {
         Self {
             settings: &compiler.settings,
             patterns: &compiler.patterns,
+            rate_limits: &compiler.rate_limits,
+            default_traffic: &compiler.default_traffic,
             certificates: &compiler.state.certificates,
             branch,
             other,
@@ -412,7 +416,7 @@ impl<'a> Draft<'a> {
     ) -> Option<Arc<RuleTraffic>> {
         let managed = route.and_then(|route| route.spec.traffic.as_ref());
         if layers.0.is_empty() && managed.is_none() {
-            return None;
+            return self.default_traffic.clone();
         }
         let known = match known {
             Known::Own(known) | Known::Adopted(known) => known.traffic.clone(),
@@ -426,7 +430,7 @@ impl<'a> Draft<'a> {
         let stable = route.and_then(|route| Some((route.id().as_str(), route.spec.pool()?)));
         let traffic = RuleTraffic {
             retries: settings.retries.map(Arc::new),
-            rate_limit: layers.rate_limit().map(Arc::new),
+            rate_limit: self.rate_limit(layers),
             breaker: settings.circuit_breaker.map(|breaker| {
                 let known = known.and_then(|known| known.breaker.as_deref());
                 Arc::new(PoolBreaker::new(breaker, known, cores))
@@ -455,6 +459,18 @@ impl<'a> Draft<'a> {
             }),
         };
         (!traffic.is_empty()).then(|| Arc::new(traffic))
+    }
+
+    /// The rate limit of the most specific policy that has one, or else the process's.
+    fn rate_limit(&self, layers: &Layers) -> Option<Arc<RateLimiter>> {
+        let own = layers.0.iter().find_map(|(scope, layer)| Some((scope, layer.rate_limit.as_ref()?)));
+        match own {
+            Some((scope, settings)) => {
+                let limiter = RateLimiter::new(scope.clone(), settings.clone(), self.rate_limits.clone());
+                Some(Arc::new(limiter))
+            }
+            None => self.default_traffic.as_ref()?.rate_limit.clone(),
+        }
     }
 
     fn pool_of_app(&mut self, desired: &Desired, app: &AppId) -> PoolId {
@@ -772,13 +788,6 @@ impl Layers {
     /// The values of all.
     fn merged(&self) -> PolicySettings {
         self.0.iter().fold(PolicySettings::default(), |merged, (_, layer)| merged.or(layer))
-    }
-
-    /// The rate limit of the most specific one that has one.
-    fn rate_limit(&self) -> Option<RateLimiter> {
-        self.0.iter().find_map(|(scope, layer)| {
-            Some(RateLimiter { scope: scope.clone(), settings: layer.rate_limit.clone()? })
-        })
     }
 }
 

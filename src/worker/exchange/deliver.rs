@@ -177,6 +177,9 @@ impl<R: Runtime> ResponseRelay<'_, '_, R> {
         edits: Option<&Edits>,
     ) {
         self.writer.write_head(self.reader.upstream_in, head, signal, framing, edits);
+        if let Some((limiter, decision)) = &self.info.rate_limit {
+            self.writer.push_lines(|lines| limiter.push_fields(lines, decision));
+        }
     }
 
     /// Sends the head in `out` and then the data of the body in another framing. True when the endpoint sent

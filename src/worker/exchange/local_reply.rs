@@ -198,6 +198,12 @@ impl<'a> LocalReply<'a> {
         self
     }
 
+    /// The same with the field lines that `push` appends, which must be valid in a head.
+    pub(crate) fn with_lines(mut self, push: impl FnOnce(&mut Vec<u8>)) -> Self {
+        push(&mut self.fields);
+        self
+    }
+
     /// The same with another status for calls of gRPC.
     pub(crate) fn with_grpc_status(mut self, status: grpc::Status) -> Self {
         if let Content::Error { grpc, .. } = &mut self.content {

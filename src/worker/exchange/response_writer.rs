@@ -55,6 +55,14 @@ impl<R: Runtime> ResponseWriter<'_, R> {
         h1::write_response(self.out, upstream_in, response, &rewrite);
     }
 
+    /// Puts further field lines at the end of the head in `out`.
+    pub(crate) fn push_lines(&mut self, push: impl FnOnce(&mut Vec<u8>)) {
+        // Before the empty line.
+        self.out.truncate(self.out.len().saturating_sub(2));
+        push(self.out);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
     /// Sends `out`, then the given part of `buf`; in one piece when that is cheap.
     pub(crate) async fn send_part(&mut self, buf: &mut Vec<u8>, part: Range<usize>) -> Result<(), Failure> {
         let mut part = self.put_before(buf, part);

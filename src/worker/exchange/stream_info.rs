@@ -6,6 +6,7 @@ use std::ops::Range;
 use ringway_model::AppId;
 use ringway_telemetry::{AttemptFailed, Exchange, Protocol, RequestId, RetryOutcome, Upgrade, Variant};
 use ringway_traffic::policy::Policy;
+use ringway_traffic::rate_limit::{Decision, RateLimiter};
 use ringway_traffic::snapshot::{Endpoint, Pool};
 use ringway_wire::headers::FieldKind;
 use ringway_wire::message::Version;
@@ -14,6 +15,7 @@ use crate::core::{ConnBuffers, Core};
 use crate::exchange::cause::{self, Cause};
 use crate::exchange::failure::Failure;
 use crate::exchange::forwarded;
+use crate::exchange::local_reply::LimitedBy;
 use crate::exchange::match_rule::Match;
 use crate::runtime::Runtime;
 use crate::session::downstream_conn::DownstreamConn;
@@ -53,7 +55,9 @@ pub(crate) struct StreamInfo<'a> {
     /// Time in the queue of its route.
     pub(super) queue_us: Option<u64>,
     /// Policy or route whose limit refused it.
-    pub(super) limited_by: Option<&'a str>,
+    pub(super) limited_by: Option<LimitedBy<'a>>,
+    /// Rate limit whose fields its response gets, and the decision.
+    pub(super) rate_limit: Option<(&'a RateLimiter, Decision)>,
     pub(super) retry: Option<RetryOutcome>,
     /// State of the pool's circuit breaker.
     pub(super) breaker: Option<&'static str>,
@@ -100,6 +104,7 @@ impl<'a> StreamInfo<'a> {
             variant: None,
             queue_us: None,
             limited_by: None,
+            rate_limit: None,
             retry: None,
             breaker: None,
             is_hedged: false,
@@ -222,7 +227,7 @@ impl<'a> StreamInfo<'a> {
             tls: self.tls,
             variant: self.variant,
             queue_us: self.queue_us,
-            limited_by: self.limited_by,
+            limited_by: self.limited_by.map(|by| by.policy),
             retry: self.retry,
             breaker: self.breaker,
             is_hedged: self.is_hedged,
