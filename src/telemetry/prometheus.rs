@@ -365,6 +365,13 @@ fn render_policies(by_route: &BTreeMap<&str, RouteSums>, reading: &ControlReadin
             text.sample("proxy_ratelimited_total", labels, count);
         }
     }
+    text.family("proxy_refused_total", "counter", "Requests refused by a traffic policy, by error code.");
+    for (route, sums) in by_route {
+        for (code, count) in sums.policies.refused.iter().filter(|(_, count)| **count > 0) {
+            let labels = format_args!("route=\"{route}\",code=\"{}\"", escape_label(code));
+            text.sample("proxy_refused_total", labels, *count);
+        }
+    }
     text.family("proxy_canary_requests_total", "counter", "Requests of routes with a canary, by variant.");
     for (route, sums) in by_route {
         for (variant, count) in counted(&Variant::ALL, &sums.policies.variants) {

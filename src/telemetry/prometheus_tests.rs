@@ -586,6 +586,8 @@ fn decisions_of_policies_are_counted_by_route() {
         queue_us: Some(2_000_000),
         retry: Some(RetryOutcome::Budget),
         is_hedged: true,
+        limited_by: Some("api"),
+        failure: Some("queue_timeout"),
         ..exchange(1, 1, 503)
     };
     metrics.on_event(&Event::Exchange(&queued));
@@ -605,4 +607,5 @@ fn decisions_of_policies_are_counted_by_route() {
     assert_eq!(series["proxy_queue_seconds_sum{route=\"api\"}"], 2.0);
     assert_eq!(series["proxy_queue_seconds_count{route=\"api\"}"], 1.0);
     assert_eq!(series["proxy_hedged_total{route=\"api\"}"], 1.0);
+    assert_eq!(series["proxy_refused_total{route=\"api\",code=\"queue_timeout\"}"], 1.0);
 }

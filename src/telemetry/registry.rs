@@ -361,11 +361,13 @@ pub(crate) struct Policies {
     pub(crate) queued: u64,
     pub(crate) queue_us: u64,
     pub(crate) hedged: u64,
+    /// Refused exchanges by code.
+    pub(crate) refused: BTreeMap<&'static str, u64>,
 }
 
 impl Policies {
     fn words(&mut self) -> impl Iterator<Item = &mut u64> {
-        let Self { decisions, retries, variants, variant_errors, queued, queue_us, hedged } = self;
+        let Self { decisions, retries, variants, variant_errors, queued, queue_us, hedged, .. } = self;
         let lists = decisions.iter_mut().chain(retries).chain(variants).chain(variant_errors);
         lists.chain([queued, queue_us, hedged])
     }
@@ -375,11 +377,14 @@ impl Page for PolicyPage {
     type Totals = Policies;
 
     fn add_to(&self, totals: &mut Policies) {
-        let Self { decisions, retries, variants, variant_errors, queued, queue_us, hedged } = self;
+        let Self { decisions, retries, variants, variant_errors, queued, queue_us, hedged, refused } = self;
         let lists = decisions.iter().chain(retries).chain(variants).chain(variant_errors);
         let counters = lists.chain([queued, queue_us, hedged]).map(Counter::read);
         for (total, count) in totals.words().zip(counters) {
             *total += count;
+        }
+        for (code, count) in refused.get().into_iter().flat_map(|refused| refused.read()) {
+            *totals.refused.entry(code.unwrap_or(OTHER)).or_default() += count;
         }
     }
 }
@@ -389,11 +394,19 @@ impl Totals for Policies {
         for (total, count) in self.words().zip(other.clone().words()) {
             *total += *count;
         }
+        for (code, count) in &other.refused {
+            *self.refused.entry(code).or_default() += count;
+        }
     }
 
     fn subtract(&mut self, base: &Self) {
         for (total, count) in self.words().zip(base.clone().words()) {
             *total = total.saturating_sub(*count);
+        }
+        for (code, count) in &base.refused {
+            if let Some(total) = self.refused.get_mut(code) {
+                *total = total.saturating_sub(*count);
+            }
         }
     }
 }

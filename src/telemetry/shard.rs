@@ -167,7 +167,12 @@ impl Shard {
                 RetryOutcome::Exhausted
             })
         });
-        if retry.is_some() || event.variant.is_some() || event.queue_us.is_some() || event.is_hedged {
+        if retry.is_some()
+            || event.variant.is_some()
+            || event.queue_us.is_some()
+            || event.limited_by.is_some()
+            || event.is_hedged
+        {
             page.count_policies(event, retry);
         }
         if event.attempts > 0 {
@@ -266,6 +271,8 @@ pub(crate) struct PolicyPage {
     pub(crate) queue_us: Counter,
     /// Exchanges with a hedge.
     pub(crate) hedged: Counter,
+    /// Refused exchanges by code.
+    pub(crate) refused: OnceLock<Box<WordCounters>>,
 }
 
 impl TrafficPage {
@@ -292,6 +299,9 @@ impl TrafficPage {
             page.queue_us.add(queue_us);
         }
         page.hedged.add(event.is_hedged.into());
+        if let (Some(_), Some(code)) = (event.limited_by, event.failure) {
+            page.refused.get_or_init(Box::default).add(code);
+        }
     }
 
     #[inline]

@@ -102,9 +102,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
 
     #[cold]
     fn refuse_load(&mut self, matched: Match<'a>, limit: &'a LoadLimit, refusal: Refusal) -> Interrupt<'a> {
-        let route = &*matched.rule.name;
-        self.info.limited_by = Some(route);
-        let by = LimitedBy { policy: route, limit: &limit.description };
+        self.info.limited_by = Some(LimitedBy { policy: &matched.rule.name, limit: &limit.description });
         let status = matched.rule.policy.unavailable_status.unwrap_or(503);
         let (code, message) = match refusal {
             Refusal::QueueFull => ("queue_full", "too many requests to this route are in progress or wait"),
@@ -112,6 +110,6 @@ impl<'a, R: Runtime> Exchange<'a, R> {
                 ("queue_timeout", "too many requests to this route were in progress for too long")
             }
         };
-        LocalReply::error(status, code, message).with_field("Retry-After", b"1").with_limit(by).into()
+        LocalReply::error(status, code, message).with_field("Retry-After", b"1").into()
     }
 }
