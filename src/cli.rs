@@ -3,7 +3,7 @@
 //! ```text
 //! ringway [run] ─► configuration, config ─► logging ─► run ─► signals ─► drain ─► exit code
 //! ringway check ─► configuration, config ─► machine ─► a table of the settings in force and their problems
-//! ringway status|apps|instances|deploy|domains|config ─► client ─► the admin API of a running process
+//! ringway status|apps|instances|deploy|domains|config|canary ─► client ─► the admin API of a running process
 //! ringway demo ─► demo: the library, sample apps and the API in one process
 //! ```
 

@@ -9,6 +9,7 @@ mod address;
 mod api;
 mod app_rates;
 mod apps;
+mod canary;
 mod certificates;
 mod config;
 mod connect;
@@ -65,6 +66,9 @@ pub(crate) enum ClientCommand {
     /// Check, compare, apply and explain configurations
     #[command(after_help = CONFIG_EXIT_CODES)]
     Config(config::ConfigArgs),
+    /// List and show the canaries of routes; resume braked ones
+    #[command(after_help = EXIT_CODES)]
+    Canary(canary::CanaryArgs),
     /// List, show, set and remove the webhooks of apps
     #[command(after_help = EXIT_CODES)]
     Webhooks(webhooks::WebhooksArgs),
@@ -81,6 +85,7 @@ impl ClientCommand {
             Self::Domains(args) => args.run(),
             Self::Certificates(args) => args.run(),
             Self::Config(args) => args.run(),
+            Self::Canary(args) => args.run(),
             Self::Webhooks(args) => args.run(),
         })
     }
@@ -117,16 +122,19 @@ fn target(path: &str, query: &[(&str, &str)]) -> String {
         out.push(if number == 0 { '?' } else { '&' });
         out.push_str(name);
         out.push('=');
-        for byte in value.bytes() {
-            match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                    out.push(char::from(byte))
-                }
-                byte => out.push_str(&format!("%{byte:02X}")),
-            }
-        }
+        push_encoded(&mut out, value);
     }
     out
+}
+
+/// Adds a value as one part of a request target, percent-encoded (RFC 3986 §2.1).
+fn push_encoded(out: &mut String, value: &str) {
+    for byte in value.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            byte => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
 }
 
 /// Shortens a time of the API to seconds: `2025-01-15 12:00:00Z`.

@@ -69,6 +69,7 @@ pub(super) fn run(line: &str, responses: &[(u16, &str)]) -> (Vec<String>, Result
         ClientCommand::Deploy(args) => args.run(),
         ClientCommand::Domains(args) => args.run(),
         ClientCommand::Certificates(args) => args.run(),
+        ClientCommand::Canary(args) => args.run(),
         ClientCommand::Webhooks(args) => args.run(),
         ClientCommand::Config(args) => args.run(),
     };
@@ -181,6 +182,10 @@ fn show_and_list_send_the_documented_requests() {
         ("apps show shop", r#"POST /api/apps/get {"app_id":"shop"}"#),
         ("domains show own.test", r#"POST /api/tenants/domains/get {"domain":"own.test"}"#),
         ("status", "GET /api/status"),
+        ("canary", "GET /api/v2/traffic/canary"),
+        ("canary ls --json", "GET /api/v2/traffic/canary"),
+        ("canary --watch --count 1", "GET /api/v2/traffic/canary"),
+        ("canary resume a/b", "POST /api/v2/traffic/canary/a%2Fb/resume {}"),
         ("status --watch --count 1 --json", "GET /api/status"),
         ("apps list", "GET /api/apps?limit=10000"),
         ("domains ls --tenant a&b --limit 5", "GET /api/tenants/domains?tenant_id=a%26b&limit=5"),
