@@ -199,7 +199,7 @@ on_both_drivers! {
         // Both places are taken, until the worker looks for the client.
         let mut fourth = eventually("a free place", || {
             let mut client = send_to_the_only_worker(&gateway, "/limited/fourth");
-            client.within(Duration::from_millis(1)).try_response("GET").is_err().then_some(client)
+            client.within(Duration::from_millis(10)).patiently("GET").is_err().then_some(client)
         });
         fourth.within(SOON);
         for client in [&mut first, &mut third, &mut fourth] {
