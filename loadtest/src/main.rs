@@ -7,10 +7,15 @@
 //! loadtest churn HTTP API TARGET SECONDS CHANGES_PER_SECOND WEBSOCKETS REQUESTS_PER_SECOND
 //! loadtest live HTTP API TARGET CHANGES      time from a change to its first request, on many connections
 //! loadtest pingpong ADDRESS HOST CONNECTIONS BYTES SECONDS   WebSockets that wait for each echo
+//! loadtest brake                             simulated canaries and their brake, as JSON lines
+//! loadtest busy WORKERS SERVICE_MS [OUTAGE]  a backend of limited capacity; prints its port
+//! loadtest open ADDRESS HOST RATE PATIENCE_MS SECONDS        an open load whose clients give up
 //! loadtest steady ADDRESS HOST RATE CONNECTIONS SECONDS      requests at a fixed rate, latency from due times
 //! ```
 #![deny(missing_docs)]
 
+mod brake;
+mod busy;
 mod churn;
 mod client;
 mod lines;
@@ -19,6 +24,7 @@ mod origin;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -36,7 +42,15 @@ fn main() -> ExitCode {
             ["steady", address, host, rate, connections, seconds] => {
                 steady(address, host, [rate, connections, seconds])
             }
-            _ => Err("usage: loadtest origin|hold|churn|live|pingpong|steady …; see the top of src/main.rs"
+            ["brake"] => {
+                brake::run();
+                Ok(())
+            }
+            ["busy", workers, service, outage @ ..] if outage.len() <= 1 => busy_of(workers, service, outage),
+            ["open", address, host, rate, patience, seconds] => {
+                open_load(address, host, [rate, patience, seconds])
+            }
+            _ => Err("usage: loadtest origin|hold|churn|live|pingpong|steady|brake|busy|open …; see the top of src/main.rs"
                 .to_owned()),
         };
     match result {
@@ -77,6 +91,17 @@ fn churn_of(http: &str, api: &str, target: &str, rest: &[&str]) -> Result<(), St
 
 fn live_of(http: &str, api: &str, target: &str, changes: &str) -> Result<(), String> {
     live::run(parse(http)?, parse(api)?, target, parse(changes)?)
+}
+
+fn busy_of(workers: &str, service: &str, outage: &[&str]) -> Result<(), String> {
+    let service = Duration::from_millis(parse(service)?);
+    busy::serve(parse(workers)?, service, outage.first().map(|file| (*file).to_owned()))
+}
+
+fn open_load(address: &str, host: &str, rest: [&str; 3]) -> Result<(), String> {
+    let [rate, patience, seconds] = rest;
+    let patience = Duration::from_millis(parse(patience)?);
+    busy::open_load(parse(address)?, host, parse(rate)?, patience, parse(seconds)?)
 }
 
 fn ping_pong(address: &str, host: &str, rest: [&str; 3]) -> Result<(), String> {
