@@ -1,18 +1,20 @@
 //! Cost of finding a route, choosing an endpoint, and applying a change, among few and a million domains.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringway_model::{
     AppId, AppSpec, Balancer, Change, CoreId, Desired, DomainKind, DomainSpec, EndpointSpec, FailurePolicy,
     HealthCheck, Hostname, InstanceId, InstanceSpec, OnAllUnhealthy, OperatorSet, Owner, PathMatch, PoolSpec,
     Replacement, RouteMatch, Target, Tick, Timestamp,
 };
-use ringway_traffic::balance::{Cursors, TriedSet, sticky};
+use ringway_traffic::balance::{Cursors, TriedSet, by_key, sticky};
 use ringway_traffic::breaker::Candidate;
 use ringway_traffic::compile::{Compiler, CompilerSettings};
 use ringway_traffic::pattern::Patterns;
 use ringway_traffic::rule_table::{RuleEntry, RuleTable};
-use ringway_traffic::snapshot::{MetricSlot, PoolId};
+use ringway_traffic::selection::{Algorithm, Selection};
+use ringway_traffic::snapshot::{MetricSlot, Pool, PoolId};
 use ringway_traffic::virtual_host::{Action, Rule, RuleId};
 use ringway_wire::h1::{Limits, RequestHead};
 use ringway_wire::path::Slashes;
@@ -132,6 +134,38 @@ fn weights(bench: &mut Harness) {
     });
 }
 
+/// Choices beyond turns and weights.
+fn selections(bench: &mut Harness, pool: &Pool, cursors: &mut Cursors) {
+    let with = |algorithm, slow_start, endpoint_max_concurrent| {
+        let mut pool = pool.clone();
+        pool.selection = Some(Arc::new(Selection { algorithm, slow_start, endpoint_max_concurrent }));
+        pool
+    };
+    let (none, tick) = (TriedSet::default(), Tick(1));
+    let busy = with(Algorithm::LeastRequest, None, None);
+    bench.line(&format!("balance: less loaded of two among {INSTANCES} endpoints, counted"), || {
+        let picked = cursors.pick(&busy, &none, Candidate::Ready, tick).expect("all are available");
+        busy.begin(picked.endpoint, 1).is_some()
+    });
+    let hashed = with(Algorithm::Hash(Default::default()), None, None);
+    let mut key = 0;
+    bench.line(&format!("balance: endpoint of one of 256 keys among {INSTANCES}"), || {
+        key = (key + 1) % 256;
+        by_key(&hashed, key, &none, Candidate::Ready, tick).is_ok()
+    });
+    let limited = with(Algorithm::InTurn, Some(Duration::from_secs(30)), Some(1_000));
+    // All begin their slow start here; it is over below.
+    for _ in 0..2 * INSTANCES {
+        let begun = cursors.pick(&limited, &none, Candidate::Ready, tick);
+        assert!(begun.is_ok(), "all are available");
+    }
+    bench.line("balance: next with a slow start and a limit, counted", || {
+        let picked =
+            cursors.pick(&limited, &none, Candidate::Ready, Tick(60_000)).expect("all are available");
+        limited.begin(picked.endpoint, 1).is_some()
+    });
+}
+
 fn among(bench: &mut Harness, domains: usize) {
     let now = Timestamp(1_700_000_000_000);
     let mut desired = configuration(domains, now);
@@ -164,6 +198,7 @@ fn among(bench: &mut Harness, domains: usize) {
         bench.line(&format!("balance: sticky choice among {INSTANCES} endpoints"), || {
             sticky(pool, 42, &TriedSet::default(), tick).is_ok()
         });
+        selections(bench, pool, &mut cursors);
         let endpoint = &pool.endpoints[0];
         let breaker = &pool.settings.breaker;
         let admission =

@@ -11,7 +11,7 @@ use crate::content::schema_of;
 use crate::limits;
 use crate::operation::Spec;
 use crate::problem::{Kind, ProblemBody, type_of};
-use crate::route::{ROUTES, Route};
+use crate::route::{ROUTES, Route, keys_of};
 use ringway_config::{Described, Location, object_schema};
 
 /// Generates the document. Cost: a millisecond; not cached, because it is rarely requested.
@@ -84,11 +84,6 @@ fn tag(path: &str) -> &'static str {
     }
 }
 
-/// The name of the key in the path.
-fn key_in_path(route: &Route) -> Option<&'static str> {
-    route.path.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(name, _)| name)
-}
-
 /// `*`, or entity tags (RFC 9110 §8.8.3, §13.1.1).
 const IF_MATCH_PATTERN: &str = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#;
 /// Visible ASCII without double quotes, optionally quoted as a string of RFC 8941.
@@ -96,10 +91,9 @@ const IDEMPOTENCY_KEY_PATTERN: &str = r#"^("[!#-~]+"|[!#-~]+)$"#;
 
 /// Parameters in path and query, and header fields of changes.
 fn parameters(route: &Route, spec: &Spec) -> Vec<Json> {
-    let key = key_in_path(route);
     let mut parameters = Vec::new();
     for field in spec.fields.iter().filter(|field| field.location != Location::Body) {
-        let is_key = key == Some(field.name);
+        let is_key = keys_of(route.path).any(|name| name == field.name);
         parameters.push(json!({
             "name": field.name,
             "in": if is_key { "path" } else { "query" },
@@ -139,12 +133,11 @@ fn body(route: &Route, spec: &Spec) -> Option<Json> {
     if route.method == Method::Get {
         return None;
     }
-    let key = key_in_path(route);
     let fields: Vec<Described> = spec
         .fields
         .iter()
         // A key in the path may be repeated in the body with the same value.
-        .filter(|field| key != Some(field.name))
+        .filter(|field| keys_of(route.path).all(|name| name != field.name))
         .map(|field| Described {
             // Fields that may be in path or query are optional here.
             is_required: field.is_required && field.location == Location::Body,
@@ -154,7 +147,7 @@ fn body(route: &Route, spec: &Spec) -> Option<Json> {
     if fields.is_empty() {
         return None;
     }
-    let is_required = key.is_none()
+    let is_required = keys_of(route.path).next().is_none()
         && spec.fields.iter().any(|field| field.is_required && field.location == Location::Body);
     let mut content = json!({ "application/json": { "schema": object_schema(&fields) } });
     if route.operation.configuration().is_some_and(ConfigOperation::takes_documents) {
@@ -290,11 +283,12 @@ mod tests {
     fn a_key_in_the_path_is_in_no_body() {
         let document = document();
         for (path, methods) in document["paths"].as_object().unwrap() {
-            let Some((_, key)) = path.split_once('{') else { continue };
+            let keys: Vec<&str> =
+                path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}')).collect();
             for operation in methods.as_object().unwrap().values() {
                 let properties =
                     &operation["requestBody"]["content"]["application/json"]["schema"]["properties"];
-                assert!(properties.get(key.trim_end_matches('}')).is_none(), "{path}");
+                assert!(keys.iter().all(|key| properties.get(key).is_none()), "{path}");
             }
         }
     }

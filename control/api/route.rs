@@ -1,12 +1,16 @@
 //! The route table: the method and the path of each operation. Requests are matched by it, and the OpenAPI
 //! document is made from it.
+//!
+//! A path has a key at most, in one of its segments, and before it perhaps that of the object that it belongs
+//! to, its parent.
 
 use ringway_wire::message::Method;
 
 use crate::config_operation::ConfigOperation;
 use crate::operation::Operation;
 
-/// One entry of the table. `{…}` in a path stands for the key of the operation, one segment.
+/// One entry of the table. The last `{…}` in a path stands for the key of the operation, one segment; one
+/// before it for the key of its parent.
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) method: Method,
@@ -127,12 +131,21 @@ pub(crate) static ROUTES: &[Route] = {
 /// Result of a lookup.
 #[derive(Debug)]
 pub(crate) enum Found<'a> {
-    /// An operation, with the key in the path, still encoded.
-    Operation(Operation, Option<&'a str>),
+    /// An operation, with the keys in the path.
+    Operation(Operation, Keys<'a>),
     /// The path has other methods.
     OtherMethods(Vec<Method>),
     /// The path is unknown.
     Nothing,
+}
+
+/// Keys in a path, still encoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Keys<'a> {
+    /// The key of the operation.
+    pub(crate) own: Option<&'a str>,
+    /// Field name and key of its parent.
+    pub(crate) parent: Option<(&'static str, &'a str)>,
 }
 
 /// Looks up a method and a path. An entry without a key in its path has precedence; HEAD is matched as GET
@@ -146,20 +159,20 @@ pub(crate) fn find(method: Method, path: &str) -> Found<'_> {
     let wanted = if method == Method::Head { Method::Get } else { method };
     let mut methods = Vec::new();
     let mut is_known = method != Method::Post;
-    let mut found: Option<(Operation, Option<&str>)> = None;
+    let mut found: Option<(Operation, Keys<'_>)> = None;
     for route in ROUTES {
-        let Some(key) = matched(route.path, path) else { continue };
+        let Some(keys) = matched(route.path, path) else { continue };
         if !methods.contains(&route.method) {
             methods.push(route.method);
         }
-        is_known |= key.is_none();
-        let is_better = found.is_none_or(|(_, known)| known.is_some() && key.is_none());
+        is_known |= keys.own.is_none();
+        let is_better = found.is_none_or(|(_, known)| known.own.is_some() && keys.own.is_none());
         if route.method == wanted && is_better {
-            found = Some((route.operation, key));
+            found = Some((route.operation, keys));
         }
     }
     match found {
-        Some((operation, key)) => Found::Operation(operation, key),
+        Some((operation, keys)) => Found::Operation(operation, keys),
         None if methods.is_empty() || !is_known => Found::Nothing,
         None => Found::OtherMethods(methods),
     }
@@ -199,19 +212,34 @@ pub(crate) fn nearest(path: &str) -> Vec<&'static str> {
     paths
 }
 
-/// Matches a path: `Some(None)` without a key, `Some(Some(key))` with one.
-fn matched<'a>(pattern: &'static str, path: &'a str) -> Option<Option<&'a str>> {
-    let Some((prefix, suffix)) = around_key(pattern) else {
-        return (pattern == path).then_some(None);
-    };
-    let key = path.strip_prefix(prefix)?.strip_suffix(suffix)?;
-    (!key.is_empty() && !key.contains('/')).then_some(Some(key))
+/// Matches a path segment by segment; returns the keys in it.
+fn matched<'a>(pattern: &'static str, path: &'a str) -> Option<Keys<'a>> {
+    if !pattern.contains('{') {
+        return (pattern == path).then(Keys::default);
+    }
+    let mut segments = path.split('/');
+    let mut found: Option<(&'static str, &'a str)> = None;
+    let mut parent = None;
+    for expected in pattern.split('/') {
+        let segment = segments.next()?;
+        match key_name(expected) {
+            None if expected != segment => return None,
+            Some(_) if segment.is_empty() => return None,
+            None => {}
+            Some(name) => parent = found.replace((name, segment)),
+        }
+    }
+    segments.next().is_none().then_some(Keys { own: found.map(|(_, key)| key), parent })
 }
 
-/// The parts of a path before and after its key.
-pub(crate) fn around_key(pattern: &'static str) -> Option<(&'static str, &'static str)> {
-    let (prefix, rest) = pattern.split_once('{')?;
-    Some((prefix, rest.split_once('}')?.1))
+/// The field name of a segment that stands for a key.
+pub(crate) fn key_name(segment: &'static str) -> Option<&'static str> {
+    segment.strip_prefix('{')?.strip_suffix('}')
+}
+
+/// The field names of the keys in a path of the table, the operation's own last.
+pub(crate) fn keys_of(pattern: &'static str) -> impl Iterator<Item = &'static str> {
+    pattern.split('/').filter_map(key_name)
 }
 
 /// Levenshtein distance in characters.
@@ -230,6 +258,18 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
+/// A path of the table with keys; the operation's own is the last one.
+#[cfg(test)]
+pub(crate) fn with_keys(pattern: &'static str, keys: &[&str]) -> String {
+    let count = keys_of(pattern).count();
+    let mut keys = keys[keys.len().saturating_sub(count)..].iter();
+    let segments = pattern.split('/').map(|segment| match key_name(segment) {
+        Some(_) => keys.next().copied().unwrap_or(""),
+        None => segment,
+    });
+    segments.collect::<Vec<_>>().join("/")
+}
+
 /// All operations, once each.
 #[cfg(test)]
 pub(crate) fn operations() -> Vec<Operation> {
@@ -246,7 +286,7 @@ mod tests {
 
     fn operation(method: Method, path: &str) -> Option<(Operation, Option<&str>)> {
         match find(method, path) {
-            Found::Operation(operation, key) => Some((operation, key)),
+            Found::Operation(operation, keys) => Some((operation, keys.own)),
             Found::OtherMethods(_) | Found::Nothing => None,
         }
     }
@@ -254,10 +294,7 @@ mod tests {
     #[test]
     fn finds_every_entry_of_the_table() {
         for route in ROUTES {
-            let path = match around_key(route.path) {
-                Some((prefix, suffix)) => format!("{prefix}some-key{suffix}"),
-                None => route.path.to_owned(),
-            };
+            let path = with_keys(route.path, &["some-parent", "some-key"]);
             let key = route.path.contains('{').then_some("some-key");
             assert_eq!(
                 operation(route.method, &path),
@@ -276,6 +313,17 @@ mod tests {
         );
         assert_eq!(operation(Method::Get, "/api/apps/get"), Some((Operation::ShowApp, None)));
         assert_eq!(operation(Method::Head, "/api/apps"), Some((Operation::ListApps, None)));
+    }
+
+    #[test]
+    fn the_key_of_the_parent_comes_before_the_own_one() {
+        let keys = matched("/pools/{pool}/endpoints/{endpoint}", "/pools/a/endpoints/b%2F:1");
+        assert_eq!(keys, Some(Keys { own: Some("b%2F:1"), parent: Some(("pool", "a")) }));
+        for path in
+            ["/pools/a/endpoints/", "/pools//endpoints/b", "/pools/a/b/endpoints/c", "/pools/a/endpoints/b/"]
+        {
+            assert_eq!(matched("/pools/{pool}/endpoints/{endpoint}", path), None, "{path}");
+        }
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub(crate) struct Admitted<'a> {
     path: &'a str,
     query: Option<&'a str>,
     key: Option<String>,
+    /// Field name and key of the object that the key belongs to.
+    parent: Option<(&'static str, String)>,
     if_match: Option<Vec<Revision>>,
     /// Required version of an owner's configuration.
     expect: Option<Arc<str>>,
@@ -138,8 +140,8 @@ impl<P: Plane> Service<P> {
         if head.method == Method::Options {
             return Ok(Admission::Answered(options(head.path)?));
         }
-        let (operation, key) = match route::find(head.method, head.path) {
-            Found::Operation(operation, key) => (operation, key),
+        let (operation, keys) = match route::find(head.method, head.path) {
+            Found::Operation(operation, keys) => (operation, keys),
             Found::OtherMethods(methods) => {
                 let allowed = route::allow(&methods);
                 let problem = Problem::new(Kind::WrongMethod, format!("{} takes {allowed}", head.path));
@@ -172,7 +174,11 @@ impl<P: Plane> Service<P> {
             true => if_match_version(&head.if_match).map_err(refused)?,
             false => None,
         };
-        let key = key.map(|key| decode(key, Plus::Literal)).transpose().map_err(refused)?;
+        let key = keys.own.map(|key| decode(key, Plus::Literal)).transpose().map_err(refused)?;
+        let parent = match keys.parent {
+            Some((name, key)) => Some((name, decode(key, Plus::Literal).map_err(refused)?)),
+            None => None,
+        };
         let (if_match, idempotency_key) = match operation.is_mutation() {
             true => (
                 if_match(&head.if_match).map_err(refused)?,
@@ -187,6 +193,7 @@ impl<P: Plane> Service<P> {
             path: head.path,
             query: head.query,
             key,
+            parent,
             if_match,
             expect,
             is_yaml,
@@ -212,6 +219,7 @@ impl<P: Plane> Service<P> {
             path,
             query,
             key,
+            parent,
             if_match,
             expect,
             is_yaml,
@@ -233,7 +241,7 @@ impl<P: Plane> Service<P> {
         let conditions = Conditions { if_match, idempotency, wants_representation };
         let before = self.plane.desired().revision();
         let mut trail = Trail::default();
-        let result = match read_input(key, query, body) {
+        let result = match read_input((key, parent), query, body) {
             Ok(mut input) => {
                 if operation == Operation::Configuration(ConfigOperation::Explain) {
                     join_headers(&mut input.query);
@@ -463,11 +471,11 @@ fn request_hash(operation: Operation, path: &str, query: Option<&str>, body: &[u
 }
 
 fn read_input<'a>(
-    key: Option<String>,
+    (key, parent): (Option<String>, Option<(&'static str, String)>),
     query: Option<&str>,
     body: &'a mut [u8],
 ) -> Result<Input<'a>, Problem> {
-    let query = match query {
+    let mut query = match query {
         Some(query) => read_query(query)?,
         None => Vec::new(),
     };
@@ -475,6 +483,8 @@ fn read_input<'a>(
         true => None,
         false => Some(json::parse(body)?),
     };
+    // A value of the address like those of the query, in which it may be repeated.
+    query.extend(parent.map(|(name, key)| (name.to_owned(), key)));
     Ok(Input { body, key, query })
 }
 

@@ -104,6 +104,12 @@ impl<'a> Reader<'a> {
         self.take(field, Location::Key, Need::Required).into_value()
     }
 
+    /// Reads the key of the object that the operation's key belongs to: required, and in the path where the
+    /// operation has two.
+    pub fn parent<T: PartialEq>(&mut self, field: &Field<T>) -> Option<T> {
+        self.take(field, Location::Query, Need::Required).into_value()
+    }
+
     /// Reads an optional value in the query or the body; null means absent.
     pub fn filter<T: PartialEq>(&mut self, field: &Field<T>) -> Option<T> {
         self.take(field, Location::Query, Need::Optional).into_value()

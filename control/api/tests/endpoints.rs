@@ -16,7 +16,7 @@ use ringway_wire::message::Method;
 use super::{Api, Reply, access};
 use crate::operation::Operation;
 use crate::problem::Kind;
-use crate::route::{Found, ROUTES, Route, around_key, find, operations};
+use crate::route::{Found, ROUTES, Route, find, keys_of, operations, with_keys};
 use crate::tests::fake::{State, canary, trial};
 use crate::{AccessSettings, Listeners, Scope, Settings, TokenDigest, TokensFile, openapi};
 
@@ -117,15 +117,15 @@ fn request(route: &Route) -> (String, String) {
         | Operation::Metrics
         | Operation::OpenApi => ("", ""),
     };
-    match around_key(route.path) {
-        Some((prefix, suffix)) => {
+    match keys_of(route.path).next() {
+        Some(_) => {
             let body = match route.operation {
                 Operation::UpdateDomain | Operation::UploadCertificate | Operation::UpdateWebhook => {
                     body.to_owned()
                 }
                 _ => String::new(),
             };
-            (format!("{prefix}{key}{suffix}"), body)
+            (with_keys(route.path, &["backend", key]), body)
         }
         None => (route.path.to_owned(), body.to_owned()),
     }
