@@ -138,7 +138,7 @@ fn weights(bench: &mut Harness) {
 fn selections(bench: &mut Harness, pool: &Pool, cursors: &mut Cursors) {
     let with = |algorithm, slow_start, endpoint_max_concurrent| {
         let mut pool = pool.clone();
-        pool.selection = Some(Arc::new(Selection { algorithm, slow_start, endpoint_max_concurrent }));
+        pool.selection = Some(Arc::new(Selection::new(algorithm, slow_start, endpoint_max_concurrent)));
         pool
     };
     let (none, tick) = (TriedSet::default(), Tick(1));

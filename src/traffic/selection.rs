@@ -4,9 +4,10 @@
 //! Compiled once per pool; a pool without any of it has none, and its picks cost nothing for it. The pool's
 //! [`Shares`](crate::weights::Shares) give the weights to all algorithms.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_model::Tick;
+use ringway_model::{Balancer, PoolTraffic, Tick};
 
 use crate::balance::key_table::KeyTable;
 use crate::balance::spread;
@@ -23,6 +24,8 @@ pub struct Selection {
     pub slow_start: Option<Duration>,
     /// Maximum requests in flight at each endpoint, over all cores; a full one is skipped.
     pub endpoint_max_concurrent: Option<u32>,
+    /// The maximum in words, for refusals.
+    limit: Box<str>,
 }
 
 /// Algorithm by which an endpoint is chosen.
@@ -38,6 +41,46 @@ pub enum Algorithm {
 }
 
 impl Selection {
+    /// Rules of these values.
+    pub fn new(
+        algorithm: Algorithm,
+        slow_start: Option<Duration>,
+        endpoint_max_concurrent: Option<u32>,
+    ) -> Self {
+        let limit = endpoint_max_concurrent.map(|max| format!("{max} requests at a time per endpoint"));
+        Self { algorithm, slow_start, endpoint_max_concurrent, limit: limit.unwrap_or_default().into() }
+    }
+
+    /// Rules of a pool with these settings; `None` where turns and weights are all. Remembered winners of keys
+    /// are those of `known`, whose endpoints and weights must be the same.
+    pub(crate) fn of(
+        balancer: Balancer,
+        traffic: Option<&PoolTraffic>,
+        known: Option<&Arc<Self>>,
+    ) -> Option<Arc<Self>> {
+        let slow_start = traffic.and_then(|traffic| traffic.slow_start);
+        let max = traffic.and_then(|traffic| traffic.endpoint_max_concurrent);
+        let algorithm = match balancer {
+            Balancer::RoundRobin | Balancer::WeightedRoundRobin if slow_start.is_none() && max.is_none() => {
+                return None;
+            }
+            Balancer::RoundRobin | Balancer::WeightedRoundRobin => Algorithm::InTurn,
+            Balancer::LeastRequest => Algorithm::LeastRequest,
+            Balancer::ConsistentHash => Algorithm::Hash(KeyTable::default()),
+        };
+        let new = Self::new(algorithm, slow_start, max);
+        match known.filter(|known| known.is_like(&new)) {
+            Some(known) => Some(known.clone()),
+            None => Some(Arc::new(new)),
+        }
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        std::mem::discriminant(&self.algorithm) == std::mem::discriminant(&other.algorithm)
+            && self.slow_start == other.slow_start
+            && self.endpoint_max_concurrent == other.endpoint_max_concurrent
+    }
+
     /// Whether an endpoint may take a request: it has a permit left, and in a slow start the request is of
     /// its share, by a `draw` that is uniform over all numbers. Without a draw, shares do not count.
     pub(crate) fn admits(&self, endpoint: &Endpoint, draw: Option<u64>, now: Tick) -> bool {
@@ -102,6 +145,16 @@ impl Pool {
             None => Some(endpoint.in_flight.begin(core)),
             Some(selection) => selection.begin(endpoint, core),
         }
+    }
+
+    /// The maximum of requests in flight at each endpoint, in words.
+    pub fn endpoint_limit(&self) -> Option<&str> {
+        self.selection.as_ref().map(|selection| &*selection.limit)
+    }
+
+    /// Whether its endpoints are chosen by keys of requests.
+    pub fn is_keyed(&self) -> bool {
+        matches!(self.selection.as_deref(), Some(Selection { algorithm: Algorithm::Hash(_), .. }))
     }
 
     /// Requests that a full endpoint of this pool has in flight.

@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use ringway_model::{CoreId, Health};
 
 use super::*;
@@ -24,11 +22,11 @@ fn algorithms() -> [Algorithm; 3] {
 }
 
 fn slow_start(algorithm: Algorithm) -> Selection {
-    Selection { algorithm, slow_start: Some(DURATION), endpoint_max_concurrent: None }
+    Selection::new(algorithm, Some(DURATION), None)
 }
 
 fn limited(algorithm: Algorithm) -> Selection {
-    Selection { algorithm, slow_start: None, endpoint_max_concurrent: Some(2) }
+    Selection::new(algorithm, None, Some(2))
 }
 
 /// The part of ten thousand requests that the first endpoint gets, in hundredths of a percent.

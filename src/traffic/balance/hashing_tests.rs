@@ -12,7 +12,7 @@ use crate::snapshot::EndpointId;
 
 fn hashed(pool: Pool, slow_start: Option<Duration>) -> Pool {
     let algorithm = Algorithm::Hash(Default::default());
-    let selection = Selection { algorithm, slow_start, endpoint_max_concurrent: None };
+    let selection = Selection::new(algorithm, slow_start, None);
     Pool { selection: Some(Arc::new(selection)), ..pool }
 }
 

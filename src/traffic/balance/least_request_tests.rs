@@ -14,8 +14,7 @@ fn least_request(pool: Pool) -> Pool {
     for endpoint in &mut pool.endpoints {
         endpoint.in_flight = Arc::new(InFlight::new(4));
     }
-    let selection =
-        Selection { algorithm: Algorithm::LeastRequest, slow_start: None, endpoint_max_concurrent: None };
+    let selection = Selection::new(Algorithm::LeastRequest, None, None);
     Pool { selection: Some(Arc::new(selection)), ..pool }
 }
 

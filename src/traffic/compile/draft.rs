@@ -33,6 +33,7 @@ use crate::retry::Budget;
 use crate::rewrite::Rewrite;
 use crate::rule_table::{Rejected, RuleEntry, RuleTable, TableError};
 use crate::rule_traffic::{PoolTraffic, RuleTraffic};
+use crate::selection::Selection;
 use crate::snapshot::{
     CertificateVersion, Endpoint, EndpointId, Fallback, Map, MetricSlot, Pool, PoolId, Snapshot, map,
 };
@@ -535,6 +536,7 @@ impl<'a> Draft<'a> {
         let policy = known.and_then(|app| settings_of(desired, app.policy.as_ref()?));
         let balancer = known.map(|app| app.balancer).unwrap_or_default();
         let settings = self.pool_settings(balancer);
+        let managed = known.and_then(|app| app.traffic.as_deref());
         let traffic = known.and_then(|app| app.traffic.as_ref()).map(|settings| {
             let known = old.as_deref().or(other).and_then(|known| known.traffic.as_deref());
             Arc::new(PoolTraffic::new(settings, known, self.settings.cores))
@@ -607,7 +609,7 @@ impl<'a> Draft<'a> {
             traffic,
             retry_budget: known.map_or(Budget::default(), |known| known.retry_budget.clone()),
             shares: shares(&endpoints, balancer, known),
-            selection: None,
+            selection: selection(&endpoints, (balancer, managed), known),
             endpoints: endpoints.into(),
             draining: draining.into(),
             metric,
@@ -824,6 +826,17 @@ fn shares(endpoints: &[Endpoint], balancer: Balancer, known: Option<&Pool>) -> S
         }
         _ => Shares::new(&weights),
     }
+}
+
+/// Rules for the choice of an endpoint; those of the known pool where nothing of it differs.
+fn selection(
+    endpoints: &[Endpoint],
+    (balancer, traffic): (Balancer, Option<&ringway_model::PoolTraffic>),
+    known: Option<&Pool>,
+) -> Option<Arc<Selection>> {
+    let of = |endpoint: &Endpoint| (endpoint.affinity, endpoint.weight);
+    let known = known.filter(|known| known.endpoints.iter().map(of).eq(endpoints.iter().map(of)));
+    Selection::of(balancer, traffic, known.and_then(|known| known.selection.as_ref()))
 }
 
 /// Whether the requests of a route need a client certificate.

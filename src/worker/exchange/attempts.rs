@@ -5,11 +5,13 @@
 //!      ▲────── again, while nothing reached the client and it is safe (`traffic::retry`)
 //! ```
 
+use std::hash::{DefaultHasher, Hasher};
 use std::net::IpAddr;
 
 use ringway_traffic::balance::{self, Picked, TriedSet, Unavailable};
 use ringway_traffic::breaker::Candidate;
 use ringway_traffic::in_flight;
+use ringway_traffic::request_key::key_value;
 use ringway_traffic::retry::{self, Retry};
 use ringway_traffic::snapshot::{Endpoint, Pool};
 use ringway_traffic::virtual_host::Action;
@@ -17,6 +19,7 @@ use ringway_traffic::virtual_host::Action;
 use crate::core::ConnBuffers;
 use crate::exchange::cause::Cause;
 use crate::exchange::failure::Failure;
+use crate::exchange::local_reply::LimitedBy;
 use crate::exchange::request_body::{BodyUse, RequestBody, read_more};
 use crate::exchange::{Exchange, Interrupt, Target, attempt_warnings, forwarded, passive_health};
 use crate::runtime::Runtime;
@@ -49,6 +52,10 @@ impl<'a, R: Runtime> Exchange<'a, R> {
                     in_flight = None;
                     let is_first = last.is_none() && !self.has_paused;
                     let selected = self.begin_at_endpoint(pool, &mut tried, candidate, is_first);
+                    if let (Err(Unavailable::Busy { .. }), None) = (&selected, last) {
+                        let limit = pool.endpoint_limit().unwrap_or_default();
+                        self.info.limited_by = Some(LimitedBy { policy: pool.app.as_str(), limit });
+                    }
                     let (picked, counted) = selected.map_err(|unavailable| {
                         last.map_or(Failure::Unavailable(unavailable), |(_, failure)| failure)
                     })?;
@@ -196,7 +203,25 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             let hash = sticky_hash(self.core.settings.sticky_key, self.info.client);
             return balance::sticky(pool, hash, tried, now);
         }
+        if pool.is_keyed()
+            && let Some(key) = self.key_hash(pool)
+        {
+            return balance::by_key(pool, key, tried, candidate, now);
+        }
         self.core.cursors.borrow_mut().pick(pool, tried, candidate, now)
+    }
+
+    /// Hash of the request's key, the same on every core and after a restart; `None` for a request without
+    /// one.
+    #[cold]
+    fn key_hash(&self, pool: &Pool) -> Option<u64> {
+        let key = pool.traffic.as_ref()?.settings.hash_by.as_ref()?;
+        let ConnBuffers { request, client_in, .. } = &*self.buffers;
+        let value = key_value(key, request, client_in, self.info.client)?;
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.core.settings.sticky_key);
+        hasher.write(value.as_bytes());
+        Some(hasher.finish())
     }
 
     /// Picks an endpoint for another attempt, or after a pause. The pinned snapshot may be old by now: an

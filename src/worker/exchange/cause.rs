@@ -141,6 +141,7 @@ fn of_failure(
         Failure::ConnectFailed => fixed("no connection"),
         Failure::ConnectTimedOut => Some(within("no connection", policy.connect_timeout)),
         Failure::UpstreamTlsFailed => fixed("no TLS connection"),
+        Failure::UpstreamNoHttp2 => fixed("ALPN did not select h2"),
         Failure::UpstreamTlsUnloadable => {
             fixed("the CA or the client certificate for this app cannot be loaded")
         }

@@ -98,6 +98,8 @@ pub(crate) enum Failure {
     ConnectTimedOut,
     /// TLS handshake failed: no TLS, or an untrusted or wrong certificate.
     UpstreamTlsFailed,
+    /// The endpoint does not speak HTTP/2 over TLS, which its pool asks for.
+    UpstreamNoHttp2,
     /// The connection ended before the first byte of a response.
     UpstreamClosed,
     /// The response head did not arrive in time.
@@ -306,6 +308,12 @@ impl Failure {
                 502,
                 "upstream_tls_failed",
                 "the app's instance could not be reached securely",
+                Blame::Endpoint,
+            ),
+            Self::UpstreamNoHttp2 => upstream(
+                502,
+                "upstream_no_http2",
+                "the app's instance does not speak HTTP/2 over TLS (protocol: h2)",
                 Blame::Endpoint,
             ),
             Self::UpstreamClosed => upstream(
@@ -525,6 +533,7 @@ mod tests {
             (Failure::ConnectFailed, Some(502), Keep, Endpoint),
             (Failure::ConnectTimedOut, Some(504), Keep, Endpoint),
             (Failure::UpstreamTlsFailed, Some(502), Keep, Endpoint),
+            (Failure::UpstreamNoHttp2, Some(502), Keep, Endpoint),
             (Failure::UpstreamClosed, Some(502), Keep, Closed),
             (Failure::ResponseTimedOut, Some(504), Keep, Late),
             (Failure::ResponseHeadCut, Some(502), Keep, Closed),

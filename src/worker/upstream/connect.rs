@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use ringway_model::{Scheme, Tick};
+use ringway_model::{Scheme, Tick, UpstreamProtocol};
 use ringway_net::tls::TlsError;
 use ringway_tls::Alpn;
 use ringway_traffic::snapshot::Endpoint;
@@ -23,6 +23,34 @@ pub(crate) enum Origin {
     New,
 }
 
+/// Protocol towards an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    Http1,
+    /// HTTP/2 over TCP with prior knowledge (RFC 9113 §3.3).
+    H2c,
+    /// HTTP/2 over TLS.
+    Http2,
+    /// Over TLS, the version that the endpoint selects by ALPN.
+    Negotiated,
+}
+
+impl Protocol {
+    fn of(scheme: Scheme, of_pool: UpstreamProtocol) -> Self {
+        match (scheme, of_pool) {
+            (_, UpstreamProtocol::Http1) => Self::Http1,
+            (Scheme::Http, UpstreamProtocol::Auto) => Self::Http1,
+            (Scheme::H2c, _) | (Scheme::Http, UpstreamProtocol::Http2 | UpstreamProtocol::H2c) => Self::H2c,
+            (Scheme::Https, UpstreamProtocol::Http2 | UpstreamProtocol::H2c) => Self::Http2,
+            (Scheme::Https, UpstreamProtocol::Auto) => Self::Negotiated,
+        }
+    }
+
+    fn needs_http2(self) -> bool {
+        matches!(self, Self::H2c | Self::Http2)
+    }
+}
+
 /// An upstream connection, and whether it is new.
 type Connected<S> = (Rc<UpstreamConn<S>>, Origin);
 
@@ -34,7 +62,8 @@ impl<R: Runtime> Attempt<'_, '_, R> {
         let deadline = core.runtime.now().after(self.policy.connect_timeout);
         let deadline = deadline.min(self.transfer.activity.deadlines.head());
         // A WebSocket has a connection for itself: servers that take it over HTTP/1.1 take it everywhere.
-        let may_share = !self.upgrade && endpoint.target.scheme() != Scheme::Http;
+        let protocol = self.protocol();
+        let may_share = !self.upgrade && protocol != Protocol::Http1;
         let mut permit = None;
         // A shared connection that has failed takes no more requests: this is always another one.
         if may_share {
@@ -47,6 +76,8 @@ impl<R: Runtime> Attempt<'_, '_, R> {
             }
         }
         let pooled = match self.reuse {
+            // Kept since its pool had another protocol.
+            Reuse::Allowed if may_share && protocol.needs_http2() => None,
             Reuse::Allowed => core.upstreams.borrow_mut().checkout(endpoint.id, core.runtime.now()),
             Reuse::Never => None,
         };
@@ -59,11 +90,14 @@ impl<R: Runtime> Attempt<'_, '_, R> {
         // Counted before it is there: many may be on their way.
         let file = core.endpoint_files.open();
         let stream = self.open(deadline).await?;
-        let is_http2 = match endpoint.target.scheme() {
-            Scheme::Http => false,
-            Scheme::H2c => may_share,
-            Scheme::Https => core.runtime.is_http2(&stream),
+        let is_http2 = match protocol {
+            Protocol::Http1 => false,
+            Protocol::H2c => may_share,
+            Protocol::Http2 | Protocol::Negotiated => core.runtime.is_http2(&stream),
         };
+        if protocol == Protocol::Http2 && may_share && !is_http2 {
+            return Err(Failure::UpstreamNoHttp2);
+        }
         let stream = if is_http2 {
             let stall = self.policy.body_progress_timeout;
             core.runtime.start_http2(endpoint.id, stream, stall).map_err(|_| {
@@ -80,6 +114,13 @@ impl<R: Runtime> Attempt<'_, '_, R> {
         Ok((upstream(endpoint, stream, (!is_http2).then_some(file)), Origin::New))
     }
 
+    /// The protocol of the endpoint: that of its pool, where its scheme leaves a choice.
+    fn protocol(&self) -> Protocol {
+        let scheme = self.picked.endpoint.target.scheme();
+        let of_pool = self.pool.traffic.as_ref().map(|traffic| traffic.settings.protocol);
+        Protocol::of(scheme, of_pool.unwrap_or_default())
+    }
+
     /// Connects to the first address that accepts.
     async fn open(&self, deadline: Tick) -> Result<R::Stream, Failure> {
         let (core, endpoint) = (self.core, self.picked.endpoint);
@@ -87,7 +128,12 @@ impl<R: Runtime> Attempt<'_, '_, R> {
         for address in &endpoint.addresses {
             match core.runtime.connect(*address, deadline).await {
                 Ok(stream) if endpoint.target.scheme() == Scheme::Https => {
-                    let alpn = if self.upgrade { Alpn::Http1 } else { Alpn::Http2OrHttp1 };
+                    let alpn = match self.protocol() {
+                        _ if self.upgrade => Alpn::Http1,
+                        Protocol::Http1 | Protocol::H2c => Alpn::Http1,
+                        Protocol::Http2 => Alpn::Http2,
+                        Protocol::Negotiated => Alpn::Http2OrHttp1,
+                    };
                     // In a box, for it would be the largest part of the future of every exchange.
                     return Box::pin(self.handshake(*address, stream, alpn, deadline)).await;
                 }

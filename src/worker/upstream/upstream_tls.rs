@@ -15,8 +15,8 @@ use crate::lru_cache::LruCache;
 /// Client configurations of one core, one per app: each holds session tickets, so that later handshakes
 /// resume.
 pub(crate) struct UpstreamTlsConfigs {
-    /// By app, and whether HTTP/2 is offered.
-    configs: RefCell<LruCache<(AppId, bool), Cached>>,
+    /// By app and protocols offered.
+    configs: RefCell<LruCache<(AppId, Alpn), Cached>>,
 }
 
 struct Cached {
@@ -45,7 +45,7 @@ impl UpstreamTlsConfigs {
         let cached = secrets.get(&key, 0, now, deadline).await.ok()?;
         let Secret::Upstream(secret) = &cached.secret else { return None };
         let mut configs = self.configs.borrow_mut();
-        let key = (pool.app.clone(), matches!(alpn, Alpn::Http2OrHttp1));
+        let key = (pool.app.clone(), alpn);
         let known =
             configs.get(&key).filter(|known| Arc::ptr_eq(&known.secret, secret) && known.tls == pool.tls);
         let config = match known {
