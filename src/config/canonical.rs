@@ -17,6 +17,9 @@ use crate::fields::HIDDEN;
 use crate::governance::{GovernanceRule, Rule, RuleMode, Share};
 use crate::values::{duration_text, timestamp_text};
 
+mod policy;
+mod traffic;
+
 /// Treatment of values that may be secrets: those of the header fields of health checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Secrets {
@@ -50,6 +53,10 @@ pub fn document(
     members.add("policies", Some(set.policies.iter().map(policy_spec).collect::<Vec<_>>()));
     members.add("pools", Some(set.pools.iter().map(|spec| pool(spec, secrets)).collect::<Vec<_>>()));
     members.add("routes", Some(set.routes.iter().map(|spec| route(spec)).collect::<Vec<_>>()));
+    let managed: Vec<_> = set.routes.iter().filter_map(|spec| traffic::of_route(spec)).collect();
+    if !managed.is_empty() {
+        members.add("traffic_management", Some(managed));
+    }
     if !set.certificates.is_empty() {
         members.add("certificates", Some(set.certificates.iter().map(certificate).collect::<Vec<_>>()));
     }
@@ -144,6 +151,7 @@ pub fn pool(spec: &PoolSpec, secrets: Secrets) -> Json {
     members.add("id", Some(spec.id.as_str()));
     members.add("endpoints", Some(spec.endpoints.iter().map(endpoint).collect::<Vec<_>>()));
     members.add("balancer", Some(spec.balancer.as_str()));
+    traffic::of_pool(&mut members, spec);
     members.add("health", shared.and_then(|check| health(check, secrets)));
     members.add("on_all_unhealthy", Some(spec.on_all_unhealthy.as_str()));
     members.add("tls", spec.upstream_tls.as_ref().map(upstream_tls));
@@ -195,8 +203,13 @@ fn client_auth(auth: &ClientAuth) -> Json {
 fn policy_ref(policy: &PolicyRef) -> Json {
     match policy {
         PolicyRef::Named(id) => json!(id.as_str()),
-        PolicyRef::Inline(settings) => policy_members(settings).finish(),
+        PolicyRef::Inline(settings) => policy_settings(settings),
     }
+}
+
+/// The values of a policy in the form of `policies`, without an id.
+pub fn policy_settings(settings: &PolicySettings) -> Json {
+    policy_members(settings).finish()
 }
 
 /// A policy in the form of `policies`.
@@ -215,6 +228,10 @@ fn policy_members(settings: &PolicySettings) -> Members {
     members.add("require_tls", settings.require_tls);
     members.add("unavailable_status", settings.unavailable_status);
     members.add("websocket", settings.websocket);
+    members.add("retries", settings.retries.as_ref().map(policy::retries));
+    members.add("rate_limit", settings.rate_limit.as_ref().map(policy::rate_limit));
+    members.add("circuit_breaker", settings.circuit_breaker.as_ref().map(policy::circuit_breaker));
+    members.add("hedge", settings.hedge.as_ref().map(policy::hedge));
     members
 }
 
@@ -250,6 +267,12 @@ fn governance_rule(rule: &GovernanceRule) -> Json {
         }
         Rule::MaxTimeout { max } => {
             members.add("timeout", Some(duration_text(*max)));
+        }
+        Rule::MaxAttempts { max } => {
+            members.add("count", Some(*max));
+        }
+        Rule::RequireRateLimit { hosts } => {
+            members.add("hosts", some_texts(hosts));
         }
         Rule::MinEndpoints { min } => {
             members.add("count", Some(*min));

@@ -55,12 +55,14 @@ pub struct Document {
 /// empty one removes them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sections {
-    /// `policies`.
+    /// `policies`, or a section that makes one.
     pub policies: bool,
     /// `pools`, or a section that makes pools.
     pub pools: bool,
     /// `routes`, or a section that makes routes.
     pub routes: bool,
+    /// `traffic_management`: it belongs to the routes, which have none without it.
+    pub traffic: bool,
     /// `tls.certificates`, or `certificates`.
     pub certificates: bool,
     /// `governance`.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_model::{
-    CertificateSpec, ClientAuth, HealthCheck, Kind, OnAllUnhealthy, PolicyRef, PolicySpec, PoolSpec,
-    RouteSpec,
+    AppId, CertificateSpec, CircuitBreaker, ClientAuth, HealthCheck, Kind, OnAllUnhealthy, PolicyId,
+    PolicyRef, PolicySpec, PoolSpec, RateLimit, RouteId, RouteSpec, TrafficSpec,
 };
 
 use crate::reader::Report;
@@ -27,12 +27,35 @@ pub(crate) struct Draft {
     pub(crate) client_auth: Option<ClientAuth>,
     /// Routes that need a client certificate.
     pub(crate) mtls_routes: Vec<Reference>,
+    /// Traffic management of routes, in the order of the text.
+    pub(crate) traffic: Vec<TrafficEntry>,
+    /// Circuit breaker of the pools that have none.
+    pub(crate) circuit_breaker: Option<CircuitBreaker>,
+    /// Rate limit of the routes that have none.
+    pub(crate) rate_limit: Option<DefaultLimit>,
     /// Defaults of the source under reading.
     pub(crate) defaults: Defaults,
     /// Name of the source under reading.
     pub(crate) file: Arc<str>,
     /// Routes declared so far: position of the next one.
     pub(crate) order: u32,
+}
+
+/// Traffic management of one route.
+pub(crate) struct TrafficEntry {
+    pub(crate) route: RouteId,
+    pub(crate) route_at: Reference,
+    /// Place of the canary's pool.
+    pub(crate) canary_at: Reference,
+    /// Pool in place of the route's own.
+    pub(crate) stable: Option<AppId>,
+    pub(crate) spec: Option<Arc<TrafficSpec>>,
+}
+
+/// Rate limit of routes without one: a policy of its own, so that a client has one count over all of them.
+pub(crate) struct DefaultLimit {
+    pub(crate) id: PolicyId,
+    pub(crate) limit: RateLimit,
 }
 
 /// Defaults of one source.
@@ -75,6 +98,19 @@ impl Draft {
     pub(crate) fn refer(&mut self, reader: &Reader<'_>, kind: Kind, id: &str, name: &str) {
         let reference = self.reference(reader, kind, id, name);
         self.names.references.push(reference);
+    }
+
+    /// Notes that an entry with a free name, in a member of the object under reading, names a resource.
+    pub(crate) fn refer_below(
+        &mut self,
+        reader: &Reader<'_>,
+        kind: Kind,
+        id: &str,
+        (name, entry): (&str, &str),
+    ) {
+        let place = self.place(reader.position_below(name, entry));
+        let pointer = reader.pointer(name).child(entry);
+        self.names.references.push(Reference { kind, id: id.into(), pointer, place });
     }
 
     /// A name of a resource at a member of the object under reading.

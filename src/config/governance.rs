@@ -62,6 +62,16 @@ pub enum Rule {
         /// The longest.
         max: Duration,
     },
+    /// No policy admits more attempts of a request.
+    MaxAttempts {
+        /// The most, the first attempt included.
+        max: u8,
+    },
+    /// Routes of these hosts, or of all when empty, have a rate limit that is in force.
+    RequireRateLimit {
+        /// The hosts.
+        hosts: Vec<HostPattern>,
+    },
     /// Every pool has at least this many endpoints.
     MinEndpoints {
         /// The number.
@@ -98,6 +108,8 @@ impl Rule {
             Self::RequireTls { .. } => "require_tls",
             Self::ForbidInsecureUpstream { .. } => "forbid_insecure_upstream",
             Self::MaxTimeout { .. } => "max_timeout",
+            Self::MaxAttempts { .. } => "max_attempts",
+            Self::RequireRateLimit { .. } => "require_rate_limit",
             Self::MinEndpoints { .. } => "min_endpoints",
             Self::Protect { .. } => "protect",
             Self::Freeze { .. } => "freeze",

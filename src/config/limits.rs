@@ -23,3 +23,65 @@ pub const CONDITIONS_MAX: usize = 32;
 pub const TENANT_ROUTES_MAX: usize = 1_000;
 /// Longest trial of a change on one core.
 pub const BAKE_MAX: Duration = Duration::from_secs(3_600);
+
+// --- Policies ----------------------------------------------------------------------------------------------
+
+/// Lowest `open_duration`, `ejection_duration` and the like, in milliseconds: shorter ones protect nobody.
+pub const OPEN_MS_MIN: u64 = 100;
+/// Highest of them, in milliseconds: an hour; a breaker that stays open longer is an outage of its own.
+pub const OPEN_MS_MAX: u64 = 3_600_000;
+/// Failures, successes or requests that a breaker counts: more than a second of the fastest backend.
+pub const BREAKER_COUNT_MAX: u32 = 1_000_000;
+/// Failures in a row that eject an endpoint.
+pub const CONSECUTIVE_FAILURES_MAX: u8 = 100;
+/// Successes in a row that close a breaker: each is one trial request at a time.
+pub const BREAKER_SUCCESSES_MAX: u8 = 100;
+/// Retries per second beyond the share of the successful requests.
+pub const RETRY_FLOOR_MAX: u16 = 10_000;
+/// Longest pause before a retry, in milliseconds: the client waits for it.
+pub const BACKOFF_MS_MAX: u64 = 10_000;
+/// Requests per second of a rate limit: its table counts in microseconds.
+pub const RATE_MAX: u32 = 1_000_000;
+/// Requests at once of a rate limit.
+pub const BURST_MAX: u32 = 10_000_000;
+/// Longest time in which a rate limit forgets a whole burst.
+pub const BURST_TIME_MAX: Duration = Duration::from_secs(86_400);
+/// Parts of the key of a rate limit: one of each kind, and a few header fields.
+pub const RATE_LIMIT_KEYS_MAX: usize = 8;
+/// Refused requests before a ban.
+pub const BAN_AFTER_MAX: u32 = 1_000_000;
+/// Shortest ban in milliseconds: `Retry-After` counts in seconds.
+pub const BAN_MS_MIN: u64 = 1_000;
+/// Longest ban in milliseconds: a day; addresses change their owners.
+pub const BAN_MS_MAX: u64 = 86_400_000;
+/// Shortest delay of a hedged request in milliseconds.
+pub const HEDGE_MS_MIN: u64 = 1;
+/// Longest delay of a hedged request in milliseconds: a minute.
+pub const HEDGE_MS_MAX: u64 = 60_000;
+
+// --- Traffic management ------------------------------------------------------------------------------------
+
+/// Shortest slow start in milliseconds.
+pub const SLOW_START_MS_MIN: u64 = 1_000;
+/// Longest slow start in milliseconds: an hour.
+pub const SLOW_START_MS_MAX: u64 = 3_600_000;
+/// Requests at a time to one endpoint, or of one route.
+pub const CONCURRENT_MAX: u32 = 1_000_000;
+/// Requests of one route that wait: 16 KiB each, 1 GiB in all.
+pub const QUEUE_MAX: u32 = 65_536;
+/// Longest wait in a queue in milliseconds: five minutes; clients give up sooner.
+pub const QUEUE_MS_MAX: u64 = 300_000;
+/// Steps of a canary.
+pub const CANARY_STEPS_MAX: usize = 20;
+/// Shortest time between two steps of a canary in milliseconds.
+pub const CANARY_STEP_MS_MIN: u64 = 1_000;
+/// Longest time between two steps of a canary in milliseconds: 30 days.
+pub const CANARY_STEP_MS_MAX: u64 = 30 * 86_400_000;
+/// Cohorts of one route.
+pub const COHORTS_MAX: usize = 256;
+/// Bytes of the name of a cohort, and so of the header field or cookie that names it.
+pub const COHORT_BYTES_MAX: usize = 128;
+/// Longest timeout of a mirrored request in milliseconds: a minute.
+pub const MIRROR_MS_MAX: u64 = 60_000;
+/// Bytes of the name of a cookie.
+pub const COOKIE_NAME_BYTES_MAX: usize = 128;

@@ -43,39 +43,17 @@ fn findings_of(path: &Path) -> (Vec<String>, bool) {
 #[test]
 fn documents_are_read_with_these_warnings_and_no_others() {
     let action = |line: u32, index: usize| format!("{line} /routes/{index}/pool missing");
-    let expected: &[(&str, &[&str])] = &[
-        (
-            "gateway/basic.yaml",
-            &[
-                "16 /routes/0/policy/retries unsupported",
-                "19 /routes/0/policy/rate_limit unsupported",
-                "32 /pools/0/health/passive unsupported",
-            ],
-        ),
+    let documents: &[(&str, &[&str])] = &[
+        ("gateway/basic.yaml", &[]),
         ("gateway/static.yaml", &[]),
         ("gateway/cache.yaml", &["1 /cache unsupported"]),
         ("gateway/middleware.yaml", &["1 /middleware unsupported"]),
         ("gateway/plugins.yaml", &["1 /plugins unsupported"]),
         ("gateway/rollout.yaml", &["1 /rollout unsupported"]),
-        ("gateway/traffic_management.yaml", &["1 /traffic_management unsupported"]),
-        (
-            "gateway/policies.yaml",
-            &[
-                "4 /policies/0/retries unsupported",
-                "8 /policies/0/rate_limit unsupported",
-                "11 /policies/0/circuit_breaker unsupported",
-            ],
-        ),
-        (
-            "gateway/pools.yaml",
-            &[
-                "17 /pools/0/health/passive unsupported",
-                "21 /pools/0/circuit_breaker unsupported",
-                "26 /pools/0/outlier_detection unsupported",
-            ],
-        ),
+        ("gateway/policies.yaml", &[]),
+        ("gateway/pools.yaml", &[]),
         ("proxy/cache.yaml", &["1 /cache unsupported"]),
-        ("proxy/circuit_breaker.yaml", &["1 /circuit_breaker unsupported"]),
+        ("proxy/circuit_breaker.yaml", &[]),
         ("proxy/cli.yaml", &["1 /cli unsupported"]),
         ("proxy/filtering.yaml", &["1 /filtering unsupported"]),
         ("proxy/limits.yaml", &[]),
@@ -88,14 +66,15 @@ fn documents_are_read_with_these_warnings_and_no_others() {
                 "26 /logging/file/max_age unsupported",
                 "27 /logging/file/max_backups unsupported",
                 "48 /routing/rules/1/forward/cache unsupported",
-                "51 /security unsupported",
+                "52 /security/filtering unsupported",
+                "62 /security/acl unsupported",
+                "67 /security/headers unsupported",
                 "74 /cache unsupported",
                 "87 /cli unsupported",
-                "106 /circuit_breaker unsupported",
             ],
         ),
     ];
-    for (file, expected) in expected {
+    for (file, expected) in documents {
         let (findings, is_usable) = findings_of(&folder("tests/documents").join(file));
         assert_eq!(findings, *expected, "{file}");
         assert!(is_usable, "{file}");
@@ -105,13 +84,23 @@ fn documents_are_read_with_these_warnings_and_no_others() {
     assert_eq!(findings, [action(2, 0), action(6, 1), action(10, 2), action(14, 3)]);
     let (findings, _) = findings_of(&folder("tests/documents/gateway/tls.yaml"));
     assert_eq!(findings, [action(13, 0)]);
+    let (findings, _) = findings_of(&folder("tests/documents/gateway/traffic_management.yaml"));
+    let pools = ["mappings/beta", "mappings/stable"].map(|pool| format!("cohort_routing/{pool}"));
+    let names =
+        ["route".to_owned(), "stable_pool".to_owned(), "canary_pool".to_owned()].into_iter().chain(pools);
+    let expected: Vec<_> = [2, 3, 4, 10, 11]
+        .iter()
+        .zip(names)
+        .map(|(line, name)| format!("{line} /traffic_management/0/{name} reference"))
+        .collect();
+    assert_eq!(findings, expected);
     // A list of `...` stands for one that is left out.
     let text = std::fs::read_to_string(folder("tests/documents/gateway/dynamic.yaml")).unwrap();
     let reading = read_one(&text.replace("[...]", "[]"));
     let codes: Vec<_> = reading.findings.iter().map(|finding| (&*finding.pointer, finding.code)).collect();
     let unsupported = ["/signature", "/middleware"].map(|section| (section, "unsupported"));
     assert_eq!(codes, unsupported);
-    let listed = 3 + expected.len();
+    let listed = 4 + documents.len();
     let files = |name: &str| std::fs::read_dir(folder("tests/documents").join(name)).unwrap().count();
     assert_eq!(listed, files("gateway") + files("proxy"), "a document without a test");
 }
@@ -120,23 +109,12 @@ fn documents_are_read_with_these_warnings_and_no_others() {
 fn the_examples_are_read_without_errors() {
     let root = folder("../../examples/config");
     let expected: &[(&str, usize, &[&str])] = &[
-        (
-            "basic.yaml",
-            1,
-            &[
-                "16 /routes/0/policy/retries unsupported",
-                "19 /routes/0/policy/rate_limit unsupported",
-                "32 /pools/0/health/passive unsupported",
-            ],
-        ),
+        ("basic.yaml", 1, &[]),
+        ("traffic.yaml", 3, &[]),
         ("environments/development.yaml", 3, &["25 /scripts unsupported"]),
         ("environments/staging.yaml", 2, &["27 /scripts unsupported"]),
         ("environments/production.yaml", 4, &["50 /compression unsupported"]),
-        (
-            "environments/production-high-load.yaml",
-            5,
-            &["53 /policies/0/retries unsupported", "59 /compression unsupported"],
-        ),
+        ("environments/production-high-load.yaml", 5, &["59 /compression unsupported"]),
     ];
     for (file, routes, expected) in expected {
         let (findings, is_usable) = findings_of(&root.join(file));
@@ -299,7 +277,7 @@ fn each_mistake_of_a_pool_is_named() {
         ),
         (
             "endpoints: [{address: 'a:1'}], balancer: least",
-            "/balancer must be one of round_robin, weighted_round_robin [invalid]",
+            "/balancer must be one of round_robin, weighted_round_robin, least_request, consistent_hash [invalid]",
         ),
         (
             "endpoints: [{address: 'a:1', weight: 2}, {address: 'b:1'}], balancer: round_robin",
@@ -648,17 +626,16 @@ fn keys_cannot_forge_lines_of_a_log() {
 
 #[test]
 fn sections_without_effect_give_one_warning_for_each_name() {
-    let text = "policies:
-  - {id: a, retries: {max_attempts: 2}}
-  - {id: b, retries: {max_attempts: 3}, circuit_breaker: {}}
-circuit_breaker: {failure_threshold: 5}
+    let text = "pools:
+  - {id: a, discover: {srv: a.example}}
+  - {id: b, discover: {srv: b.example}}
+cache: {enabled: true}
 ";
     assert_eq!(
         findings(text),
         [
-            "c.yaml:2:13: warning: /policies/0/retries is not supported by this version and has no effect; there are 1 more of this name [unsupported]",
-            "c.yaml:3:41: warning: /policies/1/circuit_breaker is not supported by this version and has no effect [unsupported]",
-            "c.yaml:4:1: warning: /circuit_breaker is not supported by this version and has no effect [unsupported]",
+            "c.yaml:2:13: warning: /pools/0/discover is not supported by this version and has no effect; there are 1 more of this name [unsupported]",
+            "c.yaml:4:1: warning: /cache is not supported by this version and has no effect [unsupported]",
         ]
     );
 }

@@ -242,6 +242,15 @@ impl<'a> Reader<'a> {
         reads.position(name)
     }
 
+    /// Position of the value of an entry in a member of this object.
+    pub(crate) fn position_below(&self, name: &str, entry: &str) -> Option<Position> {
+        let Mode::Reads(reads) = &self.mode else { return None };
+        match reads.object?.value(name) {
+            Some(Value::Object(object)) => object.member(entry)?.node.at,
+            _ => reads.position(name),
+        }
+    }
+
     fn is_describing(&self) -> bool {
         matches!(self.mode, Mode::Describes(_))
     }

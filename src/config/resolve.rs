@@ -1,4 +1,6 @@
-//! Checks over all sources: references, routes with the same conditions, client certificates.
+//! Checks over all sources: references, routes with the same conditions, client certificates, traffic.
+//!
+//! Defaults of the whole document are given to its routes and pools here.
 
 use std::collections::HashMap;
 
@@ -8,12 +10,20 @@ use crate::draft::{Declared, Draft, noun};
 use crate::reader::nearest;
 use crate::{Beside, Finding, Severity};
 
+mod lint;
+mod traffic;
+
 /// Completes a draft and returns what is wrong with it as a whole.
 pub(crate) fn resolve(draft: &mut Draft, beside: &Beside<'_>) -> Vec<Finding> {
+    traffic::take_routes(draft, beside);
     let mut findings = dangling(draft, beside);
     findings.extend(client_certificates(draft));
     findings.extend(same_conditions(draft));
     findings.extend(client_auth_of_hosts(draft));
+    traffic::circuit_breakers(draft);
+    traffic::rate_limit(draft);
+    findings.extend(traffic::manage(draft));
+    findings.extend(lint::lint(draft));
     findings
 }
 

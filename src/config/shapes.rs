@@ -9,6 +9,9 @@
 //! | `tls`, `certificates` | `tls` |
 //! | `governance`, `canary` | `governance` |
 //! | settings of the process | `process` |
+//! | `traffic_management` | `traffic` |
+//! | `circuit_breaker` of all pools | `policy` |
+//! | `security` | `security` |
 //! | sections that later versions support | `later` |
 
 use ringway_model::{PolicyId, TenantId};
@@ -25,12 +28,17 @@ mod matcher;
 mod policy;
 mod pool;
 mod process;
+mod request_key;
 mod route;
 mod routing;
+mod security;
 mod tenants;
 mod tls;
+mod traffic;
 
+pub(crate) use policy::{doubts, key_text};
 pub use policy::{policy, policy_patch};
+pub(crate) use pool::default_failures;
 
 /// Reads one document.
 pub(crate) fn document(reader: &mut Reader<'_>, draft: &mut Draft) {
@@ -46,8 +54,21 @@ pub(crate) fn document(reader: &mut Reader<'_>, draft: &mut Draft) {
     routing::routing(reader, draft);
     tenants::tenants(reader, draft);
     tls::tls(reader, draft);
+    traffic::traffic_management(reader, draft);
+    circuit_breaker(reader, draft);
+    security::security(reader, draft);
     governance::governance(reader, draft);
     later::sections(reader);
+}
+
+/// Reads the circuit breaker of all pools that have none.
+fn circuit_breaker(reader: &mut Reader<'_>, draft: &mut Draft) {
+    let Some(breaker) = policy::circuit_breaker(reader) else { return };
+    if draft.circuit_breaker.as_ref().is_some_and(|known| *known != breaker) {
+        let message = "differs from that of another file".to_owned();
+        reader.fault("circuit_breaker", Fault { code: "conflict", message });
+    }
+    draft.circuit_breaker = Some(breaker);
 }
 
 static VERSION: Field<()> = Field {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_model::{Timestamp, limits::ID_BYTES_MAX};
+use ringway_model::{Percent, StatusRangeError, StatusSet, Timestamp, limits::ID_BYTES_MAX};
 use serde_json::{Value as Json, json};
 
 use crate::limits::TEXT_BYTES_MAX;
@@ -102,6 +102,26 @@ pub fn status_list(given: Given<'_>) -> Result<String, Fault> {
     }
 }
 
+/// Parses statuses from 500 to 599 in the form of [`status_list`]; an empty list is none.
+///
+/// # Errors
+/// The value is something else.
+pub(crate) fn failure_statuses(given: Given<'_>) -> Result<StatusSet, Fault> {
+    StatusSet::parse(&status_list(given)?).map_err(|error| match error.0 {
+        StatusRangeError::Bounds => Fault::range(
+            "must be from 500 to 599: other statuses are about the request, not about the endpoint",
+        ),
+        StatusRangeError::Form | StatusRangeError::Order => Fault::invalid(error),
+    })
+}
+
+/// Schema of statuses from 500 to 599.
+pub(crate) fn status_set_schema() -> Json {
+    let one = json!({ "type": "integer", "minimum": 500, "maximum": 599 });
+    let range = json!({ "type": "string", "pattern": "^5[0-9]{2}(-5[0-9]{2})?$", "examples": ["502-504"] });
+    json!({ "oneOf": [range.clone(), one, { "type": "array", "items": { "oneOf": [range, one] } }] })
+}
+
 /// Parses a size: a number of bytes, or one with a unit. `MB` is 10^6 bytes, `MiB` 2^20.
 ///
 /// # Errors
@@ -147,24 +167,42 @@ pub fn ranged(given: Given<'_>, min: u64, max: u64) -> Result<u64, Fault> {
     }
 }
 
-/// Parses a share: `20%`, or a count.
-fn percent_or_count(given: Given<'_>) -> Result<f64, Fault> {
-    const WANTED: &str = "a number, or a percentage such as 20%";
-    match given {
+/// Parses a percentage from 0 to 100 with at most two decimals, with or without its sign.
+///
+/// # Errors
+/// The value is something else.
+fn parse_percent(given: Given<'_>) -> Result<Percent, Fault> {
+    const WANTED: &str = "a percentage, such as 10 or 0.5%";
+    let number = match given {
         Given::Json(Value::Text(text) | Value::Plain(text)) if text.ends_with('%') => {
-            let number = text.trim_end_matches('%');
-            number
-                .parse()
-                .ok()
-                .filter(|share: &f64| (0.0..=100.0).contains(share))
-                .ok_or_else(|| Fault::range("must be from 0% to 100%"))
+            Given::Text(text.trim_end_matches('%')).decimal()
         }
-        given => given.decimal().map_err(|_| match given {
-            Given::Text(_) | Given::Json(Value::Text(_) | Value::Plain(_)) => {
-                Fault::invalid(format_args!("must be {WANTED}"))
-            }
-            Given::Json(other) => Fault::mistyped(WANTED, other),
-        }),
+        given => given.decimal(),
+    };
+    let number = number.map_err(|_| match given {
+        Given::Text(_) | Given::Json(Value::Text(_) | Value::Plain(_)) => {
+            Fault::invalid(format_args!("must be {WANTED}"))
+        }
+        Given::Json(other) => Fault::mistyped(WANTED, other),
+    })?;
+    if !(0.0..=100.0).contains(&number) {
+        return Err(Fault::range("must be from 0 to 100"));
+    }
+    let hundredths = (number * 100.0).round();
+    // 0.07 is no sum of powers of two: its hundredfold is a whole number up to rounding.
+    match (number * 100.0 - hundredths).abs() < 1e-6 {
+        true => {
+            Percent::from_hundredths(hundredths as u16).ok_or_else(|| Fault::range("must be from 0 to 100"))
+        }
+        false => Err(Fault::range("must have at most two decimals")),
+    }
+}
+
+/// A percentage as a number of JSON, whole where it is whole.
+pub(crate) fn percent_value(percent: Percent) -> Json {
+    match percent.hundredths() % 100 {
+        0 => json!(percent.hundredths() / 100),
+        _ => json!(f64::from(percent.hundredths()) / 100.0),
     }
 }
 
@@ -330,21 +368,64 @@ pub(crate) const fn decimal(name: &'static str, doc: &'static str) -> Field<f64>
 }
 
 /// A percentage, with or without its sign.
-pub(crate) const fn percent(name: &'static str, doc: &'static str) -> Field<f64> {
+pub(crate) const fn percent(name: &'static str, doc: &'static str) -> Field<Percent> {
     Field {
         name,
         doc,
         schema: || {
             json!({ "oneOf": [
                 { "type": "number", "minimum": 0, "maximum": 100 },
-                { "type": "string", "pattern": "^[0-9]+(\\.[0-9]+)?%$" },
+                { "type": "string", "pattern": "^[0-9]+(\\.[0-9]+)?%$", "examples": ["10%"] },
             ] })
         },
+        parse: parse_percent,
+    }
+}
+
+/// A percentage above 0.
+pub(crate) const fn some_percent(name: &'static str, doc: &'static str) -> Field<Percent> {
+    Field {
+        parse: |given| match parse_percent(given)? {
+            none if none.hundredths() == 0 => Err(Fault::range("must be above 0")),
+            percent => Ok(percent),
+        },
+        ..percent(name, doc)
+    }
+}
+
+/// A whole number of 32 bits from `MIN` to `MAX`.
+pub(crate) const fn count<const MIN: u32, const MAX: u32>(
+    name: &'static str,
+    doc: &'static str,
+) -> Field<u32> {
+    Field {
+        name,
+        doc,
+        schema: || json!({ "type": "integer", "minimum": MIN, "maximum": MAX }),
+        parse: |given| ranged(given, u64::from(MIN), u64::from(MAX)).map(|number| number as u32),
+    }
+}
+
+/// A duration from `MIN` to `MAX` milliseconds.
+pub(crate) const fn time_within<const MIN: u64, const MAX: u64>(
+    name: &'static str,
+    doc: &'static str,
+) -> Field<Duration> {
+    Field {
+        name,
+        doc,
+        schema: long_duration_schema,
         parse: |given| {
-            percent_or_count(given).and_then(|share| match (0.0..=100.0).contains(&share) {
-                true => Ok(share),
-                false => Err(Fault::range("must be from 0 to 100")),
-            })
+            let (min, max) = (Duration::from_millis(MIN), Duration::from_millis(MAX));
+            let time = long_duration(given)?;
+            match (min..=max).contains(&time) {
+                true => Ok(time),
+                false => Err(Fault::range(format_args!(
+                    "must be from {} to {}",
+                    duration_text(min),
+                    duration_text(max)
+                ))),
+            }
         },
     }
 }
@@ -358,6 +439,28 @@ mod tests {
     fn durations_round_trip() {
         for text in ["10s", "1500ms", "300s"] {
             assert_eq!(duration_text(duration(Given::Text(text)).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn percentages_have_two_decimals() {
+        for (text, hundredths) in [
+            ("0", 0),
+            ("0.07", 7),
+            ("0.5%", 50),
+            ("12.34", 1_234),
+            ("29.29%", 2_929),
+            ("100", 10_000),
+            ("1e1", 1_000),
+        ] {
+            let value = Value::Plain(text.into());
+            let percent = parse_percent(Given::Json(&value)).unwrap();
+            assert_eq!(percent.hundredths(), hundredths, "{text}");
+            let shown = percent_value(percent).to_string();
+            assert_eq!(parse_percent(Given::Text(&shown)), Ok(percent), "{text}");
+        }
+        for text in ["-1", "100.01", "101%", "0.001", "33.333%", "1%%x", "ten", "", "%", "NaN", "inf%"] {
+            assert!(parse_percent(Given::Json(&Value::Plain(text.into()))).is_err(), "{text}");
         }
     }
 

@@ -17,7 +17,8 @@ pub(crate) fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) 
             };
             (distance <= 1.max(name.len().min(known.len()) / 3)).then_some((distance, known))
         })
-        .min_by_key(|(distance, _)| *distance)
+        // Of several that are as near, always the same one.
+        .min()
         .map(|(_, known)| known)
 }
 

@@ -43,6 +43,8 @@ const RULES: &[&str] = &[
     "require_tls",
     "forbid_insecure_upstream",
     "max_timeout",
+    "max_attempts",
+    "require_rate_limit",
     "min_endpoints",
     "protect",
     "freeze",
@@ -55,7 +57,8 @@ const RULES: &[&str] = &[
 fn rule(reader: &mut Reader<'_>, name: Option<&'static str>) -> Option<Option<Rule>> {
     let is = |rule: &str| name.is_none_or(|name| name == rule);
     let mut values = Values::default();
-    let has_hosts = ["reserved_hosts", "require_tls", "forbid_insecure_upstream", "protect"];
+    let has_hosts =
+        ["reserved_hosts", "require_tls", "forbid_insecure_upstream", "require_rate_limit", "protect"];
     // `hosts` is a list of patterns in some rules and a share in another.
     match name {
         None => values.hosts_or_share = reader.optional(&HOSTS_OR_SHARE),
@@ -81,9 +84,11 @@ fn rule(reader: &mut Reader<'_>, name: Option<&'static str>) -> Option<Option<Ru
     if is("max_timeout") {
         values.timeout = reader.optional(&time("timeout", "The longest timeout."));
     }
-    if is("min_endpoints") {
-        values.endpoints_min =
-            reader.optional(&number::<1, 1_000>("count", "The smallest number of endpoints."));
+    if is("min_endpoints") || name == Some("max_attempts") {
+        values.count = reader.optional(&number::<1, 1_000>(
+            "count",
+            "The smallest number of endpoints, or the largest number of attempts.",
+        ));
     }
     if is("freeze") {
         values.from = reader.optional(&moment("from", "Begin; none is always."));
@@ -107,6 +112,8 @@ const MEMBERS: &[(&str, &[&str])] = &[
     ("require_tls", &["hosts"]),
     ("forbid_insecure_upstream", &["hosts"]),
     ("max_timeout", &["timeout"]),
+    ("max_attempts", &["count"]),
+    ("require_rate_limit", &["hosts"]),
     ("min_endpoints", &["count"]),
     ("protect", &["hosts", "routes", "pools"]),
     ("freeze", &["from", "until", "message"]),
@@ -124,7 +131,7 @@ struct Values {
     routes: Option<Vec<RouteId>>,
     pools: Option<Vec<AppId>>,
     timeout: Option<Duration>,
-    endpoints_min: Option<u64>,
+    count: Option<u64>,
     from: Option<Timestamp>,
     until: Option<Timestamp>,
     message: Option<Arc<str>>,
@@ -156,9 +163,14 @@ impl Values {
                 require("timeout", self.timeout.is_some());
                 Rule::MaxTimeout { max: self.timeout? }
             }
+            "max_attempts" => {
+                require("count", self.count.is_some());
+                Rule::MaxAttempts { max: u8::try_from(self.count?).unwrap_or(u8::MAX) }
+            }
+            "require_rate_limit" => Rule::RequireRateLimit { hosts: self.hosts.unwrap_or_default() },
             "min_endpoints" => {
-                require("count", self.endpoints_min.is_some());
-                Rule::MinEndpoints { min: u32::try_from(self.endpoints_min?).ok()? }
+                require("count", self.count.is_some());
+                Rule::MinEndpoints { min: u32::try_from(self.count?).ok()? }
             }
             "protect" => {
                 let is_given = self.hosts.is_some() || self.routes.is_some() || self.pools.is_some();

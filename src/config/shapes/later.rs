@@ -4,12 +4,10 @@
 
 mod extensions;
 mod process;
-mod resilience;
 mod traffic;
 
-pub(super) use extensions::{lua_of_tenant, middleware_of_route};
+pub(super) use extensions::{discover, lua_of_tenant, middleware_of_route, security};
 pub(super) use process::members_of_settings;
-pub(super) use resilience::{circuit_breaker, discover, outlier_detection, passive, rate_limit, retries};
 pub(super) use traffic::cache_of_rule;
 
 use crate::Reader;
@@ -18,7 +16,6 @@ use crate::Reader;
 pub(super) fn sections(reader: &mut Reader<'_>) {
     extensions::sections(reader);
     process::sections(reader);
-    resilience::circuit_breaker(reader);
     traffic::sections(reader);
 }
 

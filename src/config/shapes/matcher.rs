@@ -181,7 +181,7 @@ static PATH_REGEX: Field<Arc<str>> = Field {
     },
 };
 
-static METHODS: Field<Vec<Arc<str>>> = Field {
+pub(super) static METHODS: Field<Vec<Arc<str>>> = Field {
     name: "methods",
     doc: "Methods; any when absent.",
     schema: || {
@@ -229,7 +229,7 @@ pub(super) fn parse_path(text: &str) -> Result<Arc<str>, Fault> {
 }
 
 /// Whether a text is a `token` (RFC 9110 §5.6.2).
-fn is_token(text: &str) -> bool {
+pub(super) fn is_token(text: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }

@@ -3,15 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_model::{Kind, Patch, PolicyId, PolicyRef, PolicySettings, PolicySpec};
+use ringway_model::{HedgeDelay, Kind, Patch, PolicyId, PolicyRef, PolicySettings, PolicySpec};
 use serde_json::json;
 
-use super::{POLICY_ID, later};
+use super::POLICY_ID;
 use crate::draft::Draft;
 use crate::values::{
     boolean, byte_size, duration_text, id_schema, long_duration, long_duration_schema, size_schema,
 };
 use crate::{Fault, Field, Given, Reader};
+
+mod circuit_breaker;
+mod hedge;
+mod rate_limit;
+mod retries;
+
+pub(super) use circuit_breaker::circuit_breaker;
+pub(super) use rate_limit::check_burst;
+pub(crate) use rate_limit::key_text;
 
 /// Reads `policy` of an app or a domain: absent keeps it, null removes it.
 pub fn policy_patch(reader: &mut Reader<'_>) -> Patch<PolicyRef> {
@@ -80,6 +89,10 @@ pub(super) fn settings(reader: &mut Reader<'_>) -> PolicySettings {
         require_tls: reader.optional(&REQUIRE_TLS),
         unavailable_status: reader.optional(&UNAVAILABLE_STATUS),
         websocket: reader.optional(&WEBSOCKET),
+        retries: retries::retries(reader),
+        rate_limit: rate_limit::rate_limit(reader),
+        circuit_breaker: circuit_breaker(reader),
+        hedge: hedge::hedge(reader),
     };
     let longer = |short: Option<Duration>, long: Option<Duration>| matches!((short, long), (Some(s), Some(l)) if s > l);
     if longer(per_try_timeout, timeout) {
@@ -89,11 +102,40 @@ pub(super) fn settings(reader: &mut Reader<'_>) -> PolicySettings {
         reader.fault(TIMEOUT.name, Fault::range("must not be longer than total_timeout"));
     }
     if reader.is_document() {
-        later::retries(reader);
-        later::rate_limit(reader);
-        later::circuit_breaker(reader);
+        for (name, message) in doubts(&settings) {
+            reader.warn(name, "conflict", message);
+        }
     }
     settings
+}
+
+/// Values that are valid and work against each other: the member, and a sentence about it.
+pub(crate) fn doubts(settings: &PolicySettings) -> Vec<(&'static str, String)> {
+    let mut doubts = Vec::new();
+    if let (Some(retries), Some(one), Some(all)) =
+        (&settings.retries, settings.per_try_timeout, settings.timeout)
+        && one * u32::from(retries.attempts_max.get()) > all
+    {
+        let message = format!(
+            "of {} attempts with per_try_timeout {} each do not fit into timeout {}: the last of them are cut short",
+            retries.attempts_max,
+            duration_text(one),
+            duration_text(all)
+        );
+        doubts.push(("retries", message));
+    }
+    if let (Some(hedge), Some(timeout)) = (&settings.hedge, settings.timeout)
+        && let HedgeDelay::After(delay) = hedge.delay
+        && delay >= timeout
+    {
+        let message = format!(
+            "has no effect: its delay {} is not shorter than timeout {}",
+            duration_text(delay),
+            duration_text(timeout)
+        );
+        doubts.push(("hedge", message));
+    }
+    doubts
 }
 
 static ID: Field<PolicyId> = Field { name: "id", doc: "Id of the policy.", ..POLICY_ID };

@@ -1,8 +1,10 @@
 //! Pools: endpoints that requests are balanced over.
 
+use std::sync::Arc;
+
 use ringway_model::{
-    AppId, Balancer, EndpointSpec, FailurePolicy, HealthCheck, InstanceId, Kind, OnAllUnhealthy, PoolSpec,
-    Scheme, Target, TargetError, limits,
+    AppId, EndpointSpec, HealthCheck, InstanceId, Kind, OnAllUnhealthy, PoolSpec, Scheme, Target,
+    TargetError, limits,
 };
 use serde_json::json;
 
@@ -13,6 +15,12 @@ use crate::draft::Draft;
 use crate::fields::{active_check, upstream_tls_shape};
 use crate::values::id_schema;
 use crate::{Fault, Field, Given, Reader};
+
+mod outliers;
+mod traffic;
+
+pub(super) use traffic::balancer;
+pub(crate) use traffic::default_failures;
 
 /// Reads `pools`.
 pub(super) fn pools(reader: &mut Reader<'_>, draft: &mut Draft) {
@@ -29,23 +37,24 @@ fn pool(reader: &mut Reader<'_>, draft: &mut Draft) -> Option<PoolSpec> {
         None => draft.names.unreadable.push(Kind::App),
     }
     let upstream_tls = reader.object("tls", "TLS settings of its https endpoints.", upstream_tls_shape);
-    let scheme = if upstream_tls.is_some() { Scheme::Https } else { Scheme::Http };
+    let (protocol, scheme) = traffic::protocol(reader, upstream_tls.is_some());
     let endpoints = endpoints(reader, scheme);
     later::discover(reader);
     if endpoints.is_none() && !reader.is_faulty("endpoints") && !reader.has("discover") {
         reader.fault("endpoints", Fault { code: "missing", message: "is required".to_owned() });
     }
     let endpoints = endpoints.unwrap_or_default();
-    let balancer = balancer(reader, &endpoints);
+    traffic::check_protocol(reader, protocol, &endpoints);
+    let (balancer, hash_by) = balancer(reader, &endpoints);
     let is_h2c = endpoints.iter().any(|endpoint| endpoint.target.scheme() == Scheme::H2c);
-    let health = reader.object("health", "Health checks.", |reader| {
+    let health = reader.object("health", "Health of the endpoints.", |reader| {
         let active = reader
             .object("active", "Requests that check an endpoint.", |reader| active_check(reader, is_h2c));
-        later::passive(reader);
-        active
+        Some((active, outliers::passive(reader, draft)))
     });
-    later::circuit_breaker(reader);
-    later::outlier_detection(reader);
+    let (health, passive) = health.unwrap_or_default();
+    let failures = traffic::failures(reader);
+    let traffic = traffic::traffic(reader, draft, passive, hash_by, protocol);
     let on_all_unhealthy = reader.optional(&ON_ALL_UNHEALTHY);
     let policy = policy_ref(reader, draft);
     let health = check_or(health, &draft.defaults.health);
@@ -65,8 +74,9 @@ fn pool(reader: &mut Reader<'_>, draft: &mut Draft) -> Option<PoolSpec> {
         id,
         balancer,
         upstream_tls,
-        failures: FailurePolicy::default(),
+        failures,
         policy,
+        traffic: Arc::new(traffic),
     })
 }
 
@@ -82,7 +92,8 @@ fn endpoints(reader: &mut Reader<'_>, scheme: Scheme) -> Option<Vec<Endpoint>> {
     let endpoints = reader.list("endpoints", "The endpoints; different addresses.", |reader| {
         let target = reader.required(match scheme {
             Scheme::Https => &SECURE_ADDRESS,
-            Scheme::Http | Scheme::H2c => &ADDRESS,
+            Scheme::H2c => &H2C_ADDRESS,
+            Scheme::Http => &ADDRESS,
         });
         if let Some(target) = &target {
             refuse_twice(reader, &mut targets, target, ADDRESS.name);
@@ -119,21 +130,6 @@ pub(super) fn refuse_twice(
     }
 }
 
-/// Reads `balancer`; without one, weights that differ are meant to count.
-pub(super) fn balancer(reader: &mut Reader<'_>, endpoints: &[Endpoint]) -> Balancer {
-    let differ = endpoints.windows(2).any(|two| two[0].weight != two[1].weight);
-    match reader.optional(&BALANCER) {
-        Some(Balancer::RoundRobin) if differ => {
-            let message = "ignores the weights of the endpoints; weighted_round_robin takes them";
-            reader.warn(BALANCER.name, "conflict", message);
-            Balancer::RoundRobin
-        }
-        Some(balancer) => balancer,
-        None if differ => Balancer::WeightedRoundRobin,
-        None => Balancer::default(),
-    }
-}
-
 static ID: Field<AppId> = Field {
     name: "id",
     doc: "Id of the pool; apps and pools have different ids.",
@@ -148,8 +144,11 @@ static ADDRESS: Field<Target> = Field {
     parse: |given| address(given, Scheme::Http),
 };
 
-/// Address of an endpoint of a pool with `tls`.
+/// Address of an endpoint of a pool with `tls`, or with `protocol: h2`.
 static SECURE_ADDRESS: Field<Target> = Field { parse: |given| address(given, Scheme::Https), ..ADDRESS };
+
+/// Address of an endpoint of a pool with `protocol: h2c`.
+static H2C_ADDRESS: Field<Target> = Field { parse: |given| address(given, Scheme::H2c), ..ADDRESS };
 
 static WEIGHT: Field<u16> = Field {
     name: "weight",
@@ -158,17 +157,6 @@ static WEIGHT: Field<u16> = Field {
     parse: |given| {
         u16::try_from(given.unsigned()?)
             .map_err(|_| Fault::range(format_args!("must be from 0 to {}", u16::MAX)))
-    },
-};
-
-static BALANCER: Field<Balancer> = Field {
-    name: "balancer",
-    doc: "Load balancing algorithm; round_robin when absent and all weights are the same.",
-    schema: || json!({ "type": "string", "enum": Balancer::ALL.map(Balancer::as_str) }),
-    parse: |given| {
-        Balancer::parse(given.text()?).ok_or_else(|| {
-            Fault::invalid(format_args!("must be one of {}", Balancer::ALL.map(Balancer::as_str).join(", ")))
-        })
     },
 };
 

@@ -64,6 +64,7 @@ fn route(reader: &mut Reader<'_>, draft: &mut Draft) -> Option<RouteSpec> {
         policies: policies.into(),
         client_auth,
         requires_client_cert,
+        traffic: None,
     })
 }
 

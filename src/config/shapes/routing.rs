@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_model::{
-    AppId, Balancer, EndpointSpec, FailurePolicy, HostPattern, InstanceId, Kind, OnAllUnhealthy, PathMatch,
-    PolicyRef, PolicySettings, PoolRef, PoolSpec, Rewrite, RouteAction, RouteId, RouteMatch, RouteSpec,
-    Target,
+    AppId, Balancer, EndpointSpec, HostPattern, InstanceId, Kind, OnAllUnhealthy, PathMatch, PolicyRef,
+    PolicySettings, PoolRef, PoolSpec, Rewrite, RouteAction, RouteId, RouteMatch, RouteSpec, Target,
 };
 use serde_json::json;
 
 use super::later;
 use super::matcher::{HOST, headers, parse_path};
+use super::pool::default_failures;
 use crate::draft::Draft;
 use crate::values::boolean;
 use crate::{Fault, Field, Reader};
@@ -107,6 +107,7 @@ fn add(reader: &mut Reader<'_>, draft: &mut Draft, name: &str, member: &'static 
         policies,
         client_auth: None,
         requires_client_cert: false,
+        traffic: None,
     });
     let endpoint = EndpointSpec {
         id: InstanceId::of_endpoint(&pool, &rule.target),
@@ -120,9 +121,10 @@ fn add(reader: &mut Reader<'_>, draft: &mut Draft, name: &str, member: &'static 
         endpoints: vec![endpoint],
         balancer: Balancer::default(),
         upstream_tls: None,
-        failures: FailurePolicy::default(),
+        failures: default_failures(),
         on_all_unhealthy: draft.defaults.on_all_unhealthy.unwrap_or(OnAllUnhealthy::Trickle),
         policy: None,
+        traffic: Arc::default(),
     });
 }
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_model::{
-    AppId, EndpointSpec, FailurePolicy, HealthCheck, HostPattern, InstanceId, Kind, OnAllUnhealthy,
-    PathMatch, PolicyRef, PoolRef, PoolSpec, Probe, Rewrite, RouteAction, RouteId, RouteMatch, RouteSpec,
-    Target, TenantId,
+    AppId, EndpointSpec, HealthCheck, HostPattern, InstanceId, Kind, OnAllUnhealthy, PathMatch, PolicyRef,
+    PoolRef, PoolSpec, PoolTraffic, Probe, Rewrite, RouteAction, RouteId, RouteMatch, RouteSpec, Target,
+    TenantId,
     limits::{HEALTH_INTERVAL_MAX, HEALTH_INTERVAL_MIN},
 };
 use serde_json::json;
@@ -18,7 +18,7 @@ use super::defaults::check_or;
 use super::later;
 use super::matcher::{host, parse_path};
 use super::policy::policy_ref;
-use super::pool::{Endpoint, balancer, refuse_twice};
+use super::pool::{Endpoint, balancer, default_failures, refuse_twice};
 use super::tenant_id;
 use crate::draft::Draft;
 use crate::fields::active_check;
@@ -43,7 +43,7 @@ fn tenant(reader: &mut Reader<'_>, draft: &mut Draft) -> Option<()> {
         reader.object("active", "Requests that check a service.", |reader| active_check(reader, false))
     });
     let services = services(reader);
-    let balancer = balancer(reader, &services);
+    let (balancer, hash_by) = balancer(reader, &services);
     let policy = policy_ref(reader, draft);
     later::lua_of_tenant(reader);
 
@@ -82,9 +82,10 @@ fn tenant(reader: &mut Reader<'_>, draft: &mut Draft) -> Option<()> {
         id: pool.clone(),
         balancer,
         upstream_tls: None,
-        failures: FailurePolicy::default(),
+        failures: default_failures(),
         on_all_unhealthy: draft.defaults.on_all_unhealthy.unwrap_or(OnAllUnhealthy::Trickle),
         policy: None,
+        traffic: Arc::new(PoolTraffic { hash_by, ..PoolTraffic::default() }),
     });
     Some(())
 }

@@ -18,6 +18,21 @@ pub(in crate::shapes) fn lua_of_tenant(reader: &mut Reader<'_>) {
     reader.has_no_effect("lua_routes");
 }
 
+/// Reads `discover` of a pool.
+pub(in crate::shapes) fn discover(reader: &mut Reader<'_>) {
+    object(reader, "discover", "Source of the endpoints.", |reader| {
+        for (name, doc) in [
+            ("consul", "Service in Consul."),
+            ("kubernetes", "Service in Kubernetes."),
+            ("srv", "Name of an SRV record."),
+            ("http", "URL of a list of endpoints."),
+        ] {
+            reader.optional(&text(name, doc));
+        }
+        reader.optional(&texts("tags", "Tags that an endpoint must have."));
+    });
+}
+
 pub(super) fn sections(reader: &mut Reader<'_>) {
     list(reader, "middleware", "Chains of stages around requests.", |reader| {
         reader.optional(&text("id", "Id of the chain."));
@@ -53,7 +68,6 @@ pub(super) fn sections(reader: &mut Reader<'_>) {
         reader.optional(&size("min_size", "Smallest response that is compressed."));
     });
     object(reader, "filtering", FILTERING, filtering);
-    object(reader, "security", "Filters, limits and header fields of all requests.", security);
     object(reader, "cli", "Commands that requests may run.", |reader| {
         reader.optional(&boolean("enabled", "Whether commands may run."));
         reader.optional(&number::<1, 10_000>("max_concurrent", "Commands at a time."));
@@ -92,26 +106,18 @@ fn filtering(reader: &mut Reader<'_>) {
     });
 }
 
-fn security(reader: &mut Reader<'_>) {
-    reader.object("filtering", FILTERING, |reader| {
-        filtering(reader);
-        Some(())
-    });
-    reader.object("rate_limiting", "Limit of the request rate of a client.", |reader| {
-        reader.optional(&boolean("enabled", "Whether the rate is limited."));
-        reader.optional(&number::<1, 1_000_000_000>("requests_per_second", "Requests per second."));
-        reader.optional(&number::<1, 1_000_000_000>("burst", "Requests at once."));
-        Some(())
-    });
-    reader.object("acl", "Client addresses.", |reader| {
+/// Reads the members of `security` without effect.
+pub(in crate::shapes) fn security(reader: &mut Reader<'_>) {
+    object(reader, "filtering", FILTERING, filtering);
+    object(reader, "acl", "Client addresses.", |reader| {
         reader.optional(&boolean("enabled", "Whether addresses are checked."));
         reader.optional(&texts("allowed_ips", "Networks that are admitted."));
         reader.optional(&texts("denied_ips", "Networks that are refused."));
-        Some(())
     });
     reader.entries(
         "headers",
         "Header fields added to responses.",
         (|| json!({ "type": "string" }), bounded_text),
     );
+    reader.has_no_effect("headers");
 }

@@ -1,8 +1,8 @@
-//! Canaries, overload protection, cache, rollouts over a fleet.
+//! Cache, rollouts over a fleet.
 
-use super::{list, object};
+use super::object;
 use crate::Reader;
-use crate::values::{boolean, bounded_text, decimal, number, percent, size, text, texts, time};
+use crate::values::{boolean, decimal, number, percent, size, text, texts, time};
 
 /// Reads `cache` of a rule.
 pub(in crate::shapes) fn cache_of_rule(reader: &mut Reader<'_>) {
@@ -11,25 +11,6 @@ pub(in crate::shapes) fn cache_of_rule(reader: &mut Reader<'_>) {
 }
 
 pub(super) fn sections(reader: &mut Reader<'_>) {
-    list(reader, "traffic_management", "Canaries and overload protection of routes.", |reader| {
-        reader.optional(&text("route", "The route."));
-        reader.optional(&text("stable_pool", "Pool of the present version."));
-        reader.optional(&text("canary_pool", "Pool of the next version."));
-        reader.optional(&percent("canary_weight", "Share of the requests for canary_pool."));
-        reader.object("cohort_routing", "Pools of cohorts.", |reader| {
-            reader.optional(&text("header", "Header field with the cohort."));
-            reader.optional(&text("cookie", "Cookie with the cohort."));
-            reader.optional(&text("hash", "Header field or cookie whose hash decides."));
-            reader.entries("mappings", "Pool of each cohort.", (text_schema, bounded_text));
-            Some(())
-        });
-        reader.object("overload_protection", "Limits of concurrent requests.", |reader| {
-            reader.optional(&number::<1, 1_000_000>("max_concurrent", "Requests at a time."));
-            reader.optional(&number::<0, 1_000_000>("queue_size", "Requests that wait."));
-            reader.optional(&time("queue_timeout", "Longest wait."));
-            Some(())
-        });
-    });
     reader.list_or_object(
         "cache",
         "Cache: rules of routes, or the store and its defaults.",
@@ -93,7 +74,3 @@ static THRESHOLD: crate::Field<()> = crate::Field {
         }
     },
 };
-
-fn text_schema() -> serde_json::Value {
-    serde_json::json!({ "type": "string" })
-}
