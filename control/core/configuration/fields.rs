@@ -13,6 +13,9 @@ use ringway_model::{
     ValueMatch,
 };
 
+mod policy;
+mod traffic;
+
 /// Fields by path, such as `/path_prefix`.
 pub(super) type Fields = BTreeMap<&'static str, String>;
 
@@ -97,6 +100,9 @@ fn of_route(route: &Route, fields: &mut Fields) {
     if spec.requires_client_cert {
         fields.insert("/require_mtls", "true".to_owned());
     }
+    if let Some(spec) = &spec.traffic {
+        traffic::of_route(spec, fields);
+    }
 }
 
 fn of_action(action: &RouteAction, fields: &mut Fields) {
@@ -137,6 +143,9 @@ fn of_pool(pool: &App, fields: &mut Fields) {
     }
     if pool.on_all_unhealthy != OnAllUnhealthy::default() {
         fields.insert("/on_all_unhealthy", pool.on_all_unhealthy.as_str().to_owned());
+    }
+    if let Some(spec) = &pool.traffic {
+        traffic::of_pool(spec, fields);
     }
     if let Some(reference) = &pool.policy {
         fields.insert("/policy", policy(reference));
@@ -184,10 +193,10 @@ fn settings(values: &PolicySettings) -> Vec<(&'static str, String)> {
         require_tls,
         unavailable_status,
         websocket,
-        retries: _,
-        rate_limit: _,
-        circuit_breaker: _,
-        hedge: _,
+        retries,
+        rate_limit,
+        circuit_breaker,
+        hedge,
     } = values;
     let mut fields = Vec::new();
     let times =
@@ -197,6 +206,10 @@ fn settings(values: &PolicySettings) -> Vec<(&'static str, String)> {
     fields.extend(require_tls.map(|is_required| ("/require_tls", is_required.to_string())));
     fields.extend(unavailable_status.map(|status| ("/unavailable_status", status.to_string())));
     fields.extend(websocket.map(|is_admitted| ("/websocket", is_admitted.to_string())));
+    fields.extend(retries.iter().flat_map(|retries| policy::retries(retries)));
+    fields.extend(rate_limit.iter().flat_map(|limit| policy::rate_limit(limit)));
+    fields.extend(circuit_breaker.iter().flat_map(|breaker| policy::circuit_breaker(breaker)));
+    fields.extend(hedge.iter().flat_map(|hedge| policy::hedge(hedge)));
     fields
 }
 

@@ -125,23 +125,20 @@ fn breaches(rule: &Rule, change: &Judged<'_>, now: Timestamp) -> Vec<Breach> {
                     > Some(*max)
             };
             let seconds = max.as_secs_f64();
-            let of_routes =
-                routes(change).filter(|route| inline(&route.spec.policies).any(too_long)).map(|route| {
-                    of_route(route, format!("a timeout of route {} is longer than {seconds} s", route.id()))
-                });
-            let of_policies = put(change).filter_map(|resource| match resource {
-                Resource::App(pool) if inline(pool.policy.as_slice()).any(too_long) => Some(Breach {
-                    message: format!("a timeout of pool {} is longer than {seconds} s", pool.id),
-                    at: Some((Kind::App, pool.id.as_str().into())),
-                }),
-                Resource::Policy(policy) if too_long(&policy.settings) => Some(Breach {
-                    message: format!("a timeout of policy {} is longer than {seconds} s", policy.id),
-                    at: Some((Kind::Policy, policy.id.as_str().into())),
-                }),
-                _ => None,
-            });
-            of_routes.chain(of_policies).collect()
+            policies_with(change, too_long, &|what| format!("a timeout of {what} is longer than {seconds} s"))
         }
+        Rule::MaxAttempts { max } => {
+            let too_many = |policy: &PolicySettings| {
+                policy.retries.as_ref().is_some_and(|retries| retries.attempts_max.get() > *max)
+            };
+            let sentence = |what: &str| format!("{what} admits more than {max} attempts");
+            policies_with(change, too_many, &sentence)
+        }
+        Rule::RequireRateLimit { hosts } => routes(change)
+            .filter(|route| selects(hosts, &route.spec.host))
+            .filter(|route| !has_rate_limit(change.after, route))
+            .map(|route| of_route(route, format!("route {} has no rate limit that is in force", route.id())))
+            .collect(),
         Rule::MinEndpoints { min } => pools(change)
             .into_iter()
             .filter_map(|pool| {
@@ -189,6 +186,39 @@ fn breaches(rule: &Rule, change: &Judged<'_>, now: Timestamp) -> Vec<Breach> {
     }
 }
 
+/// Breaches by policies that the change writes, named ones and those in place in routes and pools.
+fn policies_with(
+    change: &Judged<'_>,
+    is_broken: impl Fn(&PolicySettings) -> bool,
+    sentence: &dyn Fn(&str) -> String,
+) -> Vec<Breach> {
+    let of_routes = routes(change)
+        .filter(|route| inline(&route.spec.policies).any(&is_broken))
+        .map(|route| of_route(route, sentence(&format!("route {}", route.id()))));
+    let of_others = put(change).filter_map(|resource| match resource {
+        Resource::App(pool) if inline(pool.policy.as_slice()).any(&is_broken) => Some(Breach {
+            message: sentence(&format!("pool {}", pool.id)),
+            at: Some((Kind::App, pool.id.as_str().into())),
+        }),
+        Resource::Policy(policy) if is_broken(&policy.settings) => Some(Breach {
+            message: sentence(&format!("policy {}", policy.id)),
+            at: Some((Kind::Policy, policy.id.as_str().into())),
+        }),
+        _ => None,
+    });
+    of_routes.chain(of_others).collect()
+}
+
+/// Whether a route has a rate limit that refuses requests: of its own policies, or of its pool's.
+fn has_rate_limit(desired: &Desired, route: &Route) -> bool {
+    let of_pool = || {
+        let pool = desired.app(route.spec.pool()?.as_str())?;
+        in_force(desired, pool.policy.as_slice(), |policy| policy.rate_limit.clone())
+    };
+    let limit = in_force(desired, &route.spec.policies, |policy| policy.rate_limit.clone()).or_else(of_pool);
+    limit.is_some_and(|limit| !limit.dry_run)
+}
+
 /// Name of a rule in documents.
 fn name(rule: &Rule) -> &'static str {
     match rule {
@@ -197,6 +227,8 @@ fn name(rule: &Rule) -> &'static str {
         Rule::RequireTls { .. } => "require_tls",
         Rule::ForbidInsecureUpstream { .. } => "forbid_insecure_upstream",
         Rule::MaxTimeout { .. } => "max_timeout",
+        Rule::MaxAttempts { .. } => "max_attempts",
+        Rule::RequireRateLimit { .. } => "require_rate_limit",
         Rule::MinEndpoints { .. } => "min_endpoints",
         Rule::Protect { .. } => "protect",
         Rule::Freeze { .. } => "freeze",
@@ -299,7 +331,16 @@ fn inline(policies: &[PolicyRef]) -> impl Iterator<Item = &PolicySettings> {
 
 /// A setting of a route: of the most specific policy that has it.
 fn setting<T>(desired: &Desired, route: &Route, value: impl Fn(&PolicySettings) -> Option<T>) -> Option<T> {
-    route.spec.policies.iter().find_map(|policy| match policy {
+    in_force(desired, &route.spec.policies, value)
+}
+
+/// The value of the first policy that has it.
+fn in_force<T>(
+    desired: &Desired,
+    policies: &[PolicyRef],
+    value: impl Fn(&PolicySettings) -> Option<T>,
+) -> Option<T> {
+    policies.iter().find_map(|policy| match policy {
         PolicyRef::Inline(settings) => value(settings),
         PolicyRef::Named(id) => value(&desired.policy(id.as_str())?.settings),
     })
