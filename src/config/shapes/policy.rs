@@ -78,10 +78,6 @@ pub(super) fn settings(reader: &mut Reader<'_>) -> PolicySettings {
     let per_try_timeout = reader.optional(&PER_TRY_TIMEOUT);
     let total_timeout = reader.optional(&TOTAL_TIMEOUT);
     let settings = PolicySettings {
-        retries: None,
-        circuit_breaker: None,
-        hedge: None,
-        rate_limit: None,
         timeout,
         per_try_timeout,
         total_timeout,

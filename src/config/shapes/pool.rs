@@ -66,7 +66,6 @@ fn pool(reader: &mut Reader<'_>, draft: &mut Draft) -> Option<PoolSpec> {
         health_check: check_or(given.health, &health),
     };
     Some(PoolSpec {
-        traffic: Default::default(),
         endpoints: endpoints.into_iter().map(endpoint).collect(),
         on_all_unhealthy: on_all_unhealthy
             .or(draft.defaults.on_all_unhealthy)

@@ -53,7 +53,6 @@ fn route(reader: &mut Reader<'_>, draft: &mut Draft) -> Option<RouteSpec> {
     policies.extend(draft.defaults.policy.clone());
     let order = draft.next_order();
     Some(RouteSpec {
-        traffic: None,
         id: id?,
         host,
         tenant,

@@ -96,7 +96,6 @@ fn add(reader: &mut Reader<'_>, draft: &mut Draft, name: &str, member: &'static 
     let policies = own.into_iter().chain(draft.defaults.policy.clone()).collect();
     let order = draft.next_order();
     draft.routes.push(RouteSpec {
-        traffic: None,
         id,
         host: rule.host,
         tenant: None,
@@ -116,7 +115,6 @@ fn add(reader: &mut Reader<'_>, draft: &mut Draft, name: &str, member: &'static 
         health_check: draft.defaults.health.clone(),
     };
     draft.pools.push(PoolSpec {
-        traffic: Default::default(),
         id: pool,
         endpoints: vec![endpoint],
         balancer: Balancer::default(),

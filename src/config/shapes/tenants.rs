@@ -77,7 +77,6 @@ fn tenant(reader: &mut Reader<'_>, draft: &mut Draft) -> Option<()> {
         health_check: check_or(given.health, &health),
     };
     draft.pools.push(PoolSpec {
-        traffic: Default::default(),
         endpoints: services.into_iter().map(endpoint).collect(),
         id: pool.clone(),
         balancer,
