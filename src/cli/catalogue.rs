@@ -25,6 +25,9 @@ pub(crate) static ALL: &[&Setting] = &[
     &HEAD_BYTES_MAX,
     &URI_BYTES_MAX,
     &FIELDS_MAX,
+    &RATE_LIMIT_ENABLED,
+    &RATE_LIMIT_RPS,
+    &RATE_LIMIT_BURST,
     &UNAVAILABLE_STATUS,
     &VIA,
     &PUBLIC_HEALTH,
@@ -91,8 +94,6 @@ pub(crate) static LATER: &[&str] = &[
     "CACHE_ENABLED",
     "CACHE_MAX_MEMORY",
     "CACHE_DEFAULT_TTL",
-    "RATE_LIMIT_ENABLED",
-    "RATE_LIMIT_RPS",
     "CLI_ENABLED",
     "CLI_MAX_CONCURRENT",
     "CLI_TIMEOUT",
@@ -144,6 +145,26 @@ pub(crate) static BACKEND_TIMEOUT: Setting =
         .value("TIME")
         .computed("as PROXY_RESPONSE_TIMEOUT")
         .help("Longest time to the head of a response of the default backend");
+
+pub(crate) static RATE_LIMIT_ENABLED: Setting =
+    Setting::new("RATE_LIMIT_ENABLED", "rate-limit-enabled", Group::Traffic)
+        .aliases(&[also("PROXY_RATE_LIMIT_ENABLED")])
+        .value("BOOL")
+        .computed("true where RATE_LIMIT_RPS or RATE_LIMIT_BURST is given")
+        .help("Limit the request rate of each client address, on all routes without a rate limit of their own; more requests get 429");
+
+pub(crate) static RATE_LIMIT_RPS: Setting = Setting::new("RATE_LIMIT_RPS", "rate-limit-rps", Group::Traffic)
+    .aliases(&[also("PROXY_RATE_LIMIT_RPS")])
+    .value("N")
+    .default("100")
+    .help("Requests per second of one client address; of IPv6, of one network of 64 bits");
+
+pub(crate) static RATE_LIMIT_BURST: Setting =
+    Setting::new("RATE_LIMIT_BURST", "rate-limit-burst", Group::Traffic)
+        .aliases(&[also("PROXY_RATE_LIMIT_BURST")])
+        .value("N")
+        .computed("200, or RATE_LIMIT_RPS where that is given")
+        .help("Requests at once of one client address");
 
 pub(crate) static LISTENER_CONNECTIONS_MAX: Setting = Setting::new(
     "PROXY_LISTENER_CONNECTIONS_MAX",

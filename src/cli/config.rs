@@ -20,7 +20,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ringway::{HttpMode, PublicHealth, Via};
-use ringway_model::{Cidr, Target, Webhook, WebhookSecret, WebhookUrl, limits};
+use ringway_config::limits::{BURST_MAX, BURST_TIME_MAX, RATE_MAX};
+use ringway_model::{Cidr, RateLimit, RateLimitKey, Target, Webhook, WebhookSecret, WebhookUrl, limits};
 use ringway_net::DriverChoice;
 use ringway_telemetry::{LogFields, LogFormat};
 use tracing_subscriber::filter::Targets;
@@ -64,6 +65,8 @@ pub(crate) struct Settings {
     pub(crate) body_bytes_max: Option<u64>,
     /// Limit of each worker; absent when not set.
     pub(crate) connections_max: Option<usize>,
+    /// Rate limit of each client on all rules without one.
+    pub(crate) rate_limit: Option<RateLimit>,
     pub(crate) unavailable_status: u16,
     pub(crate) via: Option<Via>,
     pub(crate) public_health: Option<PublicHealth>,
@@ -168,6 +171,8 @@ const FIELDS_MIN: usize = 10;
 const FIELDS_MAX: usize = 1_000;
 /// Most connections of one listener: as many as the largest process has.
 const LISTENER_CONNECTIONS_MAX: usize = limits::CONNECTIONS_PER_CORE_MAX * limits::WORKERS_MAX;
+/// Seconds of its rate that a burst of requests may have.
+const BURST_SECONDS_MAX: u32 = BURST_TIME_MAX.as_secs() as u32;
 /// Longest time before expiry for a renewal: the longest lifetime of a public certificate was three years.
 const RENEW_BEFORE_MAX: Duration = Duration::from_secs(3 * 366 * 24 * 3600);
 
@@ -261,6 +266,7 @@ impl Reader<'_> {
             |text| parse::count(text, FIELDS_MIN, FIELDS_MAX),
             ToString::to_string,
         );
+        let rate_limit = self.rate_limit();
         let unavailable_status =
             self.value(&c::UNAVAILABLE_STATUS, parse::unavailable_status, ToString::to_string);
         let public_health = self.optional(
@@ -379,6 +385,7 @@ impl Reader<'_> {
             handshake_rate: handshake_rate? as u32,
             body_bytes_max: body_bytes_max?,
             connections_max,
+            rate_limit: rate_limit?,
             unavailable_status: unavailable_status?,
             public_health,
             via: via.unwrap_or_else(|| Some(Via::unique())),
@@ -410,6 +417,33 @@ impl Reader<'_> {
             workers: workers?,
             driver: driver?,
         })
+    }
+
+    /// Rate limit of each client; the inner `None` is one that is switched off.
+    fn rate_limit(&mut self) -> Option<Option<RateLimit>> {
+        use catalogue as c;
+        let is_enabled = self.optional(&c::RATE_LIMIT_ENABLED, parse::boolean, ToString::to_string);
+        let count =
+            |most: u32| move |text: &str| parse::count(text, 1, most as usize).map(|count| count as u32);
+        let rate = self.value(&c::RATE_LIMIT_RPS, count(RATE_MAX), ToString::to_string);
+        let is_rate_given = self.is_given(&c::RATE_LIMIT_RPS);
+        let burst_max = rate.map_or(BURST_MAX, |rate| BURST_MAX.min(rate.saturating_mul(BURST_SECONDS_MAX)));
+        let burst = self.optional(&c::RATE_LIMIT_BURST, count(burst_max), ToString::to_string);
+        let is_burst_given = self.is_given(&c::RATE_LIMIT_BURST);
+        if is_burst_given && burst.is_none() {
+            return None;
+        }
+        let requests = rate?;
+        let limit = RateLimit {
+            requests,
+            per: Duration::from_secs(1),
+            burst: burst.unwrap_or(if is_rate_given { requests } else { 2 * requests }),
+            key: Box::new([RateLimitKey::Client]),
+            ban: None,
+            sends_fields: false,
+            dry_run: false,
+        };
+        Some(is_enabled.unwrap_or(is_rate_given || is_burst_given).then_some(limit))
     }
 
     fn log_format(&mut self, machine: &Machine, output: Option<&Output>) -> Option<LogFormat> {

@@ -168,6 +168,7 @@ fn builder(settings: Settings, inherited: Inherited, capacity: Capacity) -> Resu
     if let Ok(id) = std::fs::read(MACHINE_ID) {
         control.bucket_secret = id.into();
     }
+    control.defaults.rate_limit = settings.rate_limit;
     control.certificate_webhook = settings.certificate_webhook;
     control.health.interval = settings.health_interval;
     control.health.timeout = settings.health_timeout;
