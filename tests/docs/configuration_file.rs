@@ -12,6 +12,8 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("routes", &["routes"]),
     ("pools", &["pools"]),
     ("policies", &["policies"]),
+    ("traffic", &["traffic_management", "circuit_breaker"]),
+    ("security", &["security"]),
     ("defaults", &["defaults", "health_checks"]),
     ("routing", &["routing"]),
     ("tenants", &["tenants"]),
