@@ -16,6 +16,7 @@ mod attack_tls;
 mod attacks;
 mod balancing;
 mod bodies;
+mod canary;
 mod certificate_api;
 mod certificates;
 mod churn;
