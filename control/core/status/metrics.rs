@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use ringway_certs::Certificates;
+use ringway_model::limits::METRIC_SLOTS_MAX;
 use ringway_model::{Health, Kind};
 use ringway_telemetry::{ControlReading, PoolReading, ProcessReading};
 use ringway_traffic::breaker::BreakerView;
@@ -10,6 +11,7 @@ use ringway_traffic::snapshot::Snapshot;
 
 use super::status_report::instance_status;
 use super::{CoreState, InstanceState};
+use crate::canaries::CanaryStatus;
 use crate::discovery::overlay::Overlay;
 use crate::engine::Engine;
 use crate::time::Now;
@@ -56,11 +58,51 @@ pub(crate) fn render(engine: &Engine, now: Now, out: &mut String) {
     render_scalars(engine, now, out);
     render_configuration(engine, out);
     render_cores(engine, out);
+    render_canaries(engine, now, out);
     render_instances(engine, now, out);
     if let Some(certificates) = engine.certificates() {
         certificates.render_metrics(out);
         render_expiries(engine, certificates, now, out);
     }
+}
+
+/// Canaries: weights, brakes, and requests without an endpoint, of the first routes.
+fn render_canaries(engine: &Engine, now: Now, out: &mut String) {
+    let mut statuses = engine.canaries().statuses(now.at);
+    statuses.truncate(METRIC_SLOTS_MAX);
+    type Value = fn(&CanaryStatus) -> f64;
+    let gauges: [(&str, &str, &str, Value); 3] = [
+        ("proxy_canary_weight", "gauge", "Share of the requests of the canary, in percent.", |status| {
+            f64::from(status.weight.hundredths()) / 100.0
+        }),
+        ("proxy_canary_braked", "gauge", "Whether the canary is braked.", |status| {
+            f64::from(u8::from(status.braked.is_some()))
+        }),
+        (
+            "proxy_canary_fallbacks_total",
+            "counter",
+            "Requests that the stable pool took because the canary had no available endpoint.",
+            |status| status.fallbacks as f64,
+        ),
+    ];
+    for (name, kind, help, value) in gauges {
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for status in &statuses {
+            let _ = writeln!(out, "{name}{{route=\"{}\"}} {}", status.route, value(status));
+        }
+    }
+    let counters = engine.canaries().counters();
+    out.push_str("# HELP proxy_canary_brakes_total Canaries that were, or would have been, braked.\n");
+    out.push_str("# TYPE proxy_canary_brakes_total counter\n");
+    for (mode, count) in [("on", counters.braked), ("dry_run", counters.would_brake)] {
+        let _ = writeln!(out, "proxy_canary_brakes_total{{mode=\"{mode}\"}} {count}");
+    }
+    let _ = writeln!(
+        out,
+        "# HELP proxy_canary_steps_total Steps that canaries have taken.\n\
+         # TYPE proxy_canary_steps_total counter\nproxy_canary_steps_total {}",
+        counters.steps
+    );
 }
 
 /// Policy of the rate limit of each route with a metric slot, which are bounded.
