@@ -5,6 +5,7 @@ use ringway_control::{
     Applied, Candidate, Current, Diff, Effects, ExplainedRoute, Explanation, FieldChange, Rerouted,
     Rerouting, RevertReason, TrialState, TrialStatus, Validation, Version,
 };
+use ringway_model::Variant;
 use serde::Serialize;
 use serde_json::Value as Json;
 use utoipa::ToSchema;
@@ -370,7 +371,13 @@ pub(crate) struct ExplainedRouteView {
     /// Id, or the registered domain.
     pub(crate) id: String,
     pub(crate) owner: String,
+    /// Pool; where chance decides about a canary, the stable one.
     pub(crate) pool: Option<String>,
+    /// Variant; null without canary and cohorts, and where chance or the client's address decides.
+    #[schema(examples("stable", "canary", "cohort"))]
+    pub(crate) variant: Option<&'static str>,
+    /// Reason for the variant.
+    pub(crate) variant_reason: Option<String>,
     #[schema(examples("proxy", "redirect", "respond"))]
     pub(crate) action: &'static str,
     pub(crate) tenant: Option<String>,
@@ -414,6 +421,8 @@ impl From<&ExplainedRoute> for ExplainedRouteView {
             id: route.id.to_string(),
             owner: route.owner.to_string(),
             pool: route.pool.as_ref().map(ToString::to_string),
+            variant: route.variant.map(Variant::as_str),
+            variant_reason: route.variant_reason.as_ref().map(ToString::to_string),
             action: route.action,
             tenant: route.tenant.as_ref().map(ToString::to_string),
             timeout: ringway_config::values::duration_text(route.timeout),

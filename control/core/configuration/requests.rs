@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_config::{Finding, Place, Source};
-use ringway_model::{Owner, Timestamp};
+use ringway_model::{Owner, Timestamp, Variant};
 
 use crate::submission::Receipt;
 
@@ -346,6 +346,11 @@ pub struct ExplainedRoute {
     pub owner: Owner,
     /// Pool or app that serves the request.
     pub pool: Option<Arc<str>>,
+    /// Variant by which the pool was chosen, where the route has a canary or cohorts; `None` also where chance, or
+    /// the client's address, decides.
+    pub variant: Option<Variant>,
+    /// Reason for the variant.
+    pub variant_reason: Option<Arc<str>>,
     /// Action: `proxy`, `redirect` or `respond`.
     pub action: &'static str,
     /// Tenant of the request.

@@ -1,10 +1,12 @@
 //! Routing of single requests by a snapshot, for people: the route that a request meets, and why the others
 //! do not apply. Decided by the code that routes.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ringway_config::{Finding, Place};
-use ringway_model::{HostPattern, Kind, Owner};
+use ringway_model::{HostPattern, Kind, Owner, RequestKey, Variant};
+use ringway_traffic::plan::{PlanRequest, Reason, TrafficPlan};
 use ringway_traffic::samples::SampledHeads;
 use ringway_traffic::simulate::{self, Destination, simulate};
 use ringway_traffic::snapshot::Snapshot;
@@ -84,10 +86,15 @@ pub(super) fn explain(
                 let (status, reason) = without_tls(head.method());
                 (explanation.status, explanation.reason) = (Some(status), reason.into());
             }
+            let plan = rule.traffic.as_ref().and_then(|traffic| traffic.plan.as_deref());
+            let chosen = plan.filter(|plan| plan.splits()).map(|plan| variant(plan, snapshot, (&head, &buf)));
+            let (chosen_pool, variant, variant_reason) = chosen.unwrap_or_default();
             explanation.route = Some(ExplainedRoute {
                 id: rule.name.clone(),
                 owner: rule.owner.clone(),
-                pool: rule.app.as_ref().map(|app| app.as_str().into()),
+                pool: chosen_pool.or_else(|| rule.app.as_ref().map(|app| app.as_str().into())),
+                variant,
+                variant_reason,
                 action: match &rule.action {
                     Action::Proxy { .. } => "proxy",
                     Action::Redirect(_) => "redirect",
@@ -101,6 +108,32 @@ pub(super) fn explain(
         }
     }
     Ok(explanation)
+}
+
+/// Pool, variant and reason of a request that came from no trusted proxy. The pool and the variant are `None` where
+/// the head alone does not decide.
+fn variant(
+    plan: &TrafficPlan,
+    snapshot: &Snapshot,
+    (head, buf): (&RequestHead, &[u8]),
+) -> (Option<Arc<str>>, Option<Variant>, Option<Arc<str>>) {
+    let client = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let request = PlanRequest { head, buf, client, is_trusted: false, draw: u64::MAX };
+    let choice = plan.choose(&request, |_| true);
+    let weight = plan.weight();
+    let by_client =
+        plan.canary.as_ref().is_some_and(|canary| matches!(canary.settings.hash, Some(RequestKey::Client)));
+    let undecided = match choice.reason {
+        Reason::Draw(_) => format!("{weight} % of such requests, drawn by weight, go to the canary"),
+        Reason::Hash(_) if by_client => {
+            format!("the client's address decides; {weight} % of all clients go to the canary")
+        }
+        reason => {
+            let pool = snapshot.pool(choice.pool).map(|pool| pool.app.as_str().into());
+            return (pool, Some(choice.variant), Some(reason.to_string().into()));
+        }
+    };
+    (None, None, Some(undecided.into()))
 }
 
 /// Head of the described request as HTTP/1.1.

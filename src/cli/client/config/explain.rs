@@ -27,6 +27,8 @@ struct RouteView {
     id: String,
     owner: String,
     pool: Option<String>,
+    variant: Option<String>,
+    variant_reason: Option<String>,
     action: Option<String>,
     tenant: Option<String>,
     timeout: Option<String>,
@@ -92,7 +94,13 @@ impl ExplainView {
             let _ = writeln!(text, "  and {more} more");
         }
         if let Some(route) = &self.route {
+            let variant = match (&route.variant, &route.variant_reason) {
+                (Some(variant), Some(reason)) => Some(format!("{}: {}", escape(variant), escape(reason))),
+                (None, Some(reason)) => Some(escape(reason)),
+                (_, None) => None,
+            };
             let facts = [
+                variant,
                 route.timeout.as_deref().map(|timeout| format!("timeout {}", escape(timeout))),
                 route.requires_tls.then(|| "TLS required".to_owned()),
                 route.tenant.as_deref().map(|tenant| format!("tenant {}", escape(tenant))),
