@@ -20,6 +20,11 @@ impl Tick {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
+    /// The same time in microseconds.
+    pub fn as_micros(self) -> u64 {
+        self.0.saturating_mul(1_000)
+    }
+
     /// The time from here until `later`; zero when it has passed.
     pub fn until(self, later: Self) -> Duration {
         later.since(self)

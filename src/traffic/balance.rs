@@ -20,6 +20,7 @@ use ringway_model::{CoreId, Health, OnAllUnhealthy, Tick, limits};
 
 pub use self::hashing::{by_key, sticky};
 use crate::breaker::{Admission, Candidate, PROBE_WAIT};
+use crate::pool_breaker::Passed;
 use crate::selection::{Algorithm, Selection};
 use crate::snapshot::{Endpoint, EndpointId, Fallback, Pool, PoolId, Snapshot};
 use crate::weights::{Sequence, Shares};
@@ -31,6 +32,14 @@ pub struct Picked<'a> {
     pub endpoint: &'a Endpoint,
     /// Passed back to the endpoint's state with the result.
     pub admission: Admission,
+    /// Passed back to the breakers of pool and route likewise.
+    pub passed: Passed,
+}
+
+impl<'a> Picked<'a> {
+    fn new(endpoint: &'a Endpoint, admission: Admission) -> Self {
+        Self { endpoint, admission, passed: Passed::default() }
+    }
 }
 
 /// Reason for which no endpoint of a pool can take a request.
@@ -197,6 +206,12 @@ fn by_health<'p>(
     if let Some(picked) = picked {
         return Ok(picked);
     }
+    if pick.pool.traffic.is_some()
+        && pick.pool.reinstate_excess().count() > 0
+        && let Some(picked) = choose(Filter::Rotation)
+    {
+        return Ok(picked);
+    }
     let picked = if falls_back(pick.pool, pick.now) { choose(Filter::Any) } else { None };
     picked.ok_or_else(|| unavailable_reason(pick.pool, pick.tried, pick.now))
 }
@@ -338,7 +353,7 @@ impl<'p> Pick<'p, '_> {
             Filter::Joining => endpoint.state.admit_joining(self.candidate, breaker, self.now),
             Filter::Any => endpoint.state.admit_ignoring_health(self.candidate, breaker, self.now),
         }?;
-        Some(Picked { endpoint, admission })
+        Some(Picked::new(endpoint, admission))
     }
 
     /// Whether [`admit`](Self::admit) would admit the request.

@@ -6,9 +6,11 @@ use ringway_model::{AppId, FailurePolicy, Generation, InstanceId, Target};
 
 use super::*;
 use crate::breaker::{BreakerSettings, EndpointState};
+use crate::limits::TALLY_BUCKET;
 use crate::policy::PoolSettings;
 use crate::retry::Budget;
 use crate::snapshot::MetricSlot;
+use crate::tally::Tally;
 
 pub(crate) const NOW: Tick = Tick(5_000);
 const BREAKER: BreakerSettings = BreakerSettings::DEFAULT;
@@ -25,6 +27,7 @@ pub(crate) fn endpoint(number: usize) -> Endpoint {
         weight: 1,
         state: Arc::new(EndpointState::default()),
         in_flight: Arc::default(),
+        tally: Arc::new(Tally::new(1, TALLY_BUCKET)),
         metric: MetricSlot::SHARED,
     }
 }

@@ -1,7 +1,8 @@
-//! Health and circuit breaker of an endpoint: the only state that data cores share and write.
+//! Circuit breakers, and the health of endpoints: state that data cores share and write.
 //!
 //! Every request reads it, only a transition writes it: the whole breaker is one 64-bit word, and an event
-//! without effect stores nothing, which keeps the word in every core's cache.
+//! without effect stores nothing, which keeps the word in every core's cache. Endpoints, pools and routes have
+//! the same machine; of an endpoint it is described here with its defaults.
 //!
 //! A breaker opens after `BREAKER_FAILURES` consecutive failures, for 30 s. Then it is half open:
 //! it admits one request of all cores as a probe, and another one each `BREAKER_PROBE_INTERVAL`
@@ -37,7 +38,15 @@
 //! | open, probing        | renew                       | open until 0 (admits a probe), level l    | next  |
 //! | any                  | result of another epoch     | same                                      | same  |
 //!
+//! The breakers of [pools and routes](crate::pool_breaker) close after two successful probes, which follow each
+//! other at once. A breaker may also be *tripped*: it opens from closed for another reason than failures in a
+//! row. Where a pool limits how many of its endpoints are [ejected](crate::outliers), the last failure in a row
+//! leaves the breaker closed; it is then tripped, or its failures are forgotten.
+//!
 //! No admission has the epoch of an open breaker, and therefore no result changes it.
+
+mod machine;
+mod word;
 
 #[cfg(not(all(test, loom)))]
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -47,13 +56,17 @@ use std::time::Duration;
 use loom::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use crate::limits;
+use crate::pool_state::EjectionReason;
 use crate::slow_start::Ramp;
 use ringway_model::{Health, Tick};
+
+pub(crate) use word::{Breaker, Counted};
 
 /// Settings of a circuit breaker, within the range of its 64-bit word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerSettings {
-    failures: u8,
+    /// Consecutive failures that open it; 0 where they do not.
+    failures: u32,
     /// Open time in milliseconds, by level.
     open_ms: [u32; LEVELS],
     probe_interval_ms: u32,
@@ -61,26 +74,21 @@ pub struct BreakerSettings {
 
 impl BreakerSettings {
     /// The values of `limits`.
-    pub const DEFAULT: Self = Self::new(
-        limits::BREAKER_FAILURES,
-        limits::BREAKER_OPEN,
-        limits::BREAKER_OPEN_MAX,
-        limits::BREAKER_PROBE_INTERVAL,
-    );
+    pub const DEFAULT: Self = Self::new(limits::BREAKER_FAILURES as u32, limits::BREAKER_OPEN);
 
-    /// Settings of a breaker that opens after `failures` consecutive failures, for `open` at first and
-    /// `open_max` at most, and then admits a probe each `probe_interval`.
-    ///
-    /// # Panics
-    /// `failures` is not within 1 and 8, or `open_max` is not within one and four times `open`.
-    pub const fn new(failures: u8, open: Duration, open_max: Duration, probe_interval: Duration) -> Self {
-        assert!(failures >= 1 && failures <= 8, "failures have three bits");
-        let (first, last) = (millis(open), millis(open_max));
-        assert!(first <= last && last <= 4 * first, "levels have two bits");
-        let second = if 2 * first < last { 2 * first } else { last };
-        Self { failures, open_ms: [first, second, last], probe_interval_ms: millis(probe_interval) }
+    /// Settings of a breaker that opens after `failures` consecutive failures, or not by them where that is
+    /// 0. Its open time is `open` at first, 12 days at most, and doubles to four times as much.
+    pub const fn new(failures: u32, open: Duration) -> Self {
+        let open = millis(open);
+        let open_ms = [open, 2 * open, 4 * open];
+        Self { failures, open_ms, probe_interval_ms: millis(limits::BREAKER_PROBE_INTERVAL) }
     }
 }
+
+const _: () = assert!(
+    limits::BREAKER_OPEN_MAX.as_millis() == 4 * limits::BREAKER_OPEN.as_millis(),
+    "the open time doubles twice"
+);
 
 /// Health and breaker of one endpoint. All methods may be called from any thread at any time.
 ///
@@ -88,8 +96,10 @@ impl BreakerSettings {
 #[derive(Debug)]
 pub struct EndpointState {
     health: AtomicU8,
-    breaker: AtomicU64,
+    breaker: Breaker,
     ramp: Ramp,
+    /// Time from which attempts count for its error rate, in microseconds.
+    window_us: AtomicU64,
 }
 
 /// Fitness of a request to be the probe of a half-open breaker.
@@ -152,8 +162,9 @@ impl EndpointState {
     pub fn new(health: Health) -> Self {
         Self {
             health: AtomicU8::new(health as u8),
-            breaker: AtomicU64::new(Breaker::NEW.pack()),
+            breaker: Breaker::default(),
             ramp: Ramp::default(),
+            window_us: AtomicU64::new(0),
         }
     }
 
@@ -185,28 +196,24 @@ impl EndpointState {
     /// Whether [`admit`](Self::admit) or [`admit_joining`](Self::admit_joining) would let a request pass. Two
     /// relaxed loads.
     pub fn is_available(&self, now: Tick) -> bool {
-        let breaker = self.load();
-        self.health() != Health::Unhealthy && breaker.is_due(now)
+        self.health() != Health::Unhealthy && self.breaker.is_due(now)
     }
 
     /// State of the breaker at `now`.
     pub fn breaker(&self, now: Tick) -> BreakerView {
-        match self.load().phase {
-            Phase::Closed { .. } => BreakerView::Closed,
-            Phase::Open { until, .. } if until > now => BreakerView::Open { until },
-            Phase::Open { .. } | Phase::Probing { .. } => BreakerView::HalfOpen,
-        }
+        self.breaker.view(now)
+    }
+
+    /// Whether the breaker keeps requests from it: it is open or half open.
+    pub fn is_ejected(&self) -> bool {
+        !self.breaker.is_closed()
     }
 
     /// Time until the breaker admits a request; `None` when it would let one pass now.
     ///
     /// While a probe is in flight this is an estimate, [`PROBE_WAIT`].
     pub fn breaker_wait(&self, now: Tick) -> Option<Duration> {
-        match self.load().phase {
-            Phase::Open { until, .. } if until > now => Some(now.until(until)),
-            Phase::Probing { until, .. } if until > now => Some(PROBE_WAIT),
-            Phase::Closed { .. } | Phase::Open { .. } | Phase::Probing { .. } => None,
-        }
+        self.breaker.wait(now)
     }
 
     /// Admits a request, or returns `None`. Two relaxed loads; only the admission of a probe writes.
@@ -238,7 +245,7 @@ impl EndpointState {
 
     /// Whether it gets regular traffic: in rotation, with a closed breaker. Two relaxed loads.
     pub(crate) fn is_settled(&self) -> bool {
-        self.is_in_rotation() && self.load().is_closed()
+        self.is_in_rotation() && self.breaker.is_closed()
     }
 
     /// Its slow start.
@@ -254,44 +261,80 @@ impl EndpointState {
         settings: &BreakerSettings,
         now: Tick,
     ) -> Option<Admission> {
-        let breaker = self.load();
-        if breaker.is_closed() {
-            return Some(Admission::Yes(breaker.epoch));
-        }
-        self.admit_probe(candidate, settings, now)
-    }
-
-    /// Of the cores that find the breaker half open, one wins the compare-and-exchange; the others find it
-    /// probing.
-    #[cold]
-    fn admit_probe(&self, candidate: Candidate, settings: &BreakerSettings, now: Tick) -> Option<Admission> {
-        let (before, after) = self.step(|breaker| breaker.admit(candidate, settings, now))?;
-        Some(if before == after { Admission::Yes(after.epoch) } else { Admission::Probe(after.epoch) })
+        self.breaker.admit(candidate, settings, now)
     }
 
     /// Records a success. Writes only when failures were counted before.
+    #[inline]
     pub fn record_success(&self, admission: Admission) -> Option<Transition> {
-        let (before, after) = self.step(|breaker| breaker.succeed(admission.epoch()))?;
-        (!before.is_closed() && after.is_closed()).then_some(Transition::Closed)
+        self.breaker.record_success(admission, SUCCESSES)
     }
 
-    /// Records a failure.
+    /// Records a failure. The last one in a row opens the breaker.
     pub fn record_failure(
         &self,
         admission: Admission,
         settings: &BreakerSettings,
         now: Tick,
     ) -> Option<Transition> {
-        match self.step(|breaker| breaker.fail(admission.epoch(), settings, now))?.1.phase {
-            Phase::Open { until, .. } => Some(Transition::Opened { until }),
-            Phase::Closed { .. } | Phase::Probing { .. } => None,
+        self.breaker.record_failure(admission, settings, now)
+    }
+
+    /// Records a failure, for a pool that decides itself about ejections. The last one in a row opens nothing.
+    pub(crate) fn count_failure(
+        &self,
+        admission: Admission,
+        settings: &BreakerSettings,
+        now: Tick,
+    ) -> Counted {
+        self.breaker.count_failure(admission, settings, now)
+    }
+
+    /// Opens the breaker, if the reason is still given.
+    pub(crate) fn eject(
+        &self,
+        reason: EjectionReason,
+        admission: Admission,
+        settings: &BreakerSettings,
+        now: Tick,
+    ) -> Option<Transition> {
+        match reason {
+            EjectionReason::ConsecutiveFailures => self.breaker.trip_at_limit(admission, settings, now),
+            EjectionReason::ErrorRate => self.breaker.trip(admission, settings, now),
         }
+    }
+
+    /// Forgets the reason of an ejection that is not to happen, so that it is counted once; false when it is
+    /// not given any longer.
+    pub(crate) fn forgive(&self, reason: EjectionReason, settings: &BreakerSettings, now_us: u64) -> bool {
+        match reason {
+            EjectionReason::ConsecutiveFailures => self.breaker.forgive(settings),
+            EjectionReason::ErrorRate => {
+                self.begin_window(now_us);
+                true
+            }
+        }
+    }
+
+    /// Closes the breaker, and ignores the results of earlier requests. True when it was not closed.
+    pub(crate) fn reinstate(&self) -> bool {
+        self.breaker.reinstate()
+    }
+
+    /// Time from which attempts count for the endpoint's error rate.
+    pub(crate) fn window_us(&self) -> u64 {
+        self.window_us.load(Ordering::Relaxed)
+    }
+
+    /// Leaves earlier attempts out of the endpoint's error rate.
+    pub(crate) fn begin_window(&self, now_us: u64) {
+        self.window_us.store(now_us, Ordering::Relaxed);
     }
 
     /// Returns an admission without a result, for example because the client disconnected. The next request
     /// may be a probe at once.
     pub fn abandon(&self, admission: Admission, now: Tick) {
-        self.step(|breaker| breaker.abandon(admission.epoch(), now));
+        self.breaker.abandon(admission, now);
     }
 
     /// Resets the state after a new registration of the instance, whose process is therefore alive: an
@@ -301,30 +344,7 @@ impl EndpointState {
         // In one step: otherwise a newer result of a concurrent health check could be overwritten. A request
         // between the two updates below is refused, as it was before them.
         let _ = self.health.compare_exchange(UNHEALTHY, JOINING, Ordering::Relaxed, Ordering::Relaxed);
-        self.step(|breaker| Some(breaker.renew()));
-    }
-
-    fn load(&self) -> Breaker {
-        Breaker::unpack(self.breaker.load(Ordering::Relaxed))
-    }
-
-    /// Applies one event to the breaker; `None` when it is refused or without effect. Stores only a changed
-    /// word.
-    fn step(&self, event: impl Fn(Breaker) -> Option<Breaker>) -> Option<(Breaker, Breaker)> {
-        let mut word = self.breaker.load(Ordering::Relaxed);
-        loop {
-            let before = Breaker::unpack(word);
-            let after = event(before)?;
-            if after == before {
-                return Some((before, after));
-            }
-            // A further round means that another thread's event came between: at most one round per event.
-            match self.breaker.compare_exchange_weak(word, after.pack(), Ordering::Relaxed, Ordering::Relaxed)
-            {
-                Ok(_) => return Some((before, after)),
-                Err(now_there) => word = now_there,
-            }
-        }
+        self.breaker.renew();
     }
 }
 
@@ -364,139 +384,18 @@ const HEALTHY: u8 = Health::Healthy as u8;
 const UNHEALTHY: u8 = Health::Unhealthy as u8;
 const JOINING: u8 = Health::Joining as u8;
 
-/// State machine of the table above, without atomics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Breaker {
-    epoch: Epoch,
-    phase: Phase,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Closed { failures: u8 },
-    Open { until: Tick, level: u8 },
-    Probing { until: Tick, level: u8 },
-}
-
-impl Breaker {
-    const NEW: Self = Self { epoch: Epoch(0), phase: Phase::Closed { failures: 0 } };
-
-    fn is_closed(self) -> bool {
-        matches!(self.phase, Phase::Closed { .. })
-    }
-
-    /// Whether it would admit a request that is [`Candidate::Ready`].
-    fn is_due(self, now: Tick) -> bool {
-        match self.phase {
-            Phase::Closed { .. } => true,
-            Phase::Open { until, .. } | Phase::Probing { until, .. } => until <= now,
-        }
-    }
-
-    fn admit(self, candidate: Candidate, settings: &BreakerSettings, now: Tick) -> Option<Self> {
-        let (until, level, is_first) = match self.phase {
-            Phase::Closed { .. } => return Some(self),
-            Phase::Open { until, level } => (until, level, true),
-            Phase::Probing { until, level } => (until, level, false),
-        };
-        let (due, next) = match candidate {
-            Candidate::Ready => (until, later(now, settings.probe_interval_ms)),
-            Candidate::Streaming => (later(until, settings.probe_interval_ms), now),
-        };
-        let probing = Phase::Probing { until: next, level };
-        (due <= now).then(|| if is_first { self.next(probing) } else { Self { phase: probing, ..self } })
-    }
-
-    fn succeed(self, epoch: Epoch) -> Option<Self> {
-        match self.phase {
-            _ if epoch != self.epoch => None,
-            Phase::Closed { .. } | Phase::Probing { .. } => {
-                Some(Self { phase: Phase::Closed { failures: 0 }, ..self })
-            }
-            Phase::Open { .. } => None,
-        }
-    }
-
-    fn fail(self, epoch: Epoch, settings: &BreakerSettings, now: Tick) -> Option<Self> {
-        match self.phase {
-            _ if epoch != self.epoch => None,
-            Phase::Closed { failures } if failures + 1 < settings.failures => {
-                Some(Self { phase: Phase::Closed { failures: failures + 1 }, ..self })
-            }
-            Phase::Closed { .. } => Some(self.open(0, settings, now)),
-            Phase::Probing { level, .. } => Some(self.open(level + 1, settings, now)),
-            Phase::Open { .. } => None,
-        }
-    }
-
-    fn abandon(self, epoch: Epoch, now: Tick) -> Option<Self> {
-        match self.phase {
-            Phase::Probing { until, level } if epoch == self.epoch => {
-                Some(Self { phase: Phase::Probing { until: until.min(now), level }, ..self })
-            }
-            Phase::Closed { .. } | Phase::Open { .. } | Phase::Probing { .. } => None,
-        }
-    }
-
-    fn renew(self) -> Self {
-        match self.phase {
-            Phase::Closed { .. } => self.next(Phase::Closed { failures: 0 }),
-            Phase::Open { level, .. } | Phase::Probing { level, .. } => {
-                self.next(Phase::Open { until: Tick(0), level })
-            }
-        }
-    }
-
-    fn open(self, level: u8, settings: &BreakerSettings, now: Tick) -> Self {
-        let level = level.min(LEVEL_MAX);
-        let until = later(now, settings.open_ms[usize::from(level)]);
-        self.next(Phase::Open { until, level })
-    }
-
-    fn next(self, phase: Phase) -> Self {
-        Self { epoch: Epoch((self.epoch.0 + 1) & EPOCH_MASK), phase }
-    }
-
-    /// `phase:2 level:2 failures:3 epoch:15 until:42`, from the highest bit to the lowest.
-    const fn pack(self) -> u64 {
-        let (phase, level, failures, until) = match self.phase {
-            Phase::Closed { failures } => (0, 0, failures, 0),
-            Phase::Open { until, level } => (1, level, 0, until.0),
-            Phase::Probing { until, level } => (2, level, 0, until.0),
-        };
-        let until = if until > TICK_MASK { TICK_MASK } else { until };
-        (phase << 62)
-            | ((level as u64) << 60)
-            | ((failures as u64) << 57)
-            | ((self.epoch.0 as u64) << TICK_BITS)
-            | until
-    }
-
-    fn unpack(word: u64) -> Self {
-        let until = Tick(word & TICK_MASK);
-        let level = (word >> 60 & 0b11) as u8;
-        let phase = match word >> 62 {
-            0 => Phase::Closed { failures: (word >> 57 & 0b111) as u8 },
-            1 => Phase::Open { until, level },
-            _ => Phase::Probing { until, level },
-        };
-        Self { epoch: Epoch((word >> TICK_BITS) as u16 & EPOCH_MASK), phase }
-    }
-}
-
-/// 42 bits of milliseconds: 139 years.
-const TICK_BITS: u32 = 42;
-const TICK_MASK: u64 = (1 << TICK_BITS) - 1;
-/// 15 bits: a late result is mistaken for a current one only after thousands of transitions.
-const EPOCH_MASK: u16 = (1 << 15) - 1;
+/// Milliseconds of a time, 12 days at most: four times as much fits 32 bits.
 const fn millis(time: Duration) -> u32 {
-    assert!(time.as_millis() <= u32::MAX as u128 / 4, "twelve days at most");
-    time.as_millis() as u32
+    let (millis, most) = (time.as_millis(), u32::MAX / 4);
+    if millis > most as u128 { most } else { millis as u32 }
 }
 
 fn later(tick: Tick, millis: u32) -> Tick {
     Tick(tick.0.saturating_add(u64::from(millis)))
 }
+
+/// Successes of probes that close the breaker of an endpoint.
+const SUCCESSES: u8 = 1;
 
 /// 30 s, 60 s, 120 s; two bits.
 const LEVELS: usize = 3;

@@ -31,7 +31,7 @@ use crate::policy::Defaults;
 use crate::rate_limit::{LimitScope, RateLimitTable, RateLimiter};
 use crate::rule_table::Rejected;
 use crate::rule_traffic::RuleTraffic;
-use crate::snapshot::{CertificateVersion, Map, MetricSlot, Snapshot, map};
+use crate::snapshot::{CertificateVersion, Map, MetricSlot, Pool, Snapshot, map};
 use crate::virtual_host::{TlsSettings, VirtualHost};
 
 mod draft;
@@ -220,6 +220,8 @@ struct Effects {
     /// Names that may be new or unused.
     names_touched: BTreeSet<Hostname>,
     renewed: Vec<Arc<EndpointState>>,
+    /// Changed pools with a cap of ejections.
+    capped: Vec<Arc<Pool>>,
     rejected: Vec<Rejected>,
     work: Work,
 }
@@ -479,9 +481,12 @@ impl Compiler {
             return Err(Outdated);
         }
         let before = std::mem::replace(&mut self.state, compiled.state);
-        let Effects { slots, names_touched, renewed, rejected, work, .. } = compiled.effects;
+        let Effects { slots, names_touched, renewed, capped, rejected, work, .. } = compiled.effects;
         for endpoint in renewed {
             endpoint.renew();
+        }
+        for pool in capped {
+            pool.reinstate_excess().for_each(drop);
         }
         let (mut names_added, mut names_removed) = (Vec::new(), Vec::new());
         for name in names_touched {
@@ -542,6 +547,8 @@ impl Compiler {
             (Branch::Trial, Some(trial)) => {
                 effects.slots.extend(trial.renamed.values().cloned());
                 effects.renewed.clone_from(&trial.renewed);
+                let pools = trial.tables.snapshot.pools();
+                effects.capped.extend(pools.filter(|pool| pool.traffic.is_some()).cloned());
                 (&trial.tables, Some(base))
             }
             (Branch::Base, Some(trial)) => (base, Some(&trial.tables)),

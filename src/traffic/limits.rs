@@ -16,6 +16,20 @@ pub(crate) const BREAKER_PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval between the requests admitted to an app without a healthy instance (`trickle`).
 pub(crate) const TRICKLE_INTERVAL: Duration = Duration::from_secs(1);
 
+// --- Outliers and breakers of pools ------------------------------------------------------------------------
+
+/// Bucket of the attempts that outliers and breakers of pools count: a window of ten is ten seconds.
+pub(crate) const TALLY_BUCKET: Duration = Duration::from_secs(1);
+/// Microseconds between two sums of all cores' counters by one core: a sum reads a cache line of each core.
+pub(crate) const EVALUATION_INTERVAL_US: u64 = 100_000;
+/// Attempts of an endpoint within the window, below which its error rate says nothing.
+pub(crate) const OUTLIER_ATTEMPTS_MIN: u64 = 20;
+/// Endpoints with as many attempts, below which none is compared with the others.
+pub(crate) const OUTLIER_ENDPOINTS_MIN: usize = 3;
+/// Distance of an outlier's error rate from that of the others, in hundredths of a percent: with a common
+/// cause, all are alike.
+pub(crate) const OUTLIER_DISTANCE_MIN: u16 = 2_000;
+
 // --- Request samples ---------------------------------------------------------------------------------------
 
 /// One request of so many is sampled: enough for a simulation, and not to be measured per request.

@@ -26,6 +26,15 @@ pub enum Report {
         /// Whether it is open now.
         open: bool,
     },
+    /// The breaker of a pool or of a route opened or closed. Sent once, likewise.
+    CircuitChanged {
+        /// The pool.
+        pool: AppId,
+        /// Name of the route whose policy has the breaker; `None` for that of the pool.
+        route: Option<Arc<str>>,
+        /// Whether it is open now.
+        open: bool,
+    },
     /// A connection attempt failed: the instance should be checked, and its name resolved, soon.
     ConnectFailed {
         /// The instance.

@@ -18,6 +18,7 @@ use crate::policy::PoolSettings;
 use crate::retry::Budget;
 use crate::rule_traffic::PoolTraffic;
 use crate::selection::Selection;
+use crate::tally::Tally;
 use crate::virtual_host::{Rule, VirtualHost};
 use crate::weights::Shares;
 
@@ -155,6 +156,8 @@ pub struct Endpoint {
     pub state: Arc<EndpointState>,
     /// Its requests in flight, shared likewise.
     pub in_flight: Arc<InFlight>,
+    /// Its attempts of the last ten seconds, where its pool detects outliers by their error rate.
+    pub tally: Arc<Tally>,
     /// Its metric slot.
     pub metric: MetricSlot,
     /// Hash of the instance id, the same in every process: see [`balance::sticky`](crate::balance::sticky).

@@ -12,6 +12,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use ringway_model::Percent;
+
 use crate::verdict::Verdict;
 
 /// Buckets of a line, hence periods of a window.
@@ -39,6 +41,12 @@ impl Counts {
     /// Attempts of both kinds.
     pub fn total(self) -> u64 {
         self.successes + self.failures
+    }
+
+    /// Share of the failures; zero without attempts.
+    pub fn error_rate(self) -> Percent {
+        let hundredths = (self.failures * 10_000).checked_div(self.total()).unwrap_or(0);
+        Percent::from_hundredths(hundredths as u16).unwrap_or(Percent::ALL)
     }
 }
 

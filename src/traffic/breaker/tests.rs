@@ -3,6 +3,7 @@ use std::sync::atomic::AtomicUsize;
 
 use proptest::prelude::*;
 
+use super::machine::{EPOCH_MASK, Phase, SUCCESSES_MASK, State, VALUE_MASK};
 use super::*;
 
 const NOW: Tick = Tick(1_000_000);
@@ -15,7 +16,7 @@ const IN_30_S: Tick = Tick(1_030_000);
 const IN_60_S: Tick = Tick(1_060_000);
 const IN_120_S: Tick = Tick(1_120_000);
 
-fn closed(failures: u8) -> Phase {
+fn closed(failures: u32) -> Phase {
     Phase::Closed { failures }
 }
 
@@ -24,7 +25,7 @@ fn open(until: Tick, level: u8) -> Phase {
 }
 
 fn probing(until: Tick, level: u8) -> Phase {
-    Phase::Probing { until, level }
+    Phase::Probing { until, level, successes: 0 }
 }
 
 /// Expected result of an event.
@@ -97,24 +98,24 @@ fn every_event_in_every_state_follows_the_table() {
     ];
     for (phase, expected) in table {
         let epoch = Epoch(7);
-        let breaker = Breaker { epoch, phase };
-        let then = |after: Option<Breaker>| match after {
+        let breaker = State { epoch, phase };
+        let then = |after: Option<State>| match after {
             None => No,
-            Some(Breaker { epoch: Epoch(7), phase }) => Same(phase),
-            Some(Breaker { epoch: Epoch(8), phase }) => Next(phase),
-            Some(Breaker { epoch: Epoch(strange), .. }) => panic!("epoch 7 became {strange}"),
+            Some(State { epoch: Epoch(7), phase }) => Same(phase),
+            Some(State { epoch: Epoch(8), phase }) => Next(phase),
+            Some(State { epoch: Epoch(strange), .. }) => panic!("epoch 7 became {strange}"),
         };
         let got = [
             then(breaker.admit(Candidate::Ready, &BREAKER, NOW)),
             then(breaker.admit(Candidate::Streaming, &BREAKER, NOW)),
-            then(breaker.succeed(epoch)),
+            then(breaker.succeed(epoch, 1)),
             then(breaker.fail(epoch, &BREAKER, NOW)),
             then(breaker.abandon(epoch, NOW)),
             then(Some(breaker.renew())),
         ];
         assert_eq!(got, expected, "{phase:?}");
         for other in [Epoch(6), Epoch(8), Epoch(0)] {
-            assert_eq!(breaker.succeed(other), None, "late success, {phase:?}");
+            assert_eq!(breaker.succeed(other, 1), None, "late success, {phase:?}");
             assert_eq!(breaker.fail(other, &BREAKER, NOW), None, "late failure, {phase:?}");
             assert_eq!(breaker.abandon(other, NOW), None, "late abandon, {phase:?}");
         }
@@ -440,21 +441,22 @@ fn event() -> impl Strategy<Value = Event> {
 proptest! {
     #[test]
     fn a_breaker_packs_into_its_word_and_back(
-        kind in 0..3, epoch in 0..=EPOCH_MASK, until in 0..=TICK_MASK, level in 0..=LEVEL_MAX, failures in 0..5_u8
+        kind in 0..3, epoch in 0..=EPOCH_MASK, until in 0..=VALUE_MASK, level in 0..=LEVEL_MAX,
+        failures: u32, successes in 0..=SUCCESSES_MASK,
     ) {
         let phase = match kind {
             0 => closed(failures),
             1 => open(Tick(until), level),
-            _ => probing(Tick(until), level),
+            _ => Phase::Probing { until: Tick(until), level, successes },
         };
-        let breaker = Breaker { epoch: Epoch(epoch), phase };
-        prop_assert_eq!(Breaker::unpack(breaker.pack()), breaker);
+        let breaker = State { epoch: Epoch(epoch), phase };
+        prop_assert_eq!(State::unpack(breaker.pack()), breaker);
     }
 
     #[test]
-    fn a_time_beyond_the_word_is_capped(until in TICK_MASK..) {
-        let breaker = Breaker { epoch: Epoch(1), phase: open(Tick(until), 1) };
-        prop_assert_eq!(Breaker::unpack(breaker.pack()).phase, open(Tick(TICK_MASK), 1));
+    fn a_time_beyond_the_word_is_capped(until in VALUE_MASK..) {
+        let breaker = State { epoch: Epoch(1), phase: open(Tick(until), 1) };
+        prop_assert_eq!(State::unpack(breaker.pack()).phase, open(Tick(VALUE_MASK), 1));
     }
 
     /// Results come in any order, also twice and late. Probes are a second apart unless one was abandoned,

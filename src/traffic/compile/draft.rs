@@ -12,17 +12,18 @@ use std::time::Duration;
 
 use ringway_model::{
     AppId, Balancer, ClientAuth, ClientAuthNeed, Desired, Domain, Health, HostPattern, Hostname, Instance,
-    OnAllUnhealthy, Owner, PolicyRef, PolicySettings, Route, RouteAction, RouteMatch, Scheme, Target,
-    TargetHost, TenantHash, TenantId,
+    OnAllUnhealthy, Outliers, Owner, PolicyRef, PolicySettings, Route, RouteAction, RouteMatch, Scheme,
+    Target, TargetHost, TenantHash, TenantId,
 };
 
 use super::ids::{Branch, Ids};
 use super::{Compiler, CompilerSettings, Effects, Name, SlotChange, Tables};
 use crate::balance::affinity;
-use crate::breaker::{EndpointState, Trickle};
+use crate::breaker::{BreakerSettings, EndpointState, Trickle};
 use crate::hedge::Hedging;
 use crate::host_patterns::HostPatterns;
 use crate::in_flight::InFlight;
+use crate::limits::TALLY_BUCKET;
 use crate::overload::LoadLimit;
 use crate::pattern::Patterns;
 use crate::plan::{PlanSource, TrafficPlan};
@@ -37,6 +38,7 @@ use crate::selection::Selection;
 use crate::snapshot::{
     CertificateVersion, Endpoint, EndpointId, Fallback, Map, MetricSlot, Pool, PoolId, Snapshot, map,
 };
+use crate::tally::Tally;
 use crate::virtual_host::{Action, Rule, RuleId, Rules, Tenant, TlsSettings, VirtualHost};
 use crate::weights::Shares;
 
@@ -419,10 +421,11 @@ impl<'a> Draft<'a> {
         if layers.0.is_empty() && managed.is_none() {
             return self.default_traffic.clone();
         }
-        let known = match known {
-            Known::Own(known) | Known::Adopted(known) => known.traffic.clone(),
-            Known::New => None,
+        let (known, known_app) = match known {
+            Known::Own(known) | Known::Adopted(known) => (known.traffic.clone(), known.app.as_ref()),
+            Known::New => (None, None),
         };
+        let is_same_pool = route.is_none_or(|route| route.spec.pool() == known_app);
         let known = known.as_deref();
         let cores = self.settings.cores;
         let settings = layers.merged();
@@ -433,7 +436,8 @@ impl<'a> Draft<'a> {
             retries: settings.retries.map(Arc::new),
             rate_limit: self.rate_limit(layers),
             breaker: settings.circuit_breaker.map(|breaker| {
-                let known = known.and_then(|known| known.breaker.as_deref());
+                // It counts the requests of one route to one pool.
+                let known = known.filter(|_| is_same_pool).and_then(|known| known.breaker.as_deref());
                 Arc::new(PoolBreaker::new(breaker, known, cores))
             }),
             hedge: settings.hedge.map(|hedge| {
@@ -535,8 +539,8 @@ impl<'a> Draft<'a> {
         let on_all_unhealthy = known.map(|app| app.on_all_unhealthy).unwrap_or_default();
         let policy = known.and_then(|app| settings_of(desired, app.policy.as_ref()?));
         let balancer = known.map(|app| app.balancer).unwrap_or_default();
-        let settings = self.pool_settings(balancer);
         let managed = known.and_then(|app| app.traffic.as_deref());
+        let settings = self.pool_settings(balancer, managed.map(|managed| &managed.outliers));
         let traffic = known.and_then(|app| app.traffic.as_ref()).map(|settings| {
             let known = old.as_deref().or(other).and_then(|known| known.traffic.as_deref());
             Arc::new(PoolTraffic::new(settings, known, self.settings.cores))
@@ -620,17 +624,24 @@ impl<'a> Draft<'a> {
                 self.drop_endpoint(app, gone);
             }
         }
+        let pool = Arc::new(pool);
+        if pool.traffic.is_some() && self.branch == Branch::Base {
+            self.effects.capped.push(pool.clone());
+        }
         self.snapshot.pool_ids.insert_mut(app.clone(), id);
-        self.snapshot.pools.insert_mut(id, Arc::new(pool));
+        self.snapshot.pools.insert_mut(id, pool);
         self.effects.work.pools += 1;
     }
 
     /// Settings of a pool; those of the process are shared.
-    fn pool_settings(&self, balancer: Balancer) -> Arc<PoolSettings> {
+    fn pool_settings(&self, balancer: Balancer, outliers: Option<&Outliers>) -> Arc<PoolSettings> {
         let defaults = &self.settings.defaults.pool;
-        match balancer == defaults.balancer {
+        let breaker = outliers.map_or(defaults.breaker, |outliers| {
+            BreakerSettings::new(outliers.consecutive_failures.into(), outliers.ejection)
+        });
+        match balancer == defaults.balancer && breaker == defaults.breaker {
             true => defaults.clone(),
-            false => Arc::new(PoolSettings { balancer, ..PoolSettings::clone(defaults) }),
+            false => Arc::new(PoolSettings { balancer, breaker, ..PoolSettings::clone(defaults) }),
         }
     }
 
@@ -687,6 +698,7 @@ impl<'a> Draft<'a> {
             addresses: self.addresses_of(&instance.target),
             state: Arc::new(EndpointState::new(health)),
             in_flight: Arc::new(InFlight::new(self.settings.cores)),
+            tally: Arc::new(Tally::new(self.settings.cores, TALLY_BUCKET)),
             weight,
             metric,
             affinity: affinity(instance.id.as_str()),
