@@ -244,6 +244,17 @@ impl Engine {
                     self.review_app(&app, now);
                 }
             }
+            Report::CircuitChanged { pool, route, open } => {
+                let route = route.as_deref();
+                match open {
+                    true => {
+                        tracing::warn!(%pool, route, "circuit breaker opened: requests to this pool are refused")
+                    }
+                    false => tracing::info!(%pool, route, "circuit breaker closed"),
+                }
+                let view = view(&self.plane, &self.publisher, now);
+                self.notifications.handle_circuit_change(&pool, route, open, view);
+            }
             Report::ConnectFailed { instance } => {
                 let known = view(&self.plane, &self.publisher, now).instance(&instance);
                 if let Some(known) = known

@@ -197,6 +197,30 @@ impl Notifications {
         }
     }
 
+    /// Sends the opening or closing of a pool's breaker, or of a route's requests to it, to the app and to the
+    /// operator.
+    pub(crate) fn handle_circuit_change(
+        &mut self,
+        pool: &AppId,
+        route: Option<&str>,
+        open: bool,
+        view: View<'_>,
+    ) {
+        let of_app = view.desired.app(pool.as_str()).and_then(|app| app.webhook.clone());
+        let route = route.and_then(|route| view.desired.route(route));
+        let event = Event {
+            kind: if open { EventKind::CircuitOpened } else { EventKind::CircuitClosed },
+            app: Some(pool.clone()),
+            domain: None,
+            tenant: route.and_then(|route| route.spec.tenant.clone()),
+            at: view.now.at,
+            details: Details { route: route.map(|route| route.id().clone()), ..instance_counts(pool, view) },
+        };
+        for webhook in [of_app, self.certificate_webhook.clone()].into_iter().flatten() {
+            self.send(&webhook, event.clone());
+        }
+    }
+
     fn send_to_app(
         &mut self,
         app: &AppId,

@@ -22,6 +22,10 @@ pub enum EventKind {
     InstanceRegistered,
     /// Deregistration of an instance.
     InstanceDeregistered,
+    /// Circuit breaker of a pool or of a route opened.
+    CircuitOpened,
+    /// Circuit breaker of a pool or of a route closed.
+    CircuitClosed,
     /// A canary that failed gets no more requests.
     CanaryBraked,
 }
@@ -38,6 +42,8 @@ impl EventKind {
             Self::InstancesRecovered => "instances_recovered",
             Self::InstanceRegistered => "instance_registered",
             Self::InstanceDeregistered => "instance_deregistered",
+            Self::CircuitOpened => "circuit_opened",
+            Self::CircuitClosed => "circuit_closed",
             Self::CanaryBraked => "canary_braked",
         }
     }

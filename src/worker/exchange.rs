@@ -34,6 +34,7 @@ mod attempts;
 mod body_framing;
 pub(crate) mod body_pipe;
 pub(crate) mod cause;
+mod circuits;
 pub(crate) mod date_line;
 pub(crate) mod deadlines;
 mod deliver;

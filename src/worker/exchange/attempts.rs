@@ -51,16 +51,27 @@ impl<'a, R: Runtime> Exchange<'a, R> {
                     // The failed attempt is over: its permit is free for others, and for this request.
                     in_flight = None;
                     let is_first = last.is_none() && !self.has_paused;
+                    let (circuits, now) = (target.circuits(), core.runtime.now());
+                    let passed = match circuits.admit(candidate, now) {
+                        Ok(passed) => passed,
+                        Err(open) => {
+                            return Err(match last {
+                                Some((_, failure)) => Interrupt::Failure(failure),
+                                None => self.refuse_circuit(target, open),
+                            });
+                        }
+                    };
                     let selected = self.begin_at_endpoint(pool, &mut tried, candidate, is_first);
                     if let (Err(Unavailable::Busy { .. }), None) = (&selected, last) {
                         let limit = pool.endpoint_limit().unwrap_or_default();
                         self.info.limited_by = Some(LimitedBy { policy: pool.app.as_str(), limit });
                     }
                     let (picked, counted) = selected.map_err(|unavailable| {
+                        circuits.abandon(passed, now);
                         last.map_or(Failure::Unavailable(unavailable), |(_, failure)| failure)
                     })?;
                     in_flight = Some(counted);
-                    (picked, Reuse::Allowed)
+                    (Picked { passed, ..picked }, Reuse::Allowed)
                 }
             };
             let endpoint = picked.endpoint;

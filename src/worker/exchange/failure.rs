@@ -489,7 +489,7 @@ fn unavailable(why: Unavailable) -> Row {
 }
 
 /// Whole seconds, rounded up: a client that comes back too early would be refused again.
-fn seconds(duration: Duration) -> u64 {
+pub(crate) fn seconds(duration: Duration) -> u64 {
     duration.as_millis().div_ceil(1000).max(1) as u64
 }
 

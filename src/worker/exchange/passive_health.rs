@@ -1,9 +1,11 @@
-//! Passive health: results of attempts, as the endpoint's circuit breaker counts them.
+//! Passive health: one verdict for each attempt, given to all that count it.
 
 use ringway_model::TimeoutPolicy;
 use ringway_telemetry::BreakerOpened;
 use ringway_traffic::balance::Picked;
 use ringway_traffic::breaker::Transition;
+use ringway_traffic::outliers;
+use ringway_traffic::pool_breaker::Circuit;
 use ringway_traffic::report::Report;
 use ringway_traffic::snapshot::{Endpoint, Pool};
 use ringway_traffic::verdict::Verdict;
@@ -14,35 +16,26 @@ use crate::exchange::match_rule::Target;
 use crate::runtime::Runtime;
 use crate::upstream::Fault;
 
-/// Reports a final response head. The body may still break off, so that the success is recorded at its end,
-/// by [`on_success`]. Two do not wait: a status that the app's policy counts as a failure, and a probe, which
-/// may be a stream of hours while all other requests are refused.
+/// Reports a final response head. The body may still break off, so that the verdict is given at its end, by
+/// [`on_success`]. Two do not wait: a status that the pool's policy counts as a failure, and a switch of
+/// protocols, whose end says nothing about responses. A probe does not wait either to let others pass: it may be
+/// a stream of hours.
 pub(crate) fn on_response_head<R: Runtime>(
     core: &Core<R>,
     picked: &Picked<'_>,
     status: u16,
     target: &Target<'_>,
 ) {
-    let (state, pool) = (&picked.endpoint.state, target.pool);
-    let transition = if pool.failures.statuses.has(status) {
-        give(core, target, Verdict::Failure);
-        state.record_failure(picked.admission, &pool.settings.breaker, core.runtime.now())
-    } else if picked.admission.is_probe() || status == 101 {
-        state.record_success(picked.admission)
-    } else {
-        None
-    };
-    report_transition(core, picked.endpoint, transition, pool);
+    confirm_probes(core, picked, status, target);
+    if let Some(verdict) = verdict_of_head(status, target.pool) {
+        give(core, picked, target, verdict);
+    }
 }
 
 /// Reports that the response with this status was delivered whole, or that its client gave it up.
 pub(crate) fn on_success<R: Runtime>(core: &Core<R>, picked: &Picked<'_>, status: u16, target: &Target<'_>) {
-    let pool = target.pool;
-    // The end of a tunnel says nothing about responses.
-    if status != 101 && !pool.failures.statuses.has(status) {
-        give(core, target, Verdict::Success);
-        let transition = picked.endpoint.state.record_success(picked.admission);
-        report_transition(core, picked.endpoint, transition, pool);
+    if verdict_of_head(status, target.pool).is_none() {
+        give(core, picked, target, Verdict::Success);
     }
 }
 
@@ -55,65 +48,100 @@ pub(crate) fn on_failure<R: Runtime>(
     head_status: Option<u16>,
     target: &Target<'_>,
 ) {
-    let pool = target.pool;
-    let (endpoint, now) = (picked.endpoint, core.runtime.now());
-    let (state, failure) = (&endpoint.state, fault.failure);
-    let transition = match (judge(picked, fault, pool), head_status) {
-        // One request counts once.
-        (Outcome::Failure, Some(status)) if pool.failures.statuses.has(status) => return,
-        (Outcome::Failure, _) => {
-            give(core, target, Verdict::Failure);
-            state.record_failure(picked.admission, &pool.settings.breaker, now)
-        }
-        (Outcome::Nothing, Some(status)) if failure.is_clients() => {
-            return on_success(core, picked, status, target);
-        }
-        (Outcome::Nothing, _) => {
-            state.abandon(picked.admission, now);
-            None
-        }
-        (Outcome::Success, _) => {
-            give(core, target, Verdict::Success);
-            state.record_success(picked.admission)
-        }
-    };
-    report_transition(core, endpoint, transition, pool);
+    let (endpoint, failure) = (picked.endpoint, fault.failure);
+    // One attempt counts once.
+    if head_status.and_then(|status| verdict_of_head(status, target.pool)).is_none() {
+        let verdict = match judge(picked, fault, target.pool) {
+            Verdict::Neutral if head_status.is_some() && failure.is_clients() => Verdict::Success,
+            verdict => verdict,
+        };
+        give(core, picked, target, verdict);
+    }
     if matches!(failure, Failure::ConnectFailed | Failure::ConnectTimedOut) {
         // A hint, sent once a second at most by the control thread's own count: a full mailbox may lose it.
         let _ = core.reports.send(Report::ConnectFailed { instance: endpoint.instance.clone() });
     }
 }
 
-/// Gives the verdict of an attempt to what its rule counts.
-fn give<R: Runtime>(core: &Core<R>, target: &Target<'_>, verdict: Verdict) {
+/// Gives the verdict of an attempt, once, to all that count it: the endpoint with the outlier detection of its
+/// pool, the breakers of pool and route, the canary.
+fn give<R: Runtime>(core: &Core<R>, picked: &Picked<'_>, target: &Target<'_>, verdict: Verdict) {
+    let (index, now) = (usize::from(core.id.0), core.runtime.now());
+    let tables = (verdict == Verdict::Failure && target.pool.traffic.is_some()).then(|| core.tables());
+    // The endpoints of now count for the cap, not those of the pinned snapshot.
+    let newest = tables.as_ref().and_then(|tables| tables.snapshot.pool(target.pool.id));
+    let attempt = (picked.endpoint, picked.admission);
+    let transition = outliers::record(newest.unwrap_or(target.pool), attempt, verdict, (index, now));
+    report_transition(core, picked.endpoint, transition, target.pool);
+    for (circuit, breaker, admission) in target.circuits().of(picked.passed) {
+        report_circuit(core, target, circuit, breaker.record(index, admission, verdict, now));
+    }
     let Some(traffic) = &target.matched.rule.traffic else { return };
     if let (Some(plan), Some(variant)) = (&traffic.plan, target.variant) {
-        plan.state.count(core.id.0.into(), variant, verdict);
+        plan.state.count(index, variant, verdict);
+    }
+}
+
+/// Lets other requests pass the breakers whose probe has a good response head.
+fn confirm_probes<R: Runtime>(core: &Core<R>, picked: &Picked<'_>, status: u16, target: &Target<'_>) {
+    if target.pool.failures.statuses.has(status) {
+        return;
+    }
+    if picked.admission.is_probe() {
+        let now = core.runtime.now();
+        let confirmed = outliers::record(
+            target.pool,
+            (picked.endpoint, picked.admission),
+            Verdict::Success,
+            (core.id.0.into(), now),
+        );
+        report_transition(core, picked.endpoint, confirmed, target.pool);
+    }
+    for (circuit, breaker, admission) in target.circuits().of(picked.passed) {
+        if admission.is_probe() {
+            report_circuit(core, target, circuit, breaker.confirm(admission, core.runtime.now()));
+        }
+    }
+}
+
+/// Verdict that a response head decides already.
+fn verdict_of_head(status: u16, pool: &Pool) -> Option<Verdict> {
+    match status {
+        _ if pool.failures.statuses.has(status) => Some(Verdict::Failure),
+        101 => Some(Verdict::Success),
+        _ => None,
     }
 }
 
 /// Meaning of a failure for its endpoint.
-enum Outcome {
-    Failure,
-    Nothing,
-    Success,
-}
-
-fn judge(picked: &Picked<'_>, fault: &Fault, pool: &Pool) -> Outcome {
+fn judge(picked: &Picked<'_>, fault: &Fault, pool: &Pool) -> Verdict {
     match fault.failure.blame() {
-        Blame::Endpoint => Outcome::Failure,
-        Blame::Nothing => Outcome::Nothing,
-        Blame::Closed | Blame::Late if fault.is_excused => Outcome::Nothing,
-        Blame::Closed => Outcome::Failure,
+        Blame::Endpoint => Verdict::Failure,
+        Blame::Nothing => Verdict::Neutral,
+        Blame::Closed | Blame::Late if fault.is_excused => Verdict::Neutral,
+        Blame::Closed => Verdict::Failure,
         Blame::Late => match pool.failures.timeouts {
-            TimeoutPolicy::Always => Outcome::Failure,
-            TimeoutPolicy::Never => Outcome::Nothing,
-            TimeoutPolicy::Unchecked if !picked.endpoint.state.is_known_healthy() => Outcome::Failure,
+            TimeoutPolicy::Always => Verdict::Failure,
+            TimeoutPolicy::Never => Verdict::Neutral,
+            TimeoutPolicy::Unchecked if !picked.endpoint.state.is_known_healthy() => Verdict::Failure,
             // The health check passes, and the probe reached the endpoint: it may close the breaker.
-            TimeoutPolicy::Unchecked if picked.admission.is_probe() => Outcome::Success,
-            TimeoutPolicy::Unchecked => Outcome::Nothing,
+            TimeoutPolicy::Unchecked if picked.admission.is_probe() => Verdict::Success,
+            TimeoutPolicy::Unchecked => Verdict::Neutral,
         },
     }
+}
+
+/// Reports a change of a route's or a pool's breaker, for logs and webhooks.
+fn report_circuit<R: Runtime>(
+    core: &Core<R>,
+    target: &Target<'_>,
+    circuit: Circuit,
+    transition: Option<Transition>,
+) {
+    let Some(transition) = transition else { return };
+    let route = (circuit == Circuit::Route).then(|| target.matched.rule.name.clone());
+    let open = matches!(transition, Transition::Opened { .. });
+    let _ = core.reports.send(Report::CircuitChanged { pool: target.pool.app.clone(), route, open });
 }
 
 fn report_transition<R: Runtime>(
