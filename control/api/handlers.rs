@@ -20,7 +20,7 @@ use self::changes::submit;
 use self::configuration::{ConfigCall, configure};
 use self::instances::{deregister, lease, remove_instance};
 use self::lookup::app_of;
-use self::pools::{list_breakers, list_tenants, show_pool_health, tenants_health};
+use self::pools::{list_breakers, list_tenants, override_endpoint, show_pool_health, tenants_health};
 use self::queries::{
     list_apps, list_certificates, list_domains, list_instances, list_webhooks, show_app, show_app_status,
     show_domain,
@@ -166,6 +166,12 @@ pub(crate) async fn handle<P: Plane>(
             configure(&**plane, ConfigCall { operation, input, caller, expect, is_yaml }, trail).await
         }
         Operation::PoolHealth => show_pool_health(&**plane, take(input, shape::pool_key)?).await,
+        Operation::SetEndpoint => {
+            override_endpoint(&**plane, take(input, shape::set_endpoint)?, caller, conditions, trail).await
+        }
+        Operation::ResetEndpoint => {
+            override_endpoint(&**plane, take(input, shape::reset_endpoint)?, caller, conditions, trail).await
+        }
         Operation::ListBreakers => list_breakers(plane, take(input, shape::app_page)?).await,
         Operation::ListCanaries => {
             take(input, shape::nothing)?;

@@ -8,9 +8,9 @@ use crate::problem::Kind;
 use crate::request::shapes as shape;
 use crate::views::{
     AppDetails, AppPage, AppStatusView, BreakerPage, CanariesView, CanaryView, CertificatePage,
-    DomainDetails, DomainPage, DomainView, DrainedView, DrainingView, Gone, HealthView, InstancePage,
-    InstanceView, LeaseView, LivenessView, PoolHealthView, ReadinessView, RegisteredView, StatusView,
-    TenantPage, UploadedView, VerificationView, WebhookPage, WebhookView,
+    DomainDetails, DomainPage, DomainView, DrainedView, DrainingView, EndpointView, Gone, HealthView,
+    InstancePage, InstanceView, LeaseView, LivenessView, PoolHealthView, ReadinessView, RegisteredView,
+    StatusView, TenantPage, UploadedView, VerificationView, WebhookPage, WebhookView,
 };
 use ringway_config::{Described, describe};
 
@@ -48,6 +48,8 @@ pub(crate) enum Operation {
     Health,
     AppStatus,
     PoolHealth,
+    SetEndpoint,
+    ResetEndpoint,
     ListBreakers,
     ListCanaries,
     ResumeCanary,
@@ -107,7 +109,7 @@ impl Operation {
             | Self::ListCanaries
             | Self::ListTenants
             | Self::Metrics => Access::Scoped(Scope::Read),
-            Self::ResumeCanary => Access::Scoped(Scope::Apply),
+            Self::ResumeCanary | Self::SetEndpoint | Self::ResetEndpoint => Access::Scoped(Scope::Apply),
             Self::RegisterApp
             | Self::RemoveApp
             | Self::AddInstance
@@ -384,6 +386,20 @@ impl Operation {
                 json(schema_of::<CanariesView>()),
                 &[],
             ),
+            Self::SetEndpoint => (
+                "setEndpoint",
+                "Override the weight of an endpoint, or drain it, at run time. Outlives restarts and reloads, and ends with the endpoint.",
+                describe(shape::set_endpoint),
+                [200, 202].map(|status| (status, Some(schema_of_accepted::<EndpointView>()))).into(),
+                &[UnknownApp, UnknownInstance, Conflicting],
+            ),
+            Self::ResetEndpoint => (
+                "resetEndpoint",
+                "End the override of an endpoint: it has its configured weight again.",
+                describe(shape::reset_endpoint),
+                [200, 202].map(|status| (status, Some(schema_of_accepted::<EndpointView>()))).into(),
+                &[UnknownApp, UnknownInstance, Conflicting],
+            ),
             Self::ResumeCanary => (
                 "resumeCanary",
                 "Resume a canary that was braked: it gets its weight again, and is compared from now on.",
@@ -531,6 +547,8 @@ impl Operation {
             | Self::Register
             | Self::Deregister
             | Self::AddRoute
+            | Self::SetEndpoint
+            | Self::ResetEndpoint
             | Self::ResumeCanary => true,
             Self::ListApps
             | Self::ShowApp

@@ -120,6 +120,8 @@ pub(crate) static ROUTES: &[Route] = {
         route(Get, "/admin/health", Health),
         route(Get, "/admin/tenants", ListTenants),
         route(Get, "/api/v2/pools/{pool}/health", PoolHealth),
+        route(Put, "/api/v2/pools/{pool}/endpoints/{endpoint}", SetEndpoint),
+        route(Delete, "/api/v2/pools/{pool}/endpoints/{endpoint}", ResetEndpoint),
         route(Get, "/api/v2/breakers", ListBreakers),
         route(Get, "/api/v2/traffic/canary", ListCanaries),
         route(Post, "/api/v2/traffic/canary/{route}/resume", ResumeCanary),

@@ -2,16 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
-use ringway_model::{AppId, Desired, TenantId, limits};
+use ringway_config::Pointer;
+use ringway_model::{
+    AppId, Balancer, Change, Desired, EndpointOverride, InstanceId, Owner, Rejection, TenantId, limits,
+};
+use ringway_net::clock;
 
+use super::changes::{make, received};
 use super::lookup::app_of;
+use crate::access::Identity;
+use crate::audit::Trail;
 use crate::lists::{Pieces, Selection, Steps, select};
 use crate::plane::Plane;
-use crate::request::shapes::Page;
+use crate::problem::Problem;
+use crate::request::conditions::Conditions;
+use crate::request::finding::Finding;
+use crate::request::shapes::{EndpointUpdate, Page};
 use crate::response::{ApiResult, Body, Response};
 use crate::views::{
-    AppHealth, BreakerView, EndpointView, PoolHealthView, TenantRoutes, TenantView, TenantsHealth,
+    Accepted, AppHealth, BreakerView, EndpointView, PoolHealthView, TenantRoutes, TenantView, TenantsHealth,
     takes_traffic, tenant_of,
 };
 
@@ -24,7 +35,8 @@ pub(crate) async fn show_pool_health<P: Plane>(plane: &P, id: AppId) -> ApiResul
         let status = plane.instance_status(&instance.id).unwrap_or_default();
         healthy += usize::from(takes_traffic(&status));
         total += usize::from(status.state != ringway_control::InstanceState::Draining);
-        endpoints.push(EndpointView::new(instance, status));
+        let known = desired.endpoint_override(instance.id.as_str());
+        endpoints.push(EndpointView::new(instance, status, known));
     }
     let revision = desired.revision();
     let view = PoolHealthView {
@@ -39,6 +51,55 @@ pub(crate) async fn show_pool_health<P: Plane>(plane: &P, id: AppId) -> ApiResul
         revision: revision.0,
     };
     Ok(Response::json(200, &view).at(revision))
+}
+
+/// Sets or ends the override of an endpoint. It is in force on all cores before the response.
+pub(crate) async fn override_endpoint<P: Plane>(
+    plane: &P,
+    update: EndpointUpdate,
+    caller: &Identity,
+    conditions: Conditions,
+    trail: &mut Trail,
+) -> ApiResult {
+    let desired = plane.desired();
+    let app = app_of(&desired, &update.pool)?;
+    let id = endpoint_of(&desired, &update).ok_or(Rejection::UnknownInstance(update.endpoint.clone()))?;
+    if app.balancer == Balancer::RoundRobin && update.weight.is_some_and(|weight| weight > 1) {
+        let mut pointer = Pointer::default();
+        pointer.push("weight");
+        let message = format!(
+            "has no effect in pool {}, whose balancer is round_robin: use 0 or 1, or configure another balancer",
+            update.pool
+        );
+        return Err(Problem::findings(vec![Finding::at(&pointer, "invalid", message)]));
+    }
+    let change = match (update.weight, update.is_drained) {
+        (None, false) => Change::RemoveEndpointOverride { instance: id.clone() },
+        (weight, is_drained) => Change::PutEndpointOverride(Arc::new(EndpointOverride {
+            instance: id.clone(),
+            owner: Owner::Api,
+            weight,
+            is_drained,
+            at: clock::timestamp(),
+            by: caller.to_string().into(),
+        })),
+    };
+    let receipt = make(plane, change, conditions, trail).await?;
+    let desired = plane.desired();
+    let view = desired.instance(id.as_str()).map(|instance| {
+        let status = plane.instance_status(&id).unwrap_or_default();
+        EndpointView::new(instance, status, desired.endpoint_override(id.as_str()))
+    });
+    let status = if receipt.pending.is_empty() { 200 } else { 202 };
+    Ok(received(Response::json(status, &Accepted::new(&receipt, view)), &receipt))
+}
+
+/// The instance of a pool that a request names by its id, or by its address.
+fn endpoint_of(desired: &Desired, update: &EndpointUpdate) -> Option<InstanceId> {
+    let of_pool = |id: &str| desired.instance(id).filter(|instance| instance.app == update.pool);
+    let named = of_pool(update.endpoint.as_str());
+    let found = named.or_else(|| of_pool(&format!("{}@{}", update.pool, update.endpoint)))?;
+    Some(found.id.clone())
 }
 
 pub(crate) async fn list_breakers<P: Plane>(plane: &Rc<P>, page: Page) -> ApiResult {

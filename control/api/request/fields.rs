@@ -26,6 +26,33 @@ pub(crate) static APP_ID: Field<AppId> = Field {
 pub(crate) static POOL: Field<AppId> =
     Field { name: "pool", doc: "Id of a pool, or of a registered app.", ..APP_ID };
 
+/// Id of an endpoint, or its address.
+pub(crate) static ENDPOINT: Field<InstanceId> = Field {
+    name: "endpoint",
+    doc: "Endpoint of the pool: its address, such as 10.0.1.10:8000, or the id of an instance.",
+    schema: || id_schema("10.0.1.10:8000"),
+    parse: |given| InstanceId::parse(given.text()?).map_err(Fault::invalid),
+};
+
+/// Weight of an endpoint in place of the configured one.
+pub(crate) static WEIGHT: Field<u16> = Field {
+    name: "weight",
+    doc: "Weight in place of the configured one; 0 takes no new requests. The configured one when absent or null.",
+    schema: || json!({ "type": "integer", "minimum": 0, "maximum": u16::MAX }),
+    parse: |given| {
+        let weight = given.unsigned()?;
+        u16::try_from(weight).map_err(|_| Fault::invalid(format!("must be {} at most", u16::MAX)))
+    },
+};
+
+/// Whether an endpoint takes no new requests.
+pub(crate) static IS_DRAINED: Field<bool> = Field {
+    name: "drain",
+    doc: "Whether the endpoint takes no new requests; those under way finish. False when absent.",
+    schema: || json!({ "type": "boolean" }),
+    parse: |given| given.boolean(),
+};
+
 /// Id of a route.
 pub(crate) static ROUTE: Field<RouteId> = Field {
     name: "route",

@@ -14,9 +14,9 @@ use ringway_model::{
 };
 
 use super::fields::{
-    AFTER, APP_ID, APP_NAME, CNAME_TARGET, DOMAIN, DRAIN, GENERATION, INSTANCE_ID, KIND, KIND_CUSTOM, LIMIT,
-    POOL, ROUTE, STATUS_LIMIT, TARGET, TENANT_ID, WAIT, WAIT_TIMEOUT, WEBHOOK_SECRET, WEBHOOK_URL, failures,
-    on_all_unhealthy,
+    AFTER, APP_ID, APP_NAME, CNAME_TARGET, DOMAIN, DRAIN, ENDPOINT, GENERATION, INSTANCE_ID, IS_DRAINED,
+    KIND, KIND_CUSTOM, LIMIT, POOL, ROUTE, STATUS_LIMIT, TARGET, TENANT_ID, WAIT, WAIT_TIMEOUT,
+    WEBHOOK_SECRET, WEBHOOK_URL, WEIGHT, failures, on_all_unhealthy,
 };
 use super::tls_fields::{CERTIFICATE_MODE, CERTIFICATE_PEM, KEY_PEM, STATE, Secret};
 use crate::limits;
@@ -317,6 +317,30 @@ pub(crate) fn upload(reader: &mut Reader<'_>) -> Option<Upload> {
 /// `GET /api/v2/pools/{pool}/health`
 pub(crate) fn pool_key(reader: &mut Reader<'_>) -> Option<AppId> {
     reader.key(&POOL)
+}
+
+/// Override of an endpoint as requested.
+pub(crate) struct EndpointUpdate {
+    pub(crate) pool: AppId,
+    pub(crate) endpoint: InstanceId,
+    pub(crate) weight: Option<u16>,
+    pub(crate) is_drained: bool,
+}
+
+/// `PUT /api/v2/pools/{pool}/endpoints/{endpoint}`
+pub(crate) fn set_endpoint(reader: &mut Reader<'_>) -> Option<EndpointUpdate> {
+    let pool = reader.parent(&POOL);
+    let endpoint = reader.key(&ENDPOINT);
+    let weight = reader.optional(&WEIGHT);
+    let is_drained = reader.optional(&IS_DRAINED).unwrap_or(false);
+    Some(EndpointUpdate { pool: pool?, endpoint: endpoint?, weight, is_drained })
+}
+
+/// `DELETE /api/v2/pools/{pool}/endpoints/{endpoint}`: the configured values again.
+pub(crate) fn reset_endpoint(reader: &mut Reader<'_>) -> Option<EndpointUpdate> {
+    let pool = reader.parent(&POOL);
+    let endpoint = reader.key(&ENDPOINT);
+    Some(EndpointUpdate { pool: pool?, endpoint: endpoint?, weight: None, is_drained: false })
 }
 
 /// `POST /api/v2/traffic/canary/{route}/resume`

@@ -33,6 +33,16 @@ fn fixture(state: &mut State) {
     state.app("app2");
     state.instance("app1", "i1");
     state.instance("app1", "i2");
+    state.make(&ringway_model::Change::PutEndpointOverride(std::sync::Arc::new(
+        ringway_model::EndpointOverride {
+            instance: ringway_model::InstanceId::parse("i2").unwrap(),
+            owner: ringway_model::Owner::Api,
+            weight: Some(0),
+            is_drained: false,
+            at: ringway_model::Timestamp(1),
+            by: "an operator".into(),
+        },
+    )));
     state.domain("app1", "one.example", None);
     state.make(&ringway_model::Change::AddDomain(ringway_model::DomainSpec {
         policy: None,
@@ -63,6 +73,8 @@ fn request(route: &Route) -> (String, String) {
         }
         Operation::PoolHealth => ("app1", ""),
         Operation::ResumeCanary => ("shop", ""),
+        Operation::SetEndpoint => ("i1", r#"{"drain":true}"#),
+        Operation::ResetEndpoint => ("i2", ""),
         Operation::Configuration(operation) => match operation {
             ConfigOperation::Validate
             | ConfigOperation::Diff
@@ -120,12 +132,13 @@ fn request(route: &Route) -> (String, String) {
     match keys_of(route.path).next() {
         Some(_) => {
             let body = match route.operation {
-                Operation::UpdateDomain | Operation::UploadCertificate | Operation::UpdateWebhook => {
-                    body.to_owned()
-                }
+                Operation::UpdateDomain
+                | Operation::UploadCertificate
+                | Operation::UpdateWebhook
+                | Operation::SetEndpoint => body.to_owned(),
                 _ => String::new(),
             };
-            (with_keys(route.path, &["backend", key]), body)
+            (with_keys(route.path, &["app1", key]), body)
         }
         None => (route.path.to_owned(), body.to_owned()),
     }
@@ -254,7 +267,7 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
         assert_eq!(reply.json()["pending"], serde_json::json!([1, 3]));
         expect(survey.send(method, &path, &[("If-Match", "12")], &body, |_| {}), Kind::BadHeader);
         let reply = survey.send(method, &path, &[("If-Match", "\"999\"")], &body, |_| {});
-        assert_eq!(reply.field("etag"), Some("\"7\""), "the present revision is told");
+        assert_eq!(reply.field("etag"), Some("\"8\""), "the present revision is told");
         expect(reply, Kind::RevisionMismatch);
         for (refusal, kind, retry_after) in [
             (Refusal::Busy { retry_after: Duration::from_secs(2) }, Kind::Busy, Some("2")),
@@ -442,6 +455,12 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
             r#"{"app_id":"app2","instance_id":"i1","target":"http://a:1"}"#,
             InstanceOfOtherApp,
         ),
+        (Put, "/api/v2/pools/nope/endpoints/i1", r#"{"drain":true}"#, UnknownApp),
+        (Put, "/api/v2/pools/app2/endpoints/i1", r#"{"drain":true}"#, UnknownInstance),
+        (Put, "/api/v2/pools/app1/endpoints/i1", r#"{"pool":"app2"}"#, Conflicting),
+        (Delete, "/api/v2/pools/nope/endpoints/i1", "", UnknownApp),
+        (Delete, "/api/v2/pools/app1/endpoints/nope", "", UnknownInstance),
+        (Delete, "/api/v2/pools/app1/endpoints/i1", r#"{"pool":"app2"}"#, Conflicting),
         (Post, "/api/v2/traffic/canary/blog/resume", "", NotBraked),
         (Post, "/api/v2/traffic/canary/nope/resume", "", UnknownCanary),
         (Post, "/api/v2/traffic/canary/blog/resume", r#"{"route":"shop"}"#, Conflicting),
@@ -686,6 +705,7 @@ fn the_openapi_document_lists_the_paths_of_the_api() {
             "/api/v2/config/simulate",
             "/api/v2/config/validate",
             "/api/v2/config/versions/{version}",
+            "/api/v2/pools/{pool}/endpoints/{endpoint}",
             "/api/v2/pools/{pool}/health",
             "/api/v2/traffic/canary",
             "/api/v2/traffic/canary/{route}/resume",

@@ -210,3 +210,23 @@ fn canaries_are_listed_and_resumed() {
     assert_eq!(refused("blog"), (409, "not_braked".to_owned()));
     assert_eq!(refused("other"), (404, "unknown_canary".to_owned()));
 }
+
+#[test]
+fn an_endpoint_is_drained_and_reset_at_run_time() {
+    let api = Api::start();
+    api.state().app("app1");
+    api.state().instance("app1", "i1");
+    let path = "/api/v2/pools/app1/endpoints/i1";
+    let drained = api.ask("PUT", path, r#"{"drain":true}"#);
+    assert_eq!((drained.status, &drained.json()["weight"]), (200, &json!(0)));
+    assert_eq!(drained.json()["override"]["drain"], json!(true));
+    let shown = get(&api, "/api/v2/pools/app1/health");
+    assert_eq!(shown["endpoints"][0]["override"]["drain"], json!(true));
+    // Weights above one change nothing where endpoints take turns.
+    let refused = api.ask("PUT", path, r#"{"weight":5}"#);
+    assert_eq!((refused.status, &refused.json()["errors"][0]["pointer"]), (422, &json!("/weight")));
+    assert_eq!(api.ask("PUT", path, r#"{"weight":70000}"#).status, 422);
+    let reset = api.ask("DELETE", path, "");
+    assert_eq!((reset.status, &reset.json()["override"]), (200, &json!(null)));
+    assert_eq!(reset.json()["weight"], json!(1));
+}
