@@ -272,6 +272,22 @@ fn an_invalid_value_of_a_platforms_name_is_ignored_with_a_warning() {
 }
 
 #[test]
+fn the_rate_of_each_client_is_limited_by_three_settings() {
+    let limit = |environment: &[(&str, &str)]| {
+        let limit = reading(&[], environment).outcome.unwrap().rate_limit;
+        limit.map(|limit| (limit.requests, limit.burst))
+    };
+    assert_eq!(limit(&[]), None);
+    assert_eq!(limit(&[("RATE_LIMIT_ENABLED", "true")]), Some((100, 200)));
+    assert_eq!(limit(&[("RATE_LIMIT_RPS", "50")]), Some((50, 50)));
+    assert_eq!(limit(&[("PROXY_RATE_LIMIT_RPS", "50"), ("RATE_LIMIT_BURST", "80")]), Some((50, 80)));
+    assert_eq!(limit(&[("RATE_LIMIT_ENABLED", "false"), ("RATE_LIMIT_RPS", "50")]), None);
+    for (name, value) in [("RINGWAY_RATE_LIMIT_RPS", "0"), ("RINGWAY_RATE_LIMIT_BURST", "0")] {
+        assert!(reading(&[], &[(name, value)]).outcome.is_err(), "{name}");
+    }
+}
+
+#[test]
 fn kubernetes_service_links_are_ignored() {
     let found = reading(
         &[],

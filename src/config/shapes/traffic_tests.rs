@@ -351,7 +351,7 @@ fn pools_have_balancers_protocols_and_limits() {
         (traffic.slow_start, traffic.endpoint_max_concurrent),
         (Some(Duration::from_secs(30)), Some(100))
     );
-    assert_eq!((traffic.protocol, a.endpoints[0].target.scheme()), (UpstreamProtocol::Http2, Scheme::H2c));
+    assert_eq!((traffic.protocol, a.endpoints[0].target.scheme()), (UpstreamProtocol::H2c, Scheme::H2c));
     assert_eq!(a.failures.statuses, StatusSet::parse("503,505-507").unwrap());
     let breaker = traffic.circuit_breaker.as_ref().unwrap();
     assert_eq!((breaker.error_threshold, breaker.failures, breaker.open.as_secs()), (None, Some(5), 10));
