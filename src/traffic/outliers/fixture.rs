@@ -1,10 +1,9 @@
 //! Pools for tests.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use ringway_model::{
-    AppId, FailurePolicy, Generation, InstanceId, Outliers, Percent, PoolTraffic as Settings, Target,
+    AppId, FailurePolicy, Generation, InstanceId, Outliers, PoolTraffic as Settings, Target,
 };
 
 use crate::breaker::{BreakerSettings, EndpointState};
