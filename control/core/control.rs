@@ -109,8 +109,8 @@ impl Control {
         self.engine.borrow().canaries().statuses(Now::read().at)
     }
 
-    /// The state that resumes a braked canary: submitted as [`Change::PutCanaryState`], it is in force when it is
-    /// stored.
+    /// The state that resumes a braked canary: submitted as a `Change::PutCanaryState`, it is in force when
+    /// it is stored.
     ///
     /// # Errors
     /// The route has no canary, or it is not braked.

@@ -31,7 +31,7 @@ pub struct ControlSettings {
     /// Settings of rules and pools without own ones; the builder of a gateway takes the policy from the
     /// settings of the data plane.
     pub defaults: Defaults,
-    /// Webhook that receives the events of all certificates and canaries, in addition to the webhooks of apps.
+    /// Webhook that receives the events of all certificates and canaries, beside the webhooks of apps.
     pub certificate_webhook: Option<Webhook>,
 }
 

@@ -5,8 +5,8 @@
 //!                                           └────► since the last step ─► take_step ─► more weight
 //! ```
 //! The test is conditional: given all failures of a minute, the probability that so many of them hit the
-//! canary if both variants failed alike. It needs no model of how often requests fail, holds for counts of any
-//! size, and finds nothing in a common cause, which fails both.
+//! canary if both variants failed alike. It needs no model of how often requests fail, holds for counts of
+//! any size, and finds nothing in a common cause, which fails both.
 
 mod binomial;
 mod watch;
@@ -111,8 +111,8 @@ pub fn failure_rate(counts: Counts) -> f64 {
     }
 }
 
-/// Decides whether a step is taken that is due `after` the last one. It needs traffic to both variants, and no
-/// sign that the canary is worse, neither in the last minute nor since the last step.
+/// Decides whether a step is taken that is due `after` the last one. It needs traffic to both variants, and
+/// no sign that the canary is worse, neither in the last minute nor since the last step.
 ///
 /// # Errors
 /// The reason why not.
@@ -138,8 +138,8 @@ pub const BRAKE_INTERVAL: Duration = Duration::from_secs(10);
 const BRAKE_FAILURES_MIN: u64 = 5;
 /// Least difference of the shares of failures: a smaller one is significant under high load, and tolerable.
 const BRAKE_MARGIN: f64 = 0.01;
-/// Probability of the failures of a healthy canary below which it is braked. There are 60,000 comparisons in a
-/// week: with 1e-5 up to a third of all weeks brake a healthy canary, with this hardly one in a hundred, and
+/// Probability of the failures of a healthy canary below which it is braked. There are 60,000 comparisons in
+/// a week: with 1e-5 up to a quarter of all weeks brake a healthy canary, with this hardly one in a hundred, and
 /// a canary that fails every request is braked as soon.
 const BRAKE_P_VALUE: f64 = 1e-7;
 /// Attempts of each variant since the last step without which no further one is taken.

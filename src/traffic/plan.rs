@@ -210,8 +210,8 @@ impl TrafficPlan {
     }
 }
 
-/// Number of a canary's plan, the same in every process: pools, weights and mode of the brake. Another number is
-/// another canary, to which neither the brake nor the steps of this one apply.
+/// Number of a canary's plan, the same in every process: pools, weights and mode of the brake. Another number
+/// is another canary, to which neither the brake nor the steps of this one apply.
 pub fn plan_id(stable: &AppId, canary: &Canary) -> u64 {
     let mut text =
         format!("{stable} {} {} {}", canary.pool.id(), canary.weight.hundredths(), canary.brake.as_str());

@@ -1,4 +1,4 @@
-//! Keys of requests: the part of a request by which clients are told apart, for buckets and consistent hashing.
+//! Keys of requests: the part that identifies a client, for buckets and consistent hashing.
 
 use std::net::IpAddr;
 

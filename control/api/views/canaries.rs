@@ -24,8 +24,8 @@ pub(crate) struct CanaryView {
     pub(crate) owner: String,
     pub(crate) stable_pool: String,
     pub(crate) canary_pool: String,
-    /// `braked`: it failed and gets no requests by weight; `stepping`: a higher weight follows; `complete`: it
-    /// gets all requests, and should become the stable pool; else `steady`.
+    /// `braked`: it failed and gets no requests by weight; `stepping`: a higher weight follows; `complete`:
+    /// it gets all requests, and should become the stable pool; else `steady`.
     #[schema(examples("steady", "stepping", "complete", "braked"))]
     pub(crate) state: &'static str,
     /// Share of the requests in force, in percent.
@@ -71,8 +71,8 @@ pub(crate) struct NextStepView {
 pub(crate) struct ComparisonView {
     pub(crate) stable: VariantView,
     pub(crate) canary: VariantView,
-    /// Probability of so many failures of the canary if both variants failed alike; null while one of them had
-    /// no requests.
+    /// Probability of so many failures of the canary if both variants failed alike; null while one of them
+    /// had no requests.
     pub(crate) p_value: Option<f64>,
 }
 

@@ -346,8 +346,8 @@ pub struct ExplainedRoute {
     pub owner: Owner,
     /// Pool or app that serves the request.
     pub pool: Option<Arc<str>>,
-    /// Variant by which the pool was chosen, where the route has a canary or cohorts; `None` also where chance, or
-    /// the client's address, decides.
+    /// Variant by which the pool was chosen, where the route has a canary or cohorts; `None` also where
+    /// chance, or the client's address, decides.
     pub variant: Option<Variant>,
     /// Reason for the variant.
     pub variant_reason: Option<Arc<str>>,

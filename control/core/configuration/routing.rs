@@ -110,8 +110,8 @@ pub(super) fn explain(
     Ok(explanation)
 }
 
-/// Pool, variant and reason of a request that came from no trusted proxy. The pool and the variant are `None` where
-/// the head alone does not decide.
+/// Pool, variant and reason of a request that came from no trusted proxy. The pool and the variant are `None`
+/// where the head alone does not decide.
 fn variant(
     plan: &TrafficPlan,
     snapshot: &Snapshot,
