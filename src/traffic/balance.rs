@@ -167,7 +167,7 @@ impl Cursors {
     }
 
     /// A uniform random number (SplitMix64).
-    fn draw(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.draws = self.draws.wrapping_add(GOLDEN_RATIO);
         spread(self.draws)
     }

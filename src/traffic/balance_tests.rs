@@ -8,7 +8,7 @@ use super::*;
 use crate::breaker::{BreakerSettings, EndpointState};
 use crate::limits::TALLY_BUCKET;
 use crate::policy::PoolSettings;
-use crate::retry::Budget;
+use crate::retry_budget::RetryBudget;
 use crate::snapshot::MetricSlot;
 use crate::tally::Tally;
 
@@ -39,7 +39,7 @@ pub(crate) fn pool(id: u64, count: usize) -> Pool {
         failures: FailurePolicy::default(),
         fallback: Fallback::Reject,
         settings: Arc::new(PoolSettings::default()),
-        retry_budget: Budget::Unlimited,
+        retry_budget: Arc::new(RetryBudget::new(1)),
         id: PoolId(id),
         app: AppId::parse("app").unwrap(),
         endpoints: (0..count).map(endpoint).collect(),

@@ -20,6 +20,8 @@ use std::time::Duration;
 #[cfg(all(test, loom))]
 use loom::sync::atomic::{AtomicU64, Ordering};
 
+use ringway_model::Percent;
+
 use crate::tally::{BUCKETS, Tally};
 use crate::verdict::Verdict;
 
@@ -27,16 +29,15 @@ use crate::verdict::Verdict;
 /// withdrawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetSize {
-    /// Share of the successful exchanges of the last ten seconds, in hundredths of a percent.
-    pub share: u16,
+    /// Share of the successful exchanges of the last ten seconds.
+    pub share: Percent,
     /// Attempts per second in any case.
     pub floor: u16,
 }
 
 impl BudgetSize {
     fn of(self, successes: u64) -> u64 {
-        let share = successes.saturating_mul(self.share.into()) / 10_000;
-        share + u64::from(self.floor) * BUCKETS as u64
+        self.share.of(successes) + u64::from(self.floor) * BUCKETS as u64
     }
 }
 

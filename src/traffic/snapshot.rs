@@ -15,7 +15,7 @@ use crate::breaker::{EndpointState, Trickle};
 use crate::host_patterns::HostPatterns;
 use crate::in_flight::InFlight;
 use crate::policy::PoolSettings;
-use crate::retry::Budget;
+use crate::retry_budget::RetryBudget;
 use crate::rule_traffic::PoolTraffic;
 use crate::selection::Selection;
 use crate::tally::Tally;
@@ -72,7 +72,7 @@ pub struct Pool {
     /// Outliers, circuit breaker and limits, of an operator's pool.
     pub traffic: Option<Arc<PoolTraffic>>,
     /// Retry budget, shared with all snapshots that have this pool.
-    pub retry_budget: Budget,
+    pub retry_budget: Arc<RetryBudget>,
     /// One endpoint per instance, sorted by instance id: the same order in every snapshot.
     pub endpoints: Box<[Endpoint]>,
     /// Shares of the endpoints by their weights.

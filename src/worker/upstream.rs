@@ -16,7 +16,7 @@ mod upload;
 mod upload_state;
 mod upstream_tls;
 
-pub(crate) use attempt::{Attempt, Fault, JOINED_BYTES_MAX, RequestTraits, Reuse, UpstreamResponse};
+pub(crate) use attempt::{Attempt, Failed, Fault, JOINED_BYTES_MAX, RequestTraits, Reuse, UpstreamResponse};
 pub(crate) use connection_pool::{ConnectionPool, File, Files, UpstreamConn};
 pub(crate) use response_reader::{ReadError, ResponseReader};
 pub(crate) use response_source::{ResponseSource, body_failure, stalled};

@@ -30,7 +30,7 @@ use crate::plan::{PlanSource, TrafficPlan};
 use crate::policy::{Policy, PoolSettings};
 use crate::pool_breaker::PoolBreaker;
 use crate::rate_limit::{LimitScope, RateLimitTable, RateLimiter};
-use crate::retry::Budget;
+use crate::retry_budget::RetryBudget;
 use crate::rewrite::Rewrite;
 use crate::rule_table::{Rejected, RuleEntry, RuleTable, TableError};
 use crate::rule_traffic::{PoolTraffic, RuleTraffic};
@@ -611,7 +611,10 @@ impl<'a> Draft<'a> {
             fallback,
             settings,
             traffic,
-            retry_budget: known.map_or(Budget::default(), |known| known.retry_budget.clone()),
+            retry_budget: known.map_or_else(
+                || Arc::new(RetryBudget::new(self.settings.cores)),
+                |known| known.retry_budget.clone(),
+            ),
             shares: shares(&endpoints, balancer, known),
             selection: selection(&endpoints, (balancer, managed), known),
             endpoints: endpoints.into(),

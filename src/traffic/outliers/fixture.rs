@@ -11,7 +11,7 @@ use crate::in_flight::InFlight;
 use crate::limits::TALLY_BUCKET;
 use crate::policy::PoolSettings;
 use crate::pool_state::PoolState;
-use crate::retry::Budget;
+use crate::retry_budget::RetryBudget;
 use crate::rule_traffic::PoolTraffic;
 use crate::snapshot::{Endpoint, EndpointId, Fallback, MetricSlot, Pool, PoolId};
 use crate::tally::Tally;
@@ -34,7 +34,7 @@ pub(super) fn pool(count: usize, outliers: Outliers) -> Pool {
         failures: FailurePolicy::default(),
         fallback: Fallback::Reject,
         settings: Arc::new(PoolSettings { breaker, ..PoolSettings::default() }),
-        retry_budget: Budget::Unlimited,
+        retry_budget: Arc::new(RetryBudget::new(1)),
         id: PoolId(1),
         app: AppId::parse("app").expect("a valid id"),
         endpoints: (1..=count).map(endpoint).collect(),

@@ -1,20 +1,29 @@
 //! Upstream phases: attempts, until one has a response head.
 //!
 //! ```text
-//! [ select ─► connect ─► send ─► response head ]
-//!      ▲────── again, while nothing reached the client and it is safe (`traffic::retry`)
+//! select ─► attempt: connect ─► send ─► response head ─► decide (`traffic::retry`) ─► deliver
+//!    ▲                                                      │
+//!    └── pause ◄── another attempt, while nothing has reached the client and it is safe
 //! ```
+//! A response that is to be retried for its status keeps its connection until the next endpoint is chosen: if
+//! there is none, or no budget, it is the client's.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::net::IpAddr;
+use std::time::Duration;
 
+use ringway_model::Retries;
+use ringway_net::Stream;
+use ringway_telemetry::RetryOutcome;
 use ringway_traffic::balance::{self, Picked, TriedSet, Unavailable};
 use ringway_traffic::breaker::Candidate;
 use ringway_traffic::in_flight;
 use ringway_traffic::request_key::key_value;
-use ringway_traffic::retry::{self, Retry};
+use ringway_traffic::retry::{self, Allowance, Body, FailedAttempt, Retry, Stopped};
 use ringway_traffic::snapshot::{Endpoint, Pool};
 use ringway_traffic::virtual_host::Action;
+use ringway_wire::h1::ResponseHead;
+use ringway_wire::message::Framing;
 
 use crate::core::ConnBuffers;
 use crate::exchange::cause::Cause;
@@ -22,12 +31,36 @@ use crate::exchange::failure::Failure;
 use crate::exchange::local_reply::LimitedBy;
 use crate::exchange::request_body::{BodyUse, RequestBody, read_more};
 use crate::exchange::{Exchange, Interrupt, Target, attempt_warnings, forwarded, passive_health};
+use crate::limits;
 use crate::runtime::Runtime;
-use crate::upstream::{Attempt, Reuse, UpstreamResponse};
+use crate::upstream::{Attempt, Failed, Reuse, Upload, UpstreamResponse};
+
+/// Attempts of one request so far.
+#[derive(Default)]
+struct Attempts<'a> {
+    /// Endpoints that the next attempt avoids.
+    tried: TriedSet,
+    /// Attempts that replayed the one before them.
+    replays: u32,
+    /// Counts the request at the endpoint of the last attempt, from the choice on.
+    in_flight: Option<in_flight::Guard<'a>>,
+}
+
+/// Age of the pinned snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pinned {
+    /// Nothing was awaited since it was pinned.
+    Now,
+    /// A newer one may be in force.
+    Before,
+}
+
+/// Result of an attempt: a response whose head stands in the buffers, or a failure.
+type AttemptResult<'a, R> = Result<UpstreamResponse<'a, R>, Failed>;
 
 impl<'a, R: Runtime> Exchange<'a, R> {
     /// Sends the request to an endpoint, and to another one where that is safe, until a response head has
-    /// come.
+    /// come that the client is to get.
     pub(super) async fn fetch(
         &mut self,
         target: &Target<'a>,
@@ -35,99 +68,200 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         self.begin_body(target.matched.rule.policy.body_bytes_max)?;
         self.write_added_headers(target);
         self.rewrite_target(target);
-        let (core, pool, policy) = (self.core, target.pool, &*target.matched.rule.policy);
-        let body_is_complete = self.body.as_ref().is_none_or(RequestBody::is_complete);
-        let candidate = if body_is_complete { Candidate::Ready } else { Candidate::Streaming };
-        let mut tried = TriedSet::default();
-        let mut again: Option<Picked<'a>> = None;
-        let mut last = None;
-        // Counted from the choice on. Nothing but a request stage is awaited between pinning the snapshot and
-        // here.
-        let mut in_flight = None;
+        let mut attempts = Attempts::default();
+        let mut picked = self.select_first(target, &mut attempts)?;
+        let mut reuse = Reuse::Allowed;
         loop {
-            let (picked, reuse) = match again.take() {
-                Some(picked) => (picked, Reuse::Never),
-                None => {
-                    // The failed attempt is over: its permit is free for others, and for this request.
-                    in_flight = None;
-                    let is_first = last.is_none() && !self.has_paused;
-                    let (circuits, now) = (target.circuits(), core.runtime.now());
-                    let passed = match circuits.admit(candidate, now) {
-                        Ok(passed) => passed,
-                        Err(open) => {
-                            return Err(match last {
-                                Some((_, failure)) => Interrupt::Failure(failure),
-                                None => self.refuse_circuit(target, open),
-                            });
-                        }
-                    };
-                    let selected = self.begin_at_endpoint(pool, &mut tried, candidate, is_first);
-                    if let (Err(Unavailable::Busy { .. }), None) = (&selected, last) {
-                        let limit = pool.endpoint_limit().unwrap_or_default();
-                        self.info.limited_by = Some(LimitedBy { policy: pool.app.as_str(), limit });
-                    }
-                    let (picked, counted) = selected.map_err(|unavailable| {
-                        circuits.abandon(passed, now);
-                        last.map_or(Failure::Unavailable(unavailable), |(_, failure)| failure)
-                    })?;
-                    in_flight = Some(counted);
-                    (Picked { passed, ..picked }, Reuse::Allowed)
-                }
-            };
-            let endpoint = picked.endpoint;
-            // The last attempt is the exchange's.
-            if let Some((endpoint, failure)) = last {
-                self.info.report_attempt(core, self.buffers, endpoint, failure);
-            }
-            self.info.begin_attempt(core.runtime.now_micros(), endpoint);
-            let mut attempt = Attempt {
-                core,
-                client: self.client,
-                transfer: self.transfer,
-                buffers: self.buffers,
-                body: &mut self.body,
-                info: &mut self.info,
-                picked,
-                pool,
-                policy,
-                reuse,
-                upgrade: self.upgrade,
-                stages: &mut self.stages,
-            };
-            let failed = match attempt.run().await {
-                Ok(mut response) => {
-                    passive_health::on_response_head(core, &picked, self.buffers.response.status(), target);
-                    response.in_flight = in_flight;
-                    return Ok(response);
-                }
-                Err(failed) => failed,
-            };
-            let failure = failed.fault.failure;
-            let failed_attempt = failed.failed_attempt(self.buffers.request.method(), self.info.attempts);
-            let decision = match self.transfer.activity.deadlines.are_over(policy, core.runtime.now()) {
-                true => Retry::No,
-                false => retry::decide(&failed_attempt, policy, &pool.retry_budget),
-            };
+            let result = self.attempt(target, picked, reuse).await;
+            let decision = self.decide(target, &result, &attempts);
             if decision != Retry::SameEndpoint {
-                self.note_cause(target, endpoint, failure);
+                self.judge(target, &picked, &result);
             }
-            match decision {
+            let next = match decision {
+                Retry::No(stopped) => return self.end_attempts(target, result, attempts, stopped),
                 // A stale connection says nothing about the endpoint: the next attempt does.
-                Retry::SameEndpoint => again = Some(picked),
-                Retry::NextEndpoint => {
-                    passive_health::on_failure(core, &picked, &failed.fault, None, target);
-                    if self.has_waited(self.info.attempt_us) && self.has_left().await {
+                Retry::SameEndpoint => {
+                    attempts.replays += 1;
+                    picked
+                }
+                Retry::NextEndpoint(pause) => {
+                    attempts.tried.insert(picked.endpoint.id);
+                    if self.has_left_in(pause).await {
+                        self.give_up(target, &picked, result);
                         return Err(Failure::ClientClosed.into());
                     }
-                    tried.insert(endpoint.id);
+                    match self.select_next(target, &mut attempts) {
+                        Some(next) => next,
+                        None => {
+                            attempts.in_flight = target.pool.begin(picked.endpoint, self.core.id.0.into());
+                            return self.end_attempts(target, result, attempts, Some(Stopped::Exhausted));
+                        }
+                    }
                 }
-                Retry::No => {
-                    passive_health::on_failure(core, &picked, &failed.fault, None, target);
-                    return Err(failure.into());
-                }
-            }
-            last = Some((endpoint, failure));
+            };
+            self.info.report_attempt(self.core, self.buffers, picked.endpoint, failure_code(&result));
+            self.give_up(target, &picked, result);
+            reuse = if decision == Retry::SameEndpoint { Reuse::Never } else { Reuse::Allowed };
+            picked = next;
         }
+    }
+
+    /// Makes one attempt.
+    async fn attempt(
+        &mut self,
+        target: &Target<'a>,
+        picked: Picked<'a>,
+        reuse: Reuse,
+    ) -> AttemptResult<'a, R> {
+        self.info.begin_attempt(self.core.runtime.now_micros(), picked.endpoint);
+        let mut attempt = Attempt {
+            core: self.core,
+            client: self.client,
+            transfer: self.transfer,
+            buffers: self.buffers,
+            body: &mut self.body,
+            info: &mut self.info,
+            picked,
+            pool: target.pool,
+            policy: &target.matched.rule.policy,
+            reuse,
+            upgrade: self.upgrade,
+            stages: &mut self.stages,
+        };
+        attempt.run().await
+    }
+
+    /// Decides what follows an attempt.
+    fn decide(&self, target: &Target<'a>, result: &AttemptResult<'a, R>, attempts: &Attempts<'a>) -> Retry {
+        let retries = retries(target);
+        let (failed, body) = match (result, retries) {
+            (Ok(_), None) => return Retry::No(None),
+            (Ok(response), Some(_)) => self.point_of(response),
+            (Err(failed), _) => (failed.point(), failed.body),
+        };
+        let policy = &target.matched.rule.policy;
+        let deadlines = &self.transfer.activity.deadlines;
+        let now = self.core.runtime.now();
+        if retries.is_none() && deadlines.are_over(policy, now) {
+            return Retry::No(None);
+        }
+        let attempt = FailedAttempt {
+            attempts: self.info.attempts,
+            replays: attempts.replays,
+            failed,
+            body,
+            method: self.method(retries),
+        };
+        let now_us = self.core.runtime.now_micros();
+        let allowance = retries.map(|retries| Allowance {
+            retries,
+            budget: &target.pool.retry_budget,
+            left: deadlines.time_left(policy, now).unwrap_or(policy.head_timeout()),
+            retry_after: result.is_ok().then(|| self.retry_after()).flatten(),
+            now_us,
+            draw: self.core.cursors.borrow_mut().draw(),
+        });
+        retry::decide(&attempt, policy, allowance.as_ref())
+    }
+
+    /// Point at which a response would be rejected, and the state of the request's body then.
+    #[cold]
+    fn point_of(&self, response: &UpstreamResponse<'a, R>) -> (retry::Failed, Body) {
+        let failed = match self.transfer.has_answered.get() {
+            true => retry::Failed::Answered,
+            false => retry::Failed::Status(self.buffers.response.status()),
+        };
+        (failed, if response.is_streaming { Body::Consumed } else { Body::Whole })
+    }
+
+    /// Class of the request's method, and of what the policy declares to be repeatable.
+    fn method(&self, retries: Option<&Retries>) -> retry::Method {
+        let ConnBuffers { request, client_in, .. } = &*self.buffers;
+        let is_declared = |retries: &Retries| {
+            let key = retries.idempotency_key.as_deref();
+            !retries.idempotent_only || key.is_some_and(|key| request.field(client_in, key).next().is_some())
+        };
+        match request.method().is_idempotent() || retries.is_some_and(is_declared) {
+            true => retry::Method::Idempotent,
+            false => retry::Method::Other,
+        }
+    }
+
+    /// `Retry-After` of the response in the buffers, in seconds; a date is not understood.
+    #[cold]
+    fn retry_after(&self) -> Option<Duration> {
+        let ConnBuffers { response, upstream_in, .. } = &*self.buffers;
+        let value = response.field(upstream_in, "retry-after").next()?;
+        let seconds = std::str::from_utf8(value).ok()?.trim().parse::<u32>().ok()?;
+        Some(Duration::from_secs(seconds.into()))
+    }
+
+    /// Records the result of an attempt, once for each that is not replayed.
+    fn judge(&mut self, target: &Target<'a>, picked: &Picked<'a>, result: &AttemptResult<'a, R>) {
+        match result {
+            Ok(_) => {
+                let status = self.buffers.response.status();
+                passive_health::on_response_head(self.core, picked, status, target);
+            }
+            Err(failed) => {
+                self.note_cause(target, picked.endpoint, failed.fault.failure);
+                passive_health::on_failure(self.core, picked, &failed.fault, None, target);
+            }
+        }
+    }
+
+    /// Ends the attempts with the result of the last one.
+    fn end_attempts(
+        &mut self,
+        target: &Target<'a>,
+        result: AttemptResult<'a, R>,
+        attempts: Attempts<'a>,
+        stopped: Option<Stopped>,
+    ) -> Result<UpstreamResponse<'a, R>, Interrupt<'a>> {
+        if retries(target).is_some() {
+            let has_retried = self.info.attempts > attempts.replays + 1;
+            self.info.retry = match stopped {
+                Some(Stopped::Exhausted) => Some(RetryOutcome::Exhausted),
+                Some(Stopped::Budget) => Some(RetryOutcome::Budget),
+                Some(Stopped::Body) => Some(RetryOutcome::Body),
+                None if !has_retried => None,
+                None if result.is_ok() => Some(RetryOutcome::Success),
+                None => Some(RetryOutcome::Exhausted),
+            };
+            if result.is_ok() && stopped.is_none() {
+                let now_us = self.core.runtime.now_micros();
+                target.pool.retry_budget.deposit(self.core.id.0.into(), now_us);
+            }
+        }
+        match result {
+            Ok(response) => Ok(UpstreamResponse { in_flight: attempts.in_flight, ..response }),
+            Err(failed) => Err(failed.fault.failure.into()),
+        }
+    }
+
+    /// Gives up the result of an attempt that another one follows, or whose client has left. The connection of
+    /// a response is kept where all of it has come, and closed otherwise.
+    fn give_up(&mut self, target: &Target<'a>, picked: &Picked<'a>, result: AttemptResult<'a, R>) {
+        let Ok(response) = result else { return };
+        let (core, status) = (self.core, self.buffers.response.status());
+        passive_health::on_success(core, picked, status, target);
+        let ConnBuffers { response: head, upstream_in, .. } = &mut *self.buffers;
+        let is_sent = matches!(response.upload, Upload::None) && self.transfer.upload.is_whole();
+        if is_sent && is_all_there(head, upstream_in, &response.conn.stream) && !core.draining.get() {
+            response.conn.keep_alive.set(head.keep_alive_timeout());
+            let is_there = |endpoint| core.tables().snapshot.has_endpoint(endpoint);
+            core.upstreams.borrow_mut().give(response.conn, core.runtime.now(), is_there);
+        }
+    }
+
+    /// Waits before the next attempt. True when the client has left: before that, it is known only after a
+    /// while.
+    async fn has_left_in(&self, pause: Duration) -> bool {
+        if !pause.is_zero() {
+            // Boxed: exchanges need not be larger for a pause.
+            Box::pin(self.core.runtime.sleep(pause)).await;
+        }
+        (!pause.is_zero() || self.has_waited(self.info.attempt_us)) && self.has_left().await
     }
 
     /// Judges the beginning of the request's body.
@@ -175,22 +309,67 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         added_headers.extend_from_slice(b"\r\n");
     }
 
+    /// Picks the endpoint of the first attempt. Nothing but a request stage is awaited between pinning the
+    /// snapshot and here.
+    fn select_first(
+        &mut self,
+        target: &Target<'a>,
+        attempts: &mut Attempts<'a>,
+    ) -> Result<Picked<'a>, Interrupt<'a>> {
+        let (circuits, now) = (target.circuits(), self.core.runtime.now());
+        let passed = match circuits.admit(self.candidate(), now) {
+            Ok(passed) => passed,
+            Err(open) => return Err(self.refuse_circuit(target, open)),
+        };
+        let pinned = if self.has_paused { Pinned::Before } else { Pinned::Now };
+        let picked = self.begin_at_endpoint(target.pool, attempts, pinned).map_err(|unavailable| {
+            circuits.abandon(passed, now);
+            if let Unavailable::Busy { .. } = unavailable {
+                let limit = target.pool.endpoint_limit().unwrap_or_default();
+                self.info.limited_by = Some(LimitedBy { policy: target.pool.app.as_str(), limit });
+            }
+            Failure::Unavailable(unavailable)
+        })?;
+        Ok(Picked { passed, ..picked })
+    }
+
+    /// Picks an endpoint that was not tried; where the policy retries and all were, any. `None` where none is
+    /// available, or a circuit breaker of route or pool is open.
+    fn select_next(&self, target: &Target<'a>, attempts: &mut Attempts<'a>) -> Option<Picked<'a>> {
+        // The attempt is over: its permit is free for others, and for this request.
+        attempts.in_flight = None;
+        let (circuits, now) = (target.circuits(), self.core.runtime.now());
+        let passed = circuits.admit(self.candidate(), now).ok()?;
+        let mut picked = self.begin_at_endpoint(target.pool, attempts, Pinned::Before);
+        if matches!(picked, Err(Unavailable::Exhausted)) && retries(target).is_some() {
+            attempts.tried = TriedSet::default();
+            picked = self.begin_at_endpoint(target.pool, attempts, Pinned::Before);
+        }
+        match picked {
+            Ok(picked) => Some(Picked { passed, ..picked }),
+            Err(_) => {
+                circuits.abandon(passed, now);
+                None
+            }
+        }
+    }
+
     /// Picks an endpoint and counts the request there, with a permit where the pool limits its endpoints.
     fn begin_at_endpoint(
         &self,
         pool: &'a Pool,
-        tried: &mut TriedSet,
-        candidate: Candidate,
-        is_first: bool,
-    ) -> Result<(Picked<'a>, in_flight::Guard<'a>), Unavailable> {
+        attempts: &mut Attempts<'a>,
+        pinned: Pinned,
+    ) -> Result<Picked<'a>, Unavailable> {
         let mut busy = Unavailable::Exhausted;
         for _ in 0..PERMIT_RACES_MAX {
-            let picked = match is_first {
-                true => self.select(pool, tried, candidate)?,
-                false => self.select_again(pool, tried, candidate)?,
+            let picked = match pinned {
+                Pinned::Now => self.select(pool, &attempts.tried)?,
+                Pinned::Before => self.select_again(pool, &mut attempts.tried)?,
             };
-            if let Some(counted) = pool.begin(picked.endpoint, self.core.id.0.into()) {
-                return Ok((picked, counted));
+            attempts.in_flight = pool.begin(picked.endpoint, self.core.id.0.into());
+            if attempts.in_flight.is_some() {
+                return Ok(picked);
             }
             // Another core took the last permit since the pick.
             picked.endpoint.state.abandon(picked.admission, self.core.runtime.now());
@@ -201,15 +380,17 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         Err(busy)
     }
 
+    fn candidate(&self) -> Candidate {
+        match self.body.as_ref().is_none_or(RequestBody::is_complete) {
+            true => Candidate::Ready,
+            false => Candidate::Streaming,
+        }
+    }
+
     /// Picks the next endpoint in turn; for a WebSocket the one that this client had before, while it is
     /// healthy: its session may live there.
-    fn select(
-        &self,
-        pool: &'a Pool,
-        tried: &TriedSet,
-        candidate: Candidate,
-    ) -> Result<Picked<'a>, Unavailable> {
-        let now = self.core.runtime.now();
+    fn select(&self, pool: &'a Pool, tried: &TriedSet) -> Result<Picked<'a>, Unavailable> {
+        let (candidate, now) = (self.candidate(), self.core.runtime.now());
         if self.upgrade {
             let hash = sticky_hash(self.core.settings.sticky_key, self.info.client);
             return balance::sticky(pool, hash, tried, now);
@@ -238,16 +419,11 @@ impl<'a, R: Runtime> Exchange<'a, R> {
     /// Picks an endpoint for another attempt, or after a pause. The pinned snapshot may be old by now: an
     /// endpoint that drains, or was removed, since it was pinned gets no request, for its last one may have
     /// been counted already.
-    fn select_again(
-        &self,
-        pool: &'a Pool,
-        tried: &mut TriedSet,
-        candidate: Candidate,
-    ) -> Result<Picked<'a>, Unavailable> {
+    fn select_again(&self, pool: &'a Pool, tried: &mut TriedSet) -> Result<Picked<'a>, Unavailable> {
         let tables = self.core.tables();
         let newest = tables.snapshot.pool(pool.id);
         for _ in 0..ringway_model::limits::ATTEMPTS_MAX {
-            let picked = self.select(pool, tried, candidate)?;
+            let picked = self.select(pool, tried)?;
             if newest.is_some_and(|newest| newest.offers(picked.endpoint)) {
                 return Ok(picked);
             }
@@ -267,6 +443,41 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         }
         self.info.cause = cause;
     }
+}
+
+/// Retries that the policy of a rule configures.
+fn retries<'a>(target: &Target<'a>) -> Option<&'a Retries> {
+    target.matched.rule.traffic.as_deref()?.retries.as_deref()
+}
+
+/// Code of the failure of an attempt that another one follows.
+fn failure_code<R: Runtime>(result: &AttemptResult<'_, R>) -> &'static str {
+    match result {
+        Ok(_) => STATUS_RETRIED,
+        Err(failed) => failed.fault.failure.code(),
+    }
+}
+
+/// Code of an attempt whose response was rejected for its status.
+const STATUS_RETRIED: &str = "status_retried";
+
+/// Whether all of a response has come, and nothing behind it, on a connection that stays open. Reads what has
+/// come since its head, without waiting.
+fn is_all_there<S: Stream>(head: &ResponseHead, upstream_in: &mut Vec<u8>, stream: &S) -> bool {
+    let body_bytes = match head.framing() {
+        Framing::Empty => 0,
+        Framing::Length(length) => usize::try_from(length).unwrap_or(usize::MAX),
+        Framing::Chunked | Framing::UntilClose => return false,
+    };
+    let Some(end) = head.len().checked_add(body_bytes) else { return false };
+    if !head.keep_alive() || end > limits::RELAY_BUFFER_BYTES {
+        return false;
+    }
+    if upstream_in.len() < end {
+        upstream_in.reserve_exact(end - upstream_in.len());
+        stream.read_more(upstream_in);
+    }
+    upstream_in.len() == end
 }
 
 /// Picks of a request whose endpoint another core fills before it is counted there. Each of them is another

@@ -6,7 +6,8 @@
 //!               ├── per_try_timeout ──┤
 //!   ├────────────────── total_timeout ────────────────────┤
 //! ```
-//! They are kept to a tenth of a second, as all deadlines.
+//! They are kept to a tenth of a second, as all deadlines; that of an attempt to a millisecond, by a timer beside
+//! its I/O, for it may be shorter than that tenth.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -26,6 +27,10 @@ pub(crate) struct Deadlines {
     head: Cell<Option<Tick>>,
     /// `head` is the attempt's own: the exchange has time for another one.
     is_of_attempt: Cell<bool>,
+    /// End of the attempt under way in microseconds, where it is the attempt's own.
+    attempt_end_us: Cell<u64>,
+    /// The timer of the attempt has cancelled its I/O.
+    has_expired: Cell<bool>,
 }
 
 impl Deadlines {
@@ -40,8 +45,12 @@ impl Deadlines {
         self.of_client.set(of_client);
     }
 
-    /// Begins an attempt.
-    pub(crate) fn begin_attempt(&self, policy: &Policy, now: Tick) {
+    /// Begins an attempt. `now_us` is the same time on the fine clock.
+    pub(crate) fn begin_attempt(&self, policy: &Policy, now: Tick, now_us: u64) {
+        if let Some(timeout) = policy.per_try_timeout {
+            let timeout_us = u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX);
+            self.attempt_end_us.set(now_us.saturating_add(timeout_us));
+        }
         let own = policy.per_try_timeout.map(|timeout| now.after(timeout));
         let all = self.all_attempts(policy);
         self.is_of_attempt.set(own.is_some_and(|own| all.is_none_or(|all| own < all)));
@@ -79,6 +88,23 @@ impl Deadlines {
         self.is_of_attempt.get()
     }
 
+    /// Time until the attempt's own timeout, where it is what ends the attempt. `now_us` is read in that case
+    /// only.
+    pub(crate) fn attempt_left(&self, now_us: impl FnOnce() -> u64) -> Option<Duration> {
+        let left = || Duration::from_micros(self.attempt_end_us.get().saturating_sub(now_us()));
+        self.is_of_attempt.get().then(left)
+    }
+
+    /// Notes that the attempt's I/O is cancelled for its timeout, or no longer.
+    pub(crate) fn set_expired(&self, has_expired: bool) {
+        self.has_expired.set(has_expired);
+    }
+
+    /// Whether I/O was cancelled for the attempt's timeout.
+    pub(crate) fn has_expired(&self) -> bool {
+        self.has_expired.get()
+    }
+
     /// Whether there is no time left for another attempt.
     pub(crate) fn are_over(&self, policy: &Policy, now: Tick) -> bool {
         self.all_attempts(policy).is_some_and(|deadline| deadline <= now)
@@ -105,8 +131,6 @@ fn earliest(a: Option<Tick>, b: Option<Tick>) -> Option<Tick> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn policy(timeout: Option<u64>, per_try: Option<u64>, total: Option<u64>) -> Policy {
@@ -123,7 +147,7 @@ mod tests {
     fn a_policy_without_timeouts_sets_no_deadline() {
         let (deadlines, policy) = (Deadlines::default(), Policy::default());
         deadlines.begin(&policy, Tick(100));
-        deadlines.begin_attempt(&policy, Tick(200));
+        deadlines.begin_attempt(&policy, Tick(200), 200_000);
         assert_eq!((deadlines.head(), deadlines.end()), (Tick::NEVER, Tick::NEVER));
         assert!(!deadlines.are_over(&policy, Tick(u64::MAX)) && !deadlines.is_of_attempt());
     }
@@ -134,17 +158,35 @@ mod tests {
         deadlines.begin(&policy, Tick(0));
         for (attempt, head, is_of_attempt) in [(0, 400, true), (400, 800, true), (800, 1_000, false)] {
             assert!(!deadlines.are_over(&policy, Tick(attempt)));
-            deadlines.begin_attempt(&policy, Tick(attempt));
+            deadlines.begin_attempt(&policy, Tick(attempt), attempt * 1_000);
             assert_eq!((deadlines.head(), deadlines.is_of_attempt()), (Tick(head), is_of_attempt));
         }
         assert!(deadlines.are_over(&policy, Tick(1_000)));
     }
 
     #[test]
+    fn an_attempt_s_own_end_is_known_to_a_microsecond() {
+        let (deadlines, policy) = (Deadlines::default(), policy(Some(1_000), Some(400), None));
+        let left = |now_us| deadlines.attempt_left(|| now_us).map(|left| left.as_micros());
+        deadlines.begin(&policy, Tick(0));
+        deadlines.begin_attempt(&policy, Tick(0), 7);
+        assert_eq!(
+            (left(7), left(400_006), left(400_007), left(500_000)),
+            (Some(400_000), Some(1), Some(0), Some(0))
+        );
+        // The exchange's end comes first, or the request is still to be read.
+        deadlines.begin_attempt(&policy, Tick(700), 700_000);
+        assert_eq!(left(700_000), None);
+        deadlines.begin_attempt(&policy, Tick(0), 0);
+        deadlines.begin_upload();
+        assert_eq!(left(0), None);
+    }
+
+    #[test]
     fn the_end_of_the_exchange_bounds_every_attempt_and_what_follows() {
         let (deadlines, policy) = (Deadlines::default(), policy(Some(1_000), None, Some(600)));
         deadlines.begin(&policy, Tick(0));
-        deadlines.begin_attempt(&policy, Tick(10));
+        deadlines.begin_attempt(&policy, Tick(10), 10_000);
         assert_eq!((deadlines.head(), deadlines.end()), (Tick(600), Tick(600)));
         assert!(!deadlines.has_ended(Tick(599)) && deadlines.has_ended(Tick(600)));
     }
@@ -163,7 +205,7 @@ mod tests {
     fn a_request_that_is_still_to_be_read_is_bounded_by_the_end_only() {
         let (deadlines, policy) = (Deadlines::default(), policy(Some(1_000), Some(400), None));
         deadlines.begin(&policy, Tick(0));
-        deadlines.begin_attempt(&policy, Tick(0));
+        deadlines.begin_attempt(&policy, Tick(0), 0);
         deadlines.begin_upload();
         assert_eq!(deadlines.head(), Tick::NEVER);
         assert!(!deadlines.is_of_attempt());

@@ -33,7 +33,7 @@ pub(crate) struct StreamInfo<'a> {
     pub(crate) endpoint: Option<&'a Endpoint>,
     pub(super) attempts: u32,
     /// Start of the last attempt.
-    pub(super) attempt_us: u64,
+    pub(crate) attempt_us: u64,
     /// Time of the final response head of the last attempt.
     pub(crate) response_us: Option<u64>,
     /// Status of the final response; `None` while none has begun.
@@ -159,9 +159,8 @@ impl<'a> StreamInfo<'a> {
         core: &Core<R>,
         buffers: &ConnBuffers,
         endpoint: &Endpoint,
-        failure: Failure,
+        code: &'static str,
     ) {
-        let code = failure.code();
         core.telemetry.emit(AttemptFailed {
             request_id: self.request_id_str(&buffers.client_in),
             pool: self.pool.map_or(0, |pool| pool.metric.0),

@@ -5,16 +5,16 @@
 //! before it has read all.
 
 use std::io::ErrorKind;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 
 use crate::limits;
 use ringway_middleware::Run;
-use ringway_net::{Stream, WriteRate};
+use ringway_net::{Stream, WriteRate, with_side_task};
 use ringway_traffic::balance::Picked;
 use ringway_traffic::in_flight;
 use ringway_traffic::policy::Policy;
-use ringway_traffic::retry::{self, Body, FailedAttempt};
+use ringway_traffic::retry::{self, Body};
 use ringway_traffic::snapshot::Pool;
 use ringway_wire::h1::{
     self, ConnectionSignal, ExpectLine, OutFraming, Parse, RequestHead, RequestRewrite, Switch, TeLine,
@@ -135,31 +135,30 @@ pub(crate) struct Failed {
     pub(crate) fault: Fault,
     stage: Stage,
     origin: Origin,
-    body: Body,
+    pub(crate) body: Body,
     /// Its own timeout was shorter than the time that was left for the exchange.
     may_try_again: bool,
 }
 
 impl Failed {
-    /// Returns the input of the retry decision.
-    pub(crate) fn failed_attempt(&self, method: Method, attempts: u32) -> FailedAttempt {
-        let failed = match (self.fault.failure, self.stage, self.origin) {
+    /// Point of the failure, for the retry decision.
+    pub(crate) fn point(&self) -> retry::Failed {
+        match (self.fault.failure, self.stage, self.origin) {
             // Another endpoint would need a connection as well.
-            (Failure::Exhausted, Stage::Connect, _) => retry::Failed::NewEnded,
+            (Failure::Exhausted, Stage::Connect, _) => retry::Failed::OwnShortage,
             (_, Stage::Connect, _) => retry::Failed::Connect,
             (_, Stage::Refused, _) => retry::Failed::Refused,
             (_, Stage::Unsent, Origin::Pooled) => retry::Failed::PooledUnsent,
-            (_, Stage::Unsent, Origin::New) => retry::Failed::NewEnded,
+            (_, Stage::Unsent, Origin::New) => retry::Failed::NewUnsent,
             (_, Stage::Answered, _) => retry::Failed::Answered,
             (Failure::UpstreamClosed, Stage::Waiting, Origin::Pooled) => retry::Failed::PooledEnded,
-            (Failure::UpstreamClosed, Stage::Waiting, Origin::New) => retry::Failed::NewEnded,
+            (Failure::UpstreamClosed, Stage::Waiting, Origin::New)
+            | (Failure::ResponseHeadCut, Stage::Waiting, _) => retry::Failed::Ended,
             (Failure::ResponseTimedOut, Stage::Waiting, _) if self.may_try_again => retry::Failed::TryTimeout,
             (Failure::ResponseTimedOut, Stage::Waiting, _) => retry::Failed::HeadTimeout,
             (failure, Stage::Waiting, _) if failure.is_clients() => retry::Failed::Client,
             (_, Stage::Waiting, _) => retry::Failed::BadResponse,
-        };
-        let method = if method.is_idempotent() { retry::Method::Idempotent } else { retry::Method::Other };
-        FailedAttempt { attempts, failed, body: self.body, method }
+        }
     }
 }
 
@@ -176,7 +175,7 @@ impl<'a, R: Runtime> Attempt<'_, 'a, R> {
         };
         transfer.cause.take();
         let begun = core.runtime.now();
-        transfer.activity.deadlines.begin_attempt(self.policy, begun);
+        transfer.activity.deadlines.begin_attempt(self.policy, begun, self.info.attempt_us);
         let (conn, origin) = self.connect().await.map_err(|failure| fail(failure, Stage::Connect))?;
         if core.runtime.now().since(begun) >= limits::CLIENT_WATCH_DELAY
             && has_left(client, self.buffers, self.body.as_ref()).await
@@ -186,7 +185,11 @@ impl<'a, R: Runtime> Attempt<'_, 'a, R> {
 
         self.write_head();
         self.begin_upload();
-        self.send_first(&conn.stream).await.map_err(|(failure, stage)| Failed {
+        let sent = {
+            let sending = pin!(self.send_first(&conn.stream));
+            in_time(core, transfer, &conn.stream, sending).await
+        };
+        sent.map_err(|(failure, stage)| Failed {
             fault: Fault { failure, is_excused: core.runtime.is_excused(&conn.stream) },
             stage,
             may_try_again: transfer.activity.deadlines.is_of_attempt(),
@@ -205,7 +208,8 @@ impl<'a, R: Runtime> Attempt<'_, 'a, R> {
         let is_streaming = !matches!(upload, Upload::None);
         let received = {
             let head = pin!(self.receive_head(&conn.stream, &traits));
-            upload.beside(client, &conn.stream, head).await
+            let received = pin!(upload.beside(client, &conn.stream, head));
+            in_time(core, transfer, &conn.stream, received).await
         };
         let mut response =
             UpstreamResponse { picked: self.picked, conn, upload, traits, is_streaming, in_flight: None };
@@ -285,7 +289,9 @@ impl<'a, R: Runtime> Attempt<'_, 'a, R> {
             match sent {
                 Ok(()) => {}
                 // A part of it may have gone out.
-                Err(error) if error.kind() == ErrorKind::TimedOut => {
+                Err(error)
+                    if error.kind() == ErrorKind::TimedOut || transfer.activity.deadlines.has_expired() =>
+                {
                     return Err((Failure::ResponseTimedOut, Stage::Waiting));
                 }
                 // The head may be out: the endpoint may have acted on it, and have responded.
@@ -356,8 +362,11 @@ impl<'a, R: Runtime> Attempt<'_, 'a, R> {
         upstream: &R::Stream,
         traits: &RequestTraits,
     ) -> Result<(), FailedAt> {
-        let waiting = |failure| (failure, Stage::Waiting);
         let Self { core, client, transfer, .. } = *self;
+        let waiting = |failure| match transfer.has_answered.get() {
+            true => (failure, Stage::Answered),
+            false => (failure, Stage::Waiting),
+        };
         let ConnBuffers { upstream_in, out, response, .. } = &mut *self.buffers;
         upstream_in.clear();
         if upstream_in.capacity() < ringway_model::limits::HEAD_BUFFER_BYTES {
@@ -385,7 +394,8 @@ impl<'a, R: Runtime> Attempt<'_, 'a, R> {
                     if traits.version == Version::Http11 {
                         let signal = ConnectionSignal::Implicit;
                         writer.write_head(reader.upstream_in, response, signal, OutFraming::AsReceived, None);
-                        writer.send_out().await.map_err(|failure| (failure, Stage::Answered))?;
+                        transfer.has_answered.set(true);
+                        writer.send_out().await.map_err(waiting)?;
                     }
                     reader.upstream_in.drain(..response.len());
                     response.reset();
@@ -433,6 +443,33 @@ impl<R: Runtime> UpstreamResponse<'_, R> {
         let is_excused = kept_waiting || self.traits.upgrade || core.runtime.is_excused(&self.conn.stream);
         Fault { failure, is_excused }
     }
+}
+
+/// Awaits I/O on the connection of an attempt, and cancels it at the attempt's own timeout: punctually, for that
+/// may be shorter than the deadlines of sockets are exact.
+async fn in_time<R: Runtime, F: Future>(
+    core: &Core<R>,
+    transfer: &Transfer,
+    stream: &R::Stream,
+    io: Pin<&mut F>,
+) -> F::Output {
+    let deadlines = &transfer.activity.deadlines;
+    let Some(left) = deadlines.attempt_left(|| core.runtime.now_micros()) else { return io.await };
+    // Boxed: exchanges need not be larger for a timeout that few policies have.
+    let timer = Box::pin(async {
+        core.runtime.sleep(left).await;
+        deadlines.set_expired(true);
+        stream.cancel_reads();
+        stream.cancel_writes();
+    });
+    let output = with_side_task(io, timer).await;
+    if deadlines.has_expired() {
+        // The last byte may have come all the same.
+        deadlines.set_expired(false);
+        stream.resume_reads();
+        stream.resume_writes();
+    }
+    output
 }
 
 /// Parts of a body up to this size are sent in one piece with the head: copying them costs less than a second

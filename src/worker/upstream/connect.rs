@@ -123,10 +123,10 @@ impl<R: Runtime> Attempt<'_, '_, R> {
 
     /// Connects to the first address that accepts.
     async fn open(&self, deadline: Tick) -> Result<R::Stream, Failure> {
-        let (core, endpoint) = (self.core, self.picked.endpoint);
+        let endpoint = self.picked.endpoint;
         let mut failure = Failure::ConnectFailed;
         for address in &endpoint.addresses {
-            match core.runtime.connect(*address, deadline).await {
+            match self.open_address(*address, deadline).await {
                 Ok(stream) if endpoint.target.scheme() == Scheme::Https => {
                     let alpn = match self.protocol() {
                         _ if self.upgrade => Alpn::Http1,
@@ -152,6 +152,18 @@ impl<R: Runtime> Attempt<'_, '_, R> {
             }
         }
         Err(failure)
+    }
+
+    /// Connects to an address, by a punctual timeout where the attempt has one: a wait for a connection may be
+    /// dropped.
+    async fn open_address(&self, address: SocketAddr, deadline: Tick) -> std::io::Result<R::Stream> {
+        let runtime = &self.core.runtime;
+        let connecting = runtime.connect(address, deadline);
+        let Some(left) = self.transfer.activity.deadlines.attempt_left(|| runtime.now_micros()) else {
+            return connecting.await;
+        };
+        let connected = Box::pin(runtime.timeout(connecting, left)).await;
+        connected.unwrap_or_else(|| Err(std::io::ErrorKind::TimedOut.into()))
     }
 
     /// TLS handshake on a new connection. A failed one does not fall through to the next address: that would

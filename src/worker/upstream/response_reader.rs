@@ -112,6 +112,7 @@ impl<R: Runtime> ResponseReader<'_, R> {
         match read {
             Ok(0) => Err(ReadError::Ended),
             Ok(_) => Ok(()),
+            Err(_) if self.transfer.activity.deadlines.has_expired() => Err(ReadError::TimedOut),
             // The watch of the client cancels the read when it leaves.
             Err(error)
                 if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::TimedOut)

@@ -1,5 +1,7 @@
 //! State of the attempt under way, shared by upload and response.
 
+use std::cell::Cell;
+
 use super::upload_state::UploadState;
 use crate::exchange::activity::Activity;
 use crate::exchange::cause;
@@ -10,6 +12,8 @@ use crate::exchange::cause;
 pub(crate) struct Transfer {
     pub(crate) upload: UploadState,
     pub(crate) activity: Activity,
+    /// The client has got an interim response: no other attempt may follow.
+    pub(crate) has_answered: Cell<bool>,
     /// Cause of the attempt's failure, left by the part that failed.
     pub(crate) cause: cause::Slot,
 }
