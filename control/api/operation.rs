@@ -374,7 +374,7 @@ impl Operation {
             ),
             Self::ListBreakers => (
                 "listBreakers",
-                "List the circuit breakers of endpoints, by endpoint.",
+                "List the circuit breakers of endpoints, by endpoint; then those of pools and routes, and ejections.",
                 describe(shape::app_page),
                 json(schema_of::<BreakerPage>()),
                 &[Conflicting],

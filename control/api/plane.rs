@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use ringway_certs::{DomainState, Overview, UploadError, Verification};
 use ringway_control::{
-    AppStatus, Applied, ApplyRequest, CanaryStatus, ConfigError, Control, Current, Diff, DiffRequest,
-    ExplainRequest, Explanation, InstanceDrained, InstanceStatus, NoTrial, Proposal, Receipt, Refusal,
-    ReloadRequest, Rerouting, ResumeError, RollbackRequest, Status, Submission, TrialStatus, Validation,
-    Version,
+    AppStatus, Applied, ApplyRequest, CanaryStatus, CircuitStatus, ConfigError, Control, Current, Diff,
+    DiffRequest, EjectionStatus, ExplainRequest, Explanation, InstanceDrained, InstanceStatus, NoTrial,
+    Proposal, Receipt, Refusal, ReloadRequest, Rerouting, ResumeError, RollbackRequest, Status, Submission,
+    TrialStatus, Validation, Version,
 };
 use ringway_model::{
     AppId, CanaryState, Desired, Generation, Hostname, InstanceId, Owner, Rejection, RouteId,
@@ -35,6 +35,10 @@ pub trait Plane: 'static {
     fn drained(&self, id: &InstanceId, generation: Generation) -> Option<InstanceDrained>;
     /// Reason why an app has no healthy instance, and the treatment of its requests; `None` while it has one.
     fn outage(&self, app: &AppId) -> Option<String>;
+    /// Circuit breakers of the pools, then those of the routes, each by name.
+    fn circuits(&self) -> Vec<CircuitStatus>;
+    /// Ejections of the pools that have had any, or would have, by pool.
+    fn ejections(&self) -> Vec<EjectionStatus>;
     /// Status of the process.
     fn status(&self) -> Status;
     /// Status of the first `most` apps, ordered by problems, then by traffic.
@@ -138,6 +142,14 @@ impl Plane for Control {
 
     fn outage(&self, app: &AppId) -> Option<String> {
         Self::outage(self, app)
+    }
+
+    fn circuits(&self) -> Vec<CircuitStatus> {
+        Self::circuits(self)
+    }
+
+    fn ejections(&self) -> Vec<EjectionStatus> {
+        Self::ejections(self)
     }
 
     fn status(&self) -> Status {

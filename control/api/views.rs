@@ -28,8 +28,8 @@ pub(crate) use configuration::{
 pub(crate) use domains::{DomainDetails, DomainPage, DomainView};
 pub(crate) use instances::{DrainedView, DrainingView, InstancePage, InstanceView, LeaseView, instance_view};
 pub(crate) use pools::{
-    BreakerPage, BreakerView, EndpointView, PoolHealthView, TenantPage, TenantRoutes, TenantView,
-    takes_traffic, tenant_of,
+    BreakerPage, BreakerTail, BreakerView, CircuitView, EjectionView, EndpointView, PoolHealthView,
+    TenantPage, TenantRoutes, TenantView, takes_traffic, tenant_of,
 };
 pub(crate) use status::{
     AppOverview, AuditView, HealthView, LivenessView, ReadinessView, StatusView, TenantsHealth,

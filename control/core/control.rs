@@ -18,7 +18,10 @@ use crate::configuration::ConfigClient;
 use crate::engine::{Engine, ReplyTo};
 use crate::instances::outage;
 use crate::simulation::Simulation;
-use crate::status::{AppStatus, InstanceDrained, InstanceStatus, Status, metrics, status_report};
+use crate::status::{
+    AppStatus, CircuitStatus, EjectionStatus, InstanceDrained, InstanceStatus, Status, circuits, metrics,
+    status_report,
+};
 use crate::submission::{Receipt, Refusal, Submission};
 use crate::time::Now;
 use crate::trial::{NoTrial, TrialStatus};
@@ -91,6 +94,17 @@ impl Control {
     pub fn outage(&self, app: &AppId) -> Option<String> {
         let engine = self.engine.borrow();
         outage::describe(app, engine.instances(), engine.view(Now::read()))
+    }
+
+    /// Circuit breakers of the pools, then those of the routes, each by name.
+    pub fn circuits(&self) -> Vec<CircuitStatus> {
+        let (engine, now) = (self.engine.borrow(), Now::read());
+        circuits::circuits(engine.view(now).snapshot, now)
+    }
+
+    /// Ejections of the pools that have had any, or would have, by pool.
+    pub fn ejections(&self) -> Vec<EjectionStatus> {
+        circuits::ejections(self.engine.borrow().view(Now::read()).snapshot)
     }
 
     /// Status of the whole process. Visits every instance, at some 20 ns each.

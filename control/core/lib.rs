@@ -58,8 +58,9 @@ pub use liveness::Liveness;
 pub use settings::ControlSettings;
 pub use simulation::Simulation;
 pub use status::{
-    AppStatus, BreakerState, BreakerStatus, CoreState, CoreStatus, Counts, InFlightStatus, InstanceDrained,
-    InstanceState, InstanceStatus, State, Status, StoreStatus,
+    AppStatus, BreakerState, BreakerStatus, CircuitScope, CircuitStatus, CoreState, CoreStatus, Counts,
+    EjectionStatus, InFlightStatus, InstanceDrained, InstanceState, InstanceStatus, State, Status,
+    StoreStatus,
 };
 pub use submission::{Idempotency, Receipt, Refusal, StorageFailure, Submission};
 pub use thread::{ControlThread, Inbox, Parts, Service, StartError, inbox, start};

@@ -1,9 +1,13 @@
 //! Status of the process, its cores, apps and instances: types for the API and embedders, and their readings.
 
 mod certificate_warnings;
+pub(crate) mod circuits;
 mod instance_state;
 pub(crate) mod metrics;
 pub(crate) mod status_report;
+mod traffic_metrics;
+
+pub use circuits::{CircuitScope, CircuitStatus, EjectionStatus};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! Commands that administer a running ringway over its admin API.
 //!
 //! ```text
-//! arguments ── apps · instances · deploy · domains · certificates · config · status ──► Api::call ── http ──► admin API
+//! arguments ── apps · instances · breakers · deploy · config · status · … ──► Api::call ── http ──► admin API
 //!                          └── text: tables ◄── responses      └── failure: errors, exit codes
 //! ```
 
@@ -9,6 +9,7 @@ mod address;
 mod api;
 mod app_rates;
 mod apps;
+mod breakers;
 mod canary;
 mod certificates;
 mod config;
@@ -49,6 +50,9 @@ pub(crate) enum ClientCommand {
     /// List, add, replace and remove instances of apps; send heartbeats
     #[command(after_help = EXIT_CODES)]
     Instances(instances::InstancesArgs),
+    /// List circuit breakers of pools, routes and endpoints, and ejections
+    #[command(after_help = EXIT_CODES)]
+    Breakers(breakers::BreakersArgs),
     /// Replace an app's instances without a failed request
     ///
     /// Registers the new instances, waits until each was probed successfully, then drains and removes the
@@ -81,6 +85,7 @@ impl ClientCommand {
             Self::Status(args) => args.run(),
             Self::Apps(args) => args.run(),
             Self::Instances(args) => args.run(),
+            Self::Breakers(args) => args.run(),
             Self::Deploy(args) => args.run(),
             Self::Domains(args) => args.run(),
             Self::Certificates(args) => args.run(),

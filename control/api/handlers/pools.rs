@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use ringway_config::Pointer;
 use ringway_model::{
-    AppId, Balancer, Change, Desired, EndpointOverride, InstanceId, Owner, Rejection, TenantId, limits,
+    AppId, Balancer, Change, Desired, EndpointOverride, Instance, InstanceId, Owner, Rejection, TenantId,
+    limits,
 };
 use ringway_net::clock;
 
@@ -22,8 +23,8 @@ use crate::request::finding::Finding;
 use crate::request::shapes::{EndpointUpdate, Page};
 use crate::response::{ApiResult, Body, Response};
 use crate::views::{
-    Accepted, AppHealth, BreakerView, EndpointView, PoolHealthView, TenantRoutes, TenantView, TenantsHealth,
-    takes_traffic, tenant_of,
+    Accepted, AppHealth, BreakerTail, BreakerView, CircuitView, EjectionView, EndpointView, PoolHealthView,
+    TenantRoutes, TenantView, TenantsHealth, takes_traffic, tenant_of,
 };
 
 pub(crate) async fn show_pool_health<P: Plane>(plane: &P, id: AppId) -> ApiResult {
@@ -111,8 +112,17 @@ pub(crate) async fn list_breakers<P: Plane>(plane: &Rc<P>, page: Page) -> ApiRes
     };
     let revision = desired.revision();
     let plane = Rc::clone(plane);
-    let pieces =
-        Pieces::page("breakers", selection, revision.0, move |instance| BreakerView::of(&*plane, instance));
+    let is_wanted = |pool: Option<&AppId>| page.app.is_none() || pool == page.app.as_ref();
+    let (mut circuits, mut ejections) = (plane.circuits(), plane.ejections());
+    circuits.retain(|circuit| after.is_none() && is_wanted(circuit.pool.as_ref()));
+    ejections.retain(|status| after.is_none() && is_wanted(Some(&status.pool)));
+    let tail = |tail| BreakerTail {
+        circuits: circuits.into_iter().map(CircuitView::from).collect(),
+        ejections: ejections.into_iter().map(EjectionView::from).collect(),
+        tail,
+    };
+    let view = move |instance: &Arc<Instance>| BreakerView::of(&*plane, instance);
+    let pieces = Pieces::page_with("breakers", selection, revision.0, tail, view);
     Ok(Response { status: 200, fields: Vec::new(), body: Body::Pieces(pieces) }.at(revision))
 }
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 use ringway_certs::{CertificateState as Stand, DomainState, Overview, Readiness, UploadError, Verification};
 use ringway_config::{Finding, Place, Severity};
 use ringway_control::{
-    AppStatus, Applied, ApplyRequest, CanaryComparison, CanaryStatus, ConfigError, CoreState, CoreStatus,
-    Current, Diff, DiffRequest, Effects, ExplainRequest, Explanation, InFlightStatus, InstanceDrained,
-    InstanceState, InstanceStatus, NoTrial, Proposal, Receipt, Refusal, ReloadRequest, Rerouting,
-    ResumeError, RevertReason, RollbackRequest, State as ProcessState, Status, StoreStatus, Submission,
-    Tally, TrialId, TrialState, TrialStatus, Validation, Version,
+    AppStatus, Applied, ApplyRequest, CanaryComparison, CanaryStatus, CircuitStatus, ConfigError, CoreState,
+    CoreStatus, Current, Diff, DiffRequest, Effects, EjectionStatus, ExplainRequest, Explanation,
+    InFlightStatus, InstanceDrained, InstanceState, InstanceStatus, NoTrial, Proposal, Receipt, Refusal,
+    ReloadRequest, Rerouting, ResumeError, RevertReason, RollbackRequest, State as ProcessState, Status,
+    StoreStatus, Submission, Tally, TrialId, TrialState, TrialStatus, Validation, Version,
 };
 use ringway_model::{
     AppId, AppSpec, BrakeMode, Braked, CanaryState, CertificateMode, Change, CoreId, Delta, Desired,
@@ -37,6 +37,8 @@ pub(super) struct State {
     /// No instance of any app is healthy.
     pub(super) outage: bool,
     pub(super) is_ending: bool,
+    pub(super) circuits: Vec<CircuitStatus>,
+    pub(super) ejections: Vec<EjectionStatus>,
     pub(super) statuses: HashMap<InstanceId, InstanceStatus>,
     pub(super) heartbeats: Vec<(InstanceId, Option<Generation>)>,
     pub(super) submissions: Vec<Submission>,
@@ -204,6 +206,8 @@ impl Default for State {
             is_ready: true,
             outage: false,
             is_ending: false,
+            circuits: Vec::new(),
+            ejections: Vec::new(),
             statuses: HashMap::new(),
             heartbeats: Vec::new(),
             submissions: Vec::new(),
@@ -467,6 +471,14 @@ impl Plane for FakePlane {
         let mut state = self.state();
         state.looks += 1;
         state.drained.get(&(id.clone(), generation)).copied()
+    }
+
+    fn circuits(&self) -> Vec<CircuitStatus> {
+        self.state().circuits.clone()
+    }
+
+    fn ejections(&self) -> Vec<EjectionStatus> {
+        self.state().ejections.clone()
     }
 
     fn outage(&self, app: &AppId) -> Option<String> {

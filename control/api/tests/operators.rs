@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use ringway_control::{BreakerState, BreakerStatus, InstanceState, InstanceStatus};
+use ringway_control::{
+    BreakerState, BreakerStatus, CircuitScope, CircuitStatus, EjectionStatus, InstanceState, InstanceStatus,
+};
 use ringway_model::{
     AppId, Balancer, Change, EndpointSpec, FailurePolicy, Health, HealthCheck, HostPattern, InstanceId,
     OnAllUnhealthy, OperatorSet, Owner, PolicyId, PolicySettings, PolicySpec, PoolRef, PoolSpec, Replacement,
-    RouteId, RouteSpec, Target, TenantId,
+    RouteId, RouteSpec, Target, TenantId, Timestamp,
 };
 use serde_json::{Value as Json, json};
 
@@ -82,6 +84,41 @@ fn a_pool_shows_the_health_of_its_endpoints() {
         breakers["breakers"][0],
         json!({ "endpoint": "web@10.0.1.2:80", "pool": "web", "state": "open", "until": null })
     );
+}
+
+#[test]
+fn circuits_of_pools_and_routes_are_on_the_first_page_of_breakers() {
+    let api = Api::start();
+    operator(&mut api.state());
+    let web = AppId::parse("web").unwrap();
+    api.state().circuits = vec![CircuitStatus {
+        scope: CircuitScope::Pool,
+        name: "web".into(),
+        pool: Some(web.clone()),
+        has_slot: true,
+        breaker: BreakerStatus { state: BreakerState::Open, until: Some(Timestamp(1_000)) },
+        is_dry_run: false,
+        successes: 10,
+        failures: 30,
+        trips: 2,
+        would_trip: 0,
+    }];
+    api.state().ejections =
+        vec![EjectionStatus { pool: web, has_slot: true, reason: "error_rate", ejections: 3, prevented: 1 }];
+    let breakers = get(&api, "/api/v2/breakers?limit=1");
+    assert_eq!(
+        breakers["circuits"],
+        json!([{
+            "scope": "pool", "name": "web", "pool": "web", "state": "open", "until": "1970-01-01T00:00:01.000Z",
+            "dry_run": false, "successes": 10, "failures": 30, "trips": 2, "would_trip": 0
+        }])
+    );
+    let ejections = json!([{ "pool": "web", "reason": "error_rate", "ejections": 3, "prevented": 1 }]);
+    assert_eq!(breakers["ejections"], ejections);
+    let next = get(&api, "/api/v2/breakers?after=web@10.0.1.1:80");
+    assert_eq!((&next["circuits"], &next["ejections"]), (&json!([]), &json!([])));
+    let other = get(&api, "/api/v2/breakers?app_id=other");
+    assert_eq!((&other["circuits"], &other["ejections"]), (&json!([]), &json!([])));
 }
 
 #[test]

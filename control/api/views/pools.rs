@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use ringway_control::{InstanceState, InstanceStatus};
+use ringway_control::{CircuitStatus, EjectionStatus, InstanceState, InstanceStatus};
 use ringway_model::{
     AppId, Desired, Domain, EndpointOverride, HostPattern, Instance, PathMatch, Route, TenantId, Timestamp,
 };
@@ -136,13 +136,86 @@ impl BreakerView {
     }
 }
 
+/// Circuit breaker of a pool, or of a route's requests to its pool.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CircuitView {
+    #[schema(examples("pool", "route"))]
+    pub(crate) scope: &'static str,
+    /// Id of the pool or route; the name of a registered domain.
+    pub(crate) name: String,
+    /// The pool.
+    pub(crate) pool: Option<String>,
+    #[schema(examples("closed", "open", "half_open"))]
+    pub(crate) state: &'static str,
+    /// Time when an open breaker admits the next request.
+    #[schema(format = "date-time")]
+    pub(crate) until: Option<String>,
+    /// Whether it refuses nothing, and only counts.
+    pub(crate) dry_run: bool,
+    /// Attempts of the last 10 seconds that succeeded.
+    pub(crate) successes: u64,
+    /// Attempts of the last 10 seconds that failed.
+    pub(crate) failures: u64,
+    /// Number of times that it opened.
+    pub(crate) trips: u64,
+    /// Number of times that it would have opened in a dry run.
+    pub(crate) would_trip: u64,
+}
+
+impl From<CircuitStatus> for CircuitView {
+    fn from(status: CircuitStatus) -> Self {
+        Self {
+            scope: status.scope.as_str(),
+            name: status.name,
+            pool: status.pool.as_ref().map(ToString::to_string),
+            state: status.breaker.state.as_str(),
+            until: status.breaker.until.map(Timestamp::to_rfc3339_millis),
+            dry_run: status.is_dry_run,
+            successes: status.successes,
+            failures: status.failures,
+            trips: status.trips,
+            would_trip: status.would_trip,
+        }
+    }
+}
+
+/// Ejections of a pool's endpoints for one reason.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EjectionView {
+    pub(crate) pool: String,
+    #[schema(examples("consecutive_failures", "error_rate"))]
+    pub(crate) reason: &'static str,
+    /// Number of ejections.
+    pub(crate) ejections: u64,
+    /// Ejections that did not happen: the pool had no place for another one, or its settings are a dry run.
+    pub(crate) prevented: u64,
+}
+
+impl From<EjectionStatus> for EjectionView {
+    fn from(status: EjectionStatus) -> Self {
+        let EjectionStatus { pool, reason, ejections, prevented, .. } = status;
+        Self { pool: pool.to_string(), reason, ejections, prevented }
+    }
+}
+
+/// Members after the circuit breakers of endpoints.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct BreakerTail {
+    /// Circuit breakers of pools and routes, on the first page.
+    pub(crate) circuits: Vec<CircuitView>,
+    /// Ejections of the pools that have had any, on the first page.
+    pub(crate) ejections: Vec<EjectionView>,
+    #[serde(flatten)]
+    pub(crate) tail: PageTail,
+}
+
 /// One page of circuit breakers, as [`Pieces::page`](crate::lists::Pieces::page) writes it.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "pages are written in pieces; this is their shape")]
 pub(crate) struct BreakerPage {
     breakers: Vec<BreakerView>,
     #[serde(flatten)]
-    tail: PageTail,
+    tail: BreakerTail,
 }
 
 /// A tenant with its routes and backends.

@@ -10,6 +10,7 @@ use ringway_traffic::breaker::BreakerView;
 use ringway_traffic::snapshot::Snapshot;
 
 use super::status_report::instance_status;
+use super::traffic_metrics;
 use super::{CoreState, InstanceState};
 use crate::canaries::CanaryStatus;
 use crate::discovery::overlay::Overlay;
@@ -55,6 +56,7 @@ pub(crate) fn render(engine: &Engine, now: Now, out: &mut String) {
         process: ProcessReading::read(),
     };
     engine.publisher().registry().render(&reading, out);
+    traffic_metrics::render(engine, now, out);
     render_scalars(engine, now, out);
     render_configuration(engine, out);
     render_cores(engine, out);

@@ -170,7 +170,7 @@ pub(crate) fn app_statuses(engine: &Engine, most: usize, now: Now) -> Vec<AppSta
     ranked.into_iter().map(|(_, _, pool)| status(pool)).collect()
 }
 
-fn breaker_status(breaker: BreakerView, now: Now) -> BreakerStatus {
+pub(super) fn breaker_status(breaker: BreakerView, now: Now) -> BreakerStatus {
     match breaker {
         BreakerView::Closed => BreakerStatus { state: BreakerState::Closed, until: None },
         BreakerView::Open { until } => {
