@@ -1,5 +1,5 @@
 //! Metrics of traffic policies that are read from their state: circuit breakers, ejections, overload
-//! protection, canaries, the table of rate limits.
+//! protection, the table of rate limits.
 //!
 //! Series are bounded: only pools and routes with a metric slot have one.
 
@@ -34,7 +34,6 @@ pub(super) fn render(engine: &Engine, now: Now, out: &mut String) {
         }
     }
     render_loads(view.snapshot, out);
-    render_canaries(engine, view.snapshot, out);
     let evictions = engine.publisher().compiler().rate_limits().evictions();
     family(
         out,
@@ -108,39 +107,6 @@ fn render_loads(snapshot: &Snapshot, out: &mut String) {
         for (route, load) in &loads {
             sample(out, name, &format!("route=\"{route}\""), value(load));
         }
-    }
-}
-
-/// Canaries: weights in force, and decisions since the start.
-fn render_canaries(engine: &Engine, snapshot: &Snapshot, out: &mut String) {
-    let weights: BTreeMap<&str, f64> = rules(snapshot)
-        .filter_map(|rule| {
-            let plan = rule.traffic.as_deref()?.plan.as_deref()?;
-            plan.canary.as_ref()?;
-            Some((&*rule.name, f64::from(plan.weight().hundredths()) / 100.0))
-        })
-        .collect();
-    family(
-        out,
-        "proxy_canary_weight_percent",
-        "gauge",
-        "Weight of a route's canary in force; 0 while it is braked.",
-    );
-    for (route, weight) in weights {
-        let _ = writeln!(out, "proxy_canary_weight_percent{{route=\"{route}\"}} {weight}");
-    }
-    let counters = engine.canaries().counters();
-    for (name, help, value) in [
-        ("proxy_canary_braked_total", "Canaries that were braked.", counters.braked),
-        (
-            "proxy_canary_would_brake_total",
-            "Canaries that a dry run would have braked.",
-            counters.would_brake,
-        ),
-        ("proxy_canary_steps_total", "Steps of canaries to a higher weight.", counters.steps),
-    ] {
-        family(out, name, "counter", help);
-        let _ = writeln!(out, "{name} {value}");
     }
 }
 

@@ -153,7 +153,7 @@ mod tests {
             "total": 2, "next": null, "revision": 7
         }))
         .expect("a response of the API");
-        let short = text(&view, false, Style::PIPE);
+        let short = text(&view, false, Style::PLAIN);
         for part in [
             "half_open (dry run)",
             "30 of 40 failed in 10 s, opened 0 times, 2 times in a dry run",
@@ -164,6 +164,6 @@ mod tests {
             assert!(short.contains(part), "{part}: {short}");
         }
         assert!(!short.contains("web@10.0.0.1:80"), "{short}");
-        assert!(text(&view, true, Style::PIPE).contains("web@10.0.0.1:80"));
+        assert!(text(&view, true, Style::PLAIN).contains("web@10.0.0.1:80"));
     }
 }
