@@ -96,7 +96,7 @@ fn circuits_of_pools_and_routes_are_on_the_first_page_of_breakers() {
         name: "web".into(),
         pool: Some(web.clone()),
         has_slot: true,
-        breaker: BreakerStatus { state: BreakerState::Open, until: Some(Timestamp(1_000)) },
+        breaker: BreakerStatus { state: BreakerState::Open, until: Some(Timestamp(1_001)) },
         is_dry_run: false,
         successes: 10,
         failures: 30,
@@ -109,7 +109,7 @@ fn circuits_of_pools_and_routes_are_on_the_first_page_of_breakers() {
     assert_eq!(
         breakers["circuits"],
         json!([{
-            "scope": "pool", "name": "web", "pool": "web", "state": "open", "until": "1970-01-01T00:00:01.000Z",
+            "scope": "pool", "name": "web", "pool": "web", "state": "open", "until": "1970-01-01T00:00:01.001Z",
             "dry_run": false, "successes": 10, "failures": 30, "trips": 2, "would_trip": 0
         }])
     );
