@@ -54,6 +54,7 @@ mod rate_limits;
 mod readme;
 mod registration;
 mod resolver;
+mod retries;
 mod routes;
 mod routing;
 mod smuggling;
