@@ -67,8 +67,9 @@ pub(crate) const SEQUENCE_LENGTH_MAX: u64 = 4_096;
 /// same time. 8 MiB, allocated with the first limit; up to half a million keys in debt lose nothing worth
 /// counting.
 pub(crate) const RATE_LIMIT_WORDS: usize = 1024 * 1024;
-/// Longest debt of a key of a rate limit in microseconds, 101 days: half of the range of the table's clock.
-pub(crate) const RATE_LIMIT_DEBT_US_MAX: u64 = (1 << 43) - 1;
+/// Longest debt of a key of a rate limit in microseconds, 2⁴³ - 1 or 101 days: half of the range of the
+/// table's clock.
+pub(crate) const RATE_LIMIT_DEBT_US_MAX: u64 = 8_796_093_022_207;
 
 // --- Overload ----------------------------------------------------------------------------------------------
 
