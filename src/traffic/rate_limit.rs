@@ -6,8 +6,8 @@
 //! [`RateLimiter`] is the compiled limit of a policy, [`Gcra`] has the arithmetic, [`RateLimitTable`] the
 //! debts of the keys of all limits, and [`Bans`] what follows refusals.
 //!
-//! Property: of each key, at most `burst + rate × t` requests are admitted in a time `t`, and one more for each
-//! further core that inserts the key at the same moment.
+//! Property: of each key, at most `burst + rate × t` requests are admitted in a time `t`, and one more for
+//! each further core that inserts the key at the same moment.
 
 mod bans;
 mod gcra;

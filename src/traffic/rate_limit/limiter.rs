@@ -14,8 +14,8 @@ use crate::virtual_host::RuleId;
 
 /// Rate limit of a policy, for all rules that refer to it.
 ///
-/// Its debts are in the table, by the name of its policy: they outlive snapshots, and changed numbers apply to
-/// them at once.
+/// Its debts are in the table, by the name of its policy: they outlive snapshots, and changed numbers apply
+/// to them at once.
 #[derive(Debug)]
 pub struct RateLimiter {
     scope: LimitScope,
@@ -77,7 +77,8 @@ impl PartialEq for RateLimiter {
 impl Eq for RateLimiter {}
 
 impl RateLimiter {
-    /// Compiles the limit of a policy. The first one allocates the words of the table, which takes milliseconds.
+    /// Compiles the limit of a policy. The first one allocates the words of the table, which takes
+    /// milliseconds.
     pub fn new(scope: LimitScope, settings: RateLimit, table: Arc<RateLimitTable>) -> Self {
         table.prepare();
         let limit = Limit {

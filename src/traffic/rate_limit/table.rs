@@ -8,12 +8,12 @@
 //! debt, which so gets its burst back. A request that is refused writes nothing: cores that refuse the same
 //! key share its cache line.
 //!
-//! | inexact                                           | effect                                              |
-//! |---------------------------------------------------|-----------------------------------------------------|
+//! | inexact                                           | effect                                             |
+//! |---------------------------------------------------|----------------------------------------------------|
 //! | two cores insert the same key at the same moment  | one request more than the limit, for each core more |
-//! | more than 8 keys in debt in one set               | the one with the least debt begins again; counted   |
-//! | two keys of a set have the same fingerprint       | they share a limit: one pair of keys in 10⁵         |
-//! | a key that was not used for 200 days              | begins with its burst used up                       |
+//! | more than 8 keys in debt in one set               | the one with the least debt begins again; counted  |
+//! | two keys of a set have the same fingerprint       | they share a limit: one pair of keys in 10⁵        |
+//! | a key that was not used for 200 days              | begins with its burst used up                      |
 //!
 //! The clock of 44 bits goes round after 203 days. A TAT counts as passed while it lies behind by less than
 //! half of that; words that may lie longer are cleared when a key is inserted into their set.
@@ -172,9 +172,9 @@ impl Set {
         })
     }
 
-    /// Finds the word that a new key gets, the first free one or else that with the least debt, unless another
-    /// core has inserted the key meanwhile. Clears others whose TAT has passed: in a hundred days it would
-    /// seem to lie ahead.
+    /// Finds the word that a new key gets, the first free one or else that with the least debt, unless
+    /// another core has inserted the key meanwhile. Clears others whose TAT has passed: in a hundred days it
+    /// would seem to lie ahead.
     #[cold]
     fn place_for(&self, fingerprint: u64, now: Now) -> Place<'_> {
         let mut best: Option<(u64, Place<'_>)> = None;
