@@ -47,7 +47,6 @@ pub(crate) fn run(bench: &mut Harness) {
         limited_by: None,
         retry: None,
         breaker: None,
-        is_hedged: false,
     };
     bench.line("metrics: count an exchange", || {
         exchange.route = exchange.route % 100 + 1;

@@ -240,7 +240,6 @@ fn exchange(status: u16) -> Exchange<'static> {
         limited_by: None,
         retry: None,
         breaker: None,
-        is_hedged: false,
     }
 }
 

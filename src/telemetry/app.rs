@@ -118,7 +118,6 @@ mod tests {
             limited_by: None,
             retry: None,
             breaker: None,
-            is_hedged: false,
         }
     }
 

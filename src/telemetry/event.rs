@@ -152,8 +152,6 @@ pub struct Exchange<'a> {
     pub retry: Option<RetryOutcome>,
     /// State of the pool's circuit breaker: `closed`, `open` or `half_open`; `None` without one.
     pub breaker: Option<&'static str>,
-    /// Whether a second attempt was made because the first one was late.
-    pub is_hedged: bool,
 }
 
 /// Result of the retries of a request.

@@ -52,7 +52,6 @@ fn exchange(route: u16, pool: u16, status: u16) -> Exchange<'static> {
         limited_by: None,
         retry: None,
         breaker: None,
-        is_hedged: false,
     }
 }
 
@@ -585,7 +584,6 @@ fn decisions_of_policies_are_counted_by_route() {
         variant: Some(Variant::Canary),
         queue_us: Some(2_000_000),
         retry: Some(RetryOutcome::Budget),
-        is_hedged: true,
         limited_by: Some("api"),
         failure: Some("queue_timeout"),
         ..exchange(1, 1, 503)

@@ -171,7 +171,6 @@ impl Shard {
             || event.variant.is_some()
             || event.queue_us.is_some()
             || event.limited_by.is_some()
-            || event.is_hedged
         {
             page.count_policies(event, retry);
         }
@@ -298,7 +297,6 @@ impl TrafficPage {
             page.queued.add(1);
             page.queue_us.add(queue_us);
         }
-        page.hedged.add(event.is_hedged.into());
         if let (Some(_), Some(code)) = (event.limited_by, event.failure) {
             page.refused.get_or_init(Box::default).add(code);
         }

@@ -30,7 +30,6 @@ pub mod balance;
 pub mod brake;
 pub mod breaker;
 pub mod compile;
-pub mod hedge;
 mod host_patterns;
 pub mod in_flight;
 mod limits;

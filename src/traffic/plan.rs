@@ -37,8 +37,6 @@ pub struct TrafficPlan {
     pub canary: Option<CanaryPlan>,
     /// Cohorts and their pools.
     pub cohorts: Option<CohortPlan>,
-    /// Pool that gets copies.
-    pub mirror: Option<PoolId>,
     /// Position and counts, shared with all snapshots that have this plan.
     pub state: Arc<PlanState>,
 }
@@ -155,8 +153,7 @@ impl TrafficPlan {
             },
             |known| known.state.clone(),
         );
-        let mirror = spec.mirror.as_ref().map(|mirror| pool(mirror.pool.id()));
-        Self { spec: spec.clone(), stable: stable.1, canary, cohorts, mirror, state }
+        Self { spec: spec.clone(), stable: stable.1, canary, cohorts, state }
     }
 
     /// Whether it decides on the pool of requests.
@@ -224,7 +221,7 @@ pub fn plan_id(stable: &AppId, canary: &Canary) -> u64 {
 /// Plans are the same when they decide alike, and share their state.
 impl PartialEq for TrafficPlan {
     fn eq(&self, other: &Self) -> bool {
-        let pools = |plan: &Self| (plan.stable, plan.canary.as_ref().map(|canary| canary.pool), plan.mirror);
+        let pools = |plan: &Self| (plan.stable, plan.canary.as_ref().map(|canary| canary.pool));
         pools(self) == pools(other)
             && self.spec == other.spec
             && self.cohorts == other.cohorts

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use ringway_model::Retries;
 
-use crate::hedge::Hedging;
 use crate::overload::LoadLimit;
 use crate::plan::TrafficPlan;
 use crate::pool_breaker::PoolBreaker;
@@ -24,9 +23,7 @@ pub struct RuleTraffic {
     pub rate_limit: Option<Arc<RateLimiter>>,
     /// Circuit breaker of its requests to its pool.
     pub breaker: Option<Arc<PoolBreaker>>,
-    /// Second attempts of late requests.
-    pub hedge: Option<Arc<Hedging>>,
-    /// Canary, cohorts and mirroring.
+    /// Canary and cohorts.
     pub plan: Option<Arc<TrafficPlan>>,
     /// Limit of concurrent requests.
     pub overload: Option<Arc<LoadLimit>>,

@@ -56,7 +56,7 @@ pub(super) struct StoredSettings {
 #[serde(untagged)]
 pub(super) enum StoredPolicyRef {
     Named(String),
-    Inline(StoredSettings),
+    Inline(Box<StoredSettings>),
 }
 
 impl From<&Policy> for StoredPolicy {
@@ -135,7 +135,7 @@ impl From<&PolicyRef> for StoredPolicyRef {
     fn from(policy: &PolicyRef) -> Self {
         match policy {
             PolicyRef::Named(id) => Self::Named(id.to_string()),
-            PolicyRef::Inline(settings) => Self::Inline(StoredSettings::from(&**settings)),
+            PolicyRef::Inline(settings) => Self::Inline(Box::new(StoredSettings::from(&**settings))),
         }
     }
 }

@@ -353,7 +353,6 @@ mod tests {
             limited_by: Some("strict"),
             retry: None,
             breaker: Some("closed"),
-            is_hedged: false,
         }
     }
 

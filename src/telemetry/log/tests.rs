@@ -98,7 +98,6 @@ fn exchange(request_id: &str) -> Exchange<'_> {
         limited_by: None,
         retry: None,
         breaker: None,
-        is_hedged: false,
     }
 }
 

@@ -20,7 +20,6 @@ use super::ids::{Branch, Ids};
 use super::{Compiler, CompilerSettings, Effects, Name, SlotChange, Tables};
 use crate::balance::affinity;
 use crate::breaker::{BreakerSettings, EndpointState, Trickle};
-use crate::hedge::Hedging;
 use crate::host_patterns::HostPatterns;
 use crate::in_flight::InFlight;
 use crate::limits::TALLY_BUCKET;
@@ -439,10 +438,6 @@ impl<'a> Draft<'a> {
                 // It counts the requests of one route to one pool.
                 let known = known.filter(|_| is_same_pool).and_then(|known| known.breaker.as_deref());
                 Arc::new(PoolBreaker::new(breaker, known, cores))
-            }),
-            hedge: settings.hedge.map(|hedge| {
-                let known = known.and_then(|known| known.hedge.as_deref());
-                Arc::new(Hedging::new(hedge, known, cores))
             }),
             plan: managed.filter(|spec| spec.pools().next().is_some()).zip(stable).map(
                 |(spec, (name, app))| {

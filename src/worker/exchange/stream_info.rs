@@ -61,7 +61,6 @@ pub(crate) struct StreamInfo<'a> {
     pub(super) retry: Option<RetryOutcome>,
     /// State of the pool's circuit breaker.
     pub(super) breaker: Option<&'static str>,
-    pub(super) is_hedged: bool,
 }
 
 impl<'a> StreamInfo<'a> {
@@ -107,7 +106,6 @@ impl<'a> StreamInfo<'a> {
             rate_limit: None,
             retry: None,
             breaker: None,
-            is_hedged: false,
         }
     }
 
@@ -229,7 +227,6 @@ impl<'a> StreamInfo<'a> {
             limited_by: self.limited_by.map(|by| by.policy),
             retry: self.retry,
             breaker: self.breaker,
-            is_hedged: self.is_hedged,
         });
     }
 }
