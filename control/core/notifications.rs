@@ -197,8 +197,8 @@ impl Notifications {
         }
     }
 
-    /// Sends the opening or closing of a pool's breaker, or of a route's requests to it, to the app and to the
-    /// operator.
+    /// Sends the opening or closing of a pool's breaker, or of a route's requests to it, to the app and to
+    /// the operator.
     pub(crate) fn handle_circuit_change(
         &mut self,
         pool: &AppId,

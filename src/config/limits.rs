@@ -26,7 +26,7 @@ pub const BAKE_MAX: Duration = Duration::from_secs(3_600);
 
 // --- Policies ----------------------------------------------------------------------------------------------
 
-/// Lowest `open_duration`, `ejection_duration` and the like, in milliseconds: shorter ones protect nobody.
+/// Lowest `open_duration`, `ejection_duration` and the like, in milliseconds: shorter ones protect nothing.
 pub const OPEN_MS_MIN: u64 = 100;
 /// Highest of them, in milliseconds: an hour; a breaker that stays open longer is an outage of its own.
 pub const OPEN_MS_MAX: u64 = 3_600_000;

@@ -139,8 +139,8 @@ const BRAKE_FAILURES_MIN: u64 = 5;
 /// Least difference of the shares of failures: a smaller one is significant under high load, and tolerable.
 const BRAKE_MARGIN: f64 = 0.01;
 /// Probability of the failures of a healthy canary below which it is braked. There are 60,000 comparisons in
-/// a week: with 1e-5 up to a quarter of all weeks brake a healthy canary, with this hardly one in a hundred, and
-/// a canary that fails every request is braked as soon.
+/// a week: with 1e-5 up to a quarter of all weeks brake a healthy canary, with this hardly one in a hundred,
+/// and a canary that fails every request is braked as soon.
 const BRAKE_P_VALUE: f64 = 1e-7;
 /// Attempts of each variant since the last step without which no further one is taken.
 const STEP_ATTEMPTS_MIN: u64 = 100;

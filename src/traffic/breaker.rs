@@ -1,8 +1,8 @@
 //! Circuit breakers, and the health of endpoints: state that data cores share and write.
 //!
 //! Every request reads it, only a transition writes it: the whole breaker is one 64-bit word, and an event
-//! without effect stores nothing, which keeps the word in every core's cache. Endpoints, pools and routes have
-//! the same machine; of an endpoint it is described here with its defaults.
+//! without effect stores nothing, which keeps the word in every core's cache. Endpoints, pools and routes
+//! have the same machine; of an endpoint it is described here with its defaults.
 //!
 //! A breaker opens after `BREAKER_FAILURES` consecutive failures, for 30 s. Then it is half open:
 //! it admits one request of all cores as a probe, and another one each `BREAKER_PROBE_INTERVAL`
@@ -38,10 +38,10 @@
 //! | open, probing        | renew                       | open until 0 (admits a probe), level l    | next  |
 //! | any                  | result of another epoch     | same                                      | same  |
 //!
-//! The breakers of [pools and routes](crate::pool_breaker) close after two successful probes, which follow each
-//! other at once. A breaker may also be *tripped*: it opens from closed for another reason than failures in a
-//! row. Where a pool limits how many of its endpoints are [ejected](crate::outliers), the last failure in a row
-//! leaves the breaker closed; it is then tripped, or its failures are forgotten.
+//! The breakers of [pools and routes](crate::pool_breaker) close after two successful probes, which follow
+//! each other at once. A breaker may also be *tripped*: it opens from closed for another reason than failures
+//! in a row. Where a pool limits how many of its endpoints are [ejected](crate::outliers), the last failure
+//! in a row leaves the breaker closed; it is then tripped, or its failures are forgotten.
 //!
 //! No admission has the epoch of an open breaker, and therefore no result changes it.
 
@@ -280,7 +280,8 @@ impl EndpointState {
         self.breaker.record_failure(admission, settings, now)
     }
 
-    /// Records a failure, for a pool that decides itself about ejections. The last one in a row opens nothing.
+    /// Records a failure, for a pool that decides itself about ejections. The last one in a row opens
+    /// nothing.
     pub(crate) fn count_failure(
         &self,
         admission: Admission,

@@ -14,8 +14,8 @@
 //! - [`breaker`] holds an endpoint's health and circuit breaker: the only shared state that data cores write,
 //!   in atomics.
 //! - [`rate_limit`] decides whether a request is within the limit of its key, by one table for all cores.
-//! - [`in_flight`] counts the requests in flight at an endpoint, for drains; [`permits`] bounds such a count, exactly
-//!   over all cores.
+//! - [`in_flight`] counts the requests in flight at an endpoint, for drains; [`permits`] bounds such a count,
+//!   exactly over all cores.
 //! - [`balance`] picks an endpoint of a pool, [`retry`] decides whether another attempt follows a failed one.
 //! - [`retry_budget`] bounds additional attempts by a share of the successful exchanges of their pool.
 //! - [`overload`] limits the concurrent requests of a route, with a queue over all cores.

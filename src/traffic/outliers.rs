@@ -1,15 +1,15 @@
 //! Outlier detection: which endpoints of an operator's pool are ejected, and how many.
 //!
-//! An endpoint is ejected by its [`breaker`](crate::breaker), the same that endpoints of registered apps have.
-//! It opens after failures in a row, or where the endpoint's error rate within ten seconds is both above the
-//! threshold and far above that of the others: a common cause ejects none. All of it is judged after a failure
-//! only; successes count on the core's own line.
+//! An endpoint is ejected by its [`breaker`](crate::breaker), the same that endpoints of registered apps
+//! have. It opens after failures in a row, or where the endpoint's error rate within ten seconds is both
+//! above the threshold and far above that of the others: a common cause ejects none. All of it is judged
+//! after a failure only; successes count on the core's own line.
 //!
-//! *Places.* Of the endpoints that could serve, which are those with an address, a weight and no failed health
-//! check, only a share may be ejected at a time. An endpoint without a place stays, and is counted. The ejected
-//! ones are not counted up and down but looked at, in the newest snapshot, by one core at a time: therefore a
-//! place is free as soon as its endpoint closes, or leaves the pool. When the pool shrinks below its ejected
-//! endpoints, the excess is [reinstated](Places::reinstate_excess).
+//! *Places.* Of the endpoints that could serve, which are those with an address, a weight and no failed
+//! health check, only a share may be ejected at a time. An endpoint without a place stays, and is counted.
+//! The ejected ones are not counted up and down but looked at, in the newest snapshot, by one core at a time:
+//! therefore a place is free as soon as its endpoint closes, or leaves the pool. When the pool shrinks below
+//! its ejected endpoints, the excess is [reinstated](Places::reinstate_excess).
 
 use ringway_model::{Health, Outliers, Percent, Tick};
 
@@ -20,8 +20,9 @@ use crate::snapshot::{Endpoint, Pool};
 use crate::tally::Counts;
 use crate::verdict::Verdict;
 
-/// Records the verdict of an attempt with its endpoint: with its breaker and, where the pool detects outliers,
-/// with those. After a failure, `pool` is to be that of the newest snapshot: its endpoints count for the cap.
+/// Records the verdict of an attempt with its endpoint: with its breaker and, where the pool detects
+/// outliers, with those. After a failure, `pool` is to be that of the newest snapshot: its endpoints count
+/// for the cap.
 pub fn record(
     pool: &Pool,
     (endpoint, admission): (&Endpoint, Admission),

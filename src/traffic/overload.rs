@@ -1,7 +1,7 @@
 //! Overload protection of a route: a limit of concurrent requests over all cores, and a FIFO queue.
 //!
 //! ```text
-//! admit ─► a permit is free, nobody waits ─► Admitted ──────────────► … ─► release ─► free
+//! admit ─► a permit is free, none waits ──► Admitted ──────────────► … ─► release ─► free
 //!    ├──► the queue has room ─► Queued ─► next: Own (its permit) ─►┘          └─► granted: next, on a core
 //!    │                             └─► leave                                      with a waiter
 //!    └──► Full
@@ -14,8 +14,8 @@
 //! for nearly every release.
 //!
 //! A core that grants a permit takes it for its own first waiter, or wakes the core whose turn it is, which
-//! does the same. A core that publishes or withdraws a head looks for granted permits afterwards: the granting
-//! core may have seen the heads as they were before. Hence no waiter stays while permits are free.
+//! does the same. A core that publishes or withdraws a head looks for granted permits afterwards: the
+//! granting core may have seen the heads as they were before. Hence no waiter stays while permits are free.
 
 mod adaptive;
 mod counts;
@@ -98,8 +98,8 @@ struct Line {
 pub enum Admission {
     /// The request has a permit, to be [released](LoadLimit::release).
     Admitted,
-    /// The request waits, in the queue of its core. The caller [publishes](LoadLimit::set_head) it, where it is
-    /// the first one.
+    /// The request waits, in the queue of its core. The caller [publishes](LoadLimit::set_head) it, where it
+    /// is the first one.
     Queued,
     /// The request is refused: the queue is full.
     Full,
@@ -158,8 +158,8 @@ impl LoadState {
         Counts::from_word(self.counts.load(Ordering::Acquire))
     }
 
-    /// The core whose first waiter is next: `core`, unless another one has waited much longer. `None` where no
-    /// core has published a waiter.
+    /// The core whose first waiter is next: `core`, unless another one has waited much longer. `None` where
+    /// no core has published a waiter.
     fn turn(&self, core: usize) -> Option<usize> {
         let heads = self.heads.iter().map(|head| head.load(Ordering::Acquire)).enumerate();
         let (first, since) = heads.min_by_key(|&(_, since)| since).filter(|&(_, since)| since != NO_HEAD)?;
@@ -243,8 +243,8 @@ impl LoadLimit {
         let _ = self.state.change(|counts| Some(counts.leave()));
     }
 
-    /// Publishes since when the first waiter of a core waits, in microseconds, after its queue has got another
-    /// first waiter, or none. Returns whether [`next`](Self::next) has to be called.
+    /// Publishes since when the first waiter of a core waits, in microseconds, after its queue has got
+    /// another first waiter, or none. Returns whether [`next`](Self::next) has to be called.
     #[must_use]
     pub fn set_head(&self, core: usize, since_us: Option<u64>) -> bool {
         let state = &*self.state;

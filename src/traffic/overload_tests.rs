@@ -195,7 +195,7 @@ impl Cores {
         }
     }
 
-    /// Nobody else has waited 20 ms longer, but for those whose core is being woken.
+    /// No other one has waited 20 ms longer, but for those whose core is being woken.
     fn check_order(&self, core: usize, since_us: u64) {
         for (other, queue) in self.queues.iter().enumerate() {
             if other != core

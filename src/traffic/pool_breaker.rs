@@ -136,8 +136,8 @@ impl PoolBreaker {
         probe.ok_or_else(|| breaker.wait(now).unwrap_or(PROBE_WAIT))
     }
 
-    /// Records that a probe has its response head, which counts as its success: the response may be a stream of
-    /// hours, while all other requests are refused. Its verdict follows.
+    /// Records that a probe has its response head, which counts as its success: the response may be a stream
+    /// of hours, while all other requests are refused. Its verdict follows.
     pub fn confirm(&self, probe: Admission, now: Tick) -> Option<Transition> {
         let closed = self.state.breaker.record_success(probe, self.settings.successes)?;
         self.state.window_us.store(now.as_micros(), Ordering::Relaxed);

@@ -59,8 +59,8 @@ impl PoolState {
         self.ejections[reason as usize].load(Ordering::Relaxed)
     }
 
-    /// Ejections that did not happen so far: the pool had no place for another one, or its settings were a dry
-    /// run.
+    /// Ejections that did not happen so far: the pool had no place for another one, or its settings were a
+    /// dry run.
     pub fn would_eject(&self, reason: EjectionReason) -> u64 {
         self.would_eject[reason as usize].load(Ordering::Relaxed)
     }

@@ -24,9 +24,10 @@
 //! the next instance, too: hence only a policy retries it.
 //!
 //! The same endpoint again is a *replay*: nothing was processed, or a connection had ended that has carried a
-//! response before, so that replays never outnumber responses. They are on without a policy, and with one they
-//! count neither as its attempts nor for its budget. A retry by a policy does ([`RetryBudget`]); where the
-//! budget is exhausted, the client gets the result of the last attempt, the endpoint's own response included.
+//! response before, so that replays never outnumber responses. They are on without a policy, and with one
+//! they count neither as its attempts nor for its budget. A retry by a policy does ([`RetryBudget`]); where
+//! the budget is exhausted, the client gets the result of the last attempt, the endpoint's own response
+//! included.
 
 use std::time::Duration;
 
@@ -140,8 +141,8 @@ pub struct Allowance<'a> {
 
 /// Decides which attempt follows one that failed, or whose response has a status that is retried.
 ///
-/// Without an `allowance` the defaults hold, which need no configuration: an attempt of which the endpoint has
-/// processed nothing, and a pooled connection that had ended.
+/// Without an `allowance` the defaults hold, which need no configuration: an attempt of which the endpoint
+/// has processed nothing, and a pooled connection that had ended.
 pub fn decide(attempt: &FailedAttempt, policy: &Policy, allowance: Option<&Allowance<'_>>) -> Retry {
     let attempts_max = match allowance {
         Some(_) => limits::ATTEMPTS_MAX,
@@ -174,8 +175,8 @@ impl Allowance<'_> {
         }
     }
 
-    /// Decides on a retry, and withdraws it from the budget. To be asked last of all: what is withdrawn is not
-    /// given back.
+    /// Decides on a retry, and withdraws it from the budget. To be asked last of all: what is withdrawn is
+    /// not given back.
     fn decide(&self, attempt: &FailedAttempt) -> Retry {
         let counted = attempt.attempts.saturating_sub(attempt.replays);
         let attempts_max = usize::from(self.retries.attempts_max.get()).min(limits::ATTEMPTS_MAX) as u32;
@@ -196,8 +197,8 @@ impl Allowance<'_> {
         }
     }
 
-    /// Pause before the attempt after `attempts` ones: evenly distributed from the shortest to one that doubles
-    /// with each attempt, so that requests that failed together do not return together.
+    /// Pause before the attempt after `attempts` ones: evenly distributed from the shortest to one that
+    /// doubles with each attempt, so that requests that failed together do not return together.
     fn pause(&self, attempts: u32) -> Duration {
         let Retries { backoff_min, backoff_max, .. } = *self.retries;
         let longest = backoff_min.saturating_mul(1 << attempts.min(16)).min(backoff_max).max(backoff_min);

@@ -10,8 +10,8 @@
 //! what is in progress at one time: of requests that fail at once hardly any are, however many there are.
 //!
 //! Successes are counted for the last nine to ten seconds and withdrawals for the last ten to eleven, so that
-//! no window of ten seconds has more withdrawals than the budget at its end. Two cores at the turn of a second
-//! may both take the last one: one too many for each core, at most.
+//! no window of ten seconds has more withdrawals than the budget at its end. Two cores at the turn of a
+//! second may both take the last one: one too many for each core, at most.
 
 #[cfg(not(all(test, loom)))]
 use std::sync::atomic::{AtomicU64, Ordering};

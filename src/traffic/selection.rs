@@ -51,8 +51,8 @@ impl Selection {
         Self { algorithm, slow_start, endpoint_max_concurrent, limit: limit.unwrap_or_default().into() }
     }
 
-    /// Rules of a pool with these settings; `None` where turns and weights are all. Remembered winners of keys
-    /// are those of `known`, whose endpoints and weights must be the same.
+    /// Rules of a pool with these settings; `None` where turns and weights are all. Remembered winners of
+    /// keys are those of `known`, whose endpoints and weights must be the same.
     pub(crate) fn of(
         balancer: Balancer,
         traffic: Option<&PoolTraffic>,

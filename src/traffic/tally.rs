@@ -5,8 +5,8 @@
 //! core 1:   add ─► line 1: [ b0 b1 … b9 ]  ├─ sum(now): buckets of the last ten periods
 //! ```
 //! Time is divided into periods of one bucket's length. A line is a ring of ten buckets, each with the number
-//! of the period that it counts; a bucket of an older period counts as empty, so that nothing is swept. A core
-//! writes its own line only, with plain stores; any thread adds the lines up.
+//! of the period that it counts; a bucket of an older period counts as empty, so that nothing is swept. A
+//! core writes its own line only, with plain stores; any thread adds the lines up.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,8 +19,8 @@ use crate::verdict::Verdict;
 /// Buckets of a line, hence periods of a window.
 pub const BUCKETS: usize = 10;
 
-/// Counters of attempts over the last ten periods. The lines, 128 bytes per core, are allocated with the first
-/// attempt: idle ones cost nothing.
+/// Counters of attempts over the last ten periods. The lines, 128 bytes per core, are allocated with the
+/// first attempt: idle ones cost nothing.
 #[derive(Debug)]
 pub struct Tally {
     cores: usize,
@@ -76,8 +76,8 @@ impl Tally {
         Duration::from_micros(self.bucket_us)
     }
 
-    /// Counts an attempt; a neutral one is not counted. Called by core number `core` only, with a `now_us` that
-    /// does not fall. Counters stop at their largest value.
+    /// Counts an attempt; a neutral one is not counted. Called by core number `core` only, with a `now_us`
+    /// that does not fall. Counters stop at their largest value.
     #[inline]
     pub fn add(&self, core: usize, verdict: Verdict, now_us: u64) {
         match verdict {

@@ -4,9 +4,9 @@
 //! leaves moves its own keys alone, spread over all others by their weights, and one that comes takes only
 //! what it keeps. A ring of points would need hundreds for each endpoint to come near to the weights.
 //!
-//! The scores cost about 5 ns for each endpoint, and 20 ns where weights differ. Tunnels ([`sticky`]) can pay that in any pool. For requests
-//! ([`by_key`]), keys fall into slots, and a larger pool remembers the winner of each slot
-//! ([`KeyTable`](super::key_table::KeyTable)).
+//! The scores cost about 5 ns for each endpoint, and 20 ns where weights differ. Tunnels ([`sticky`]) can pay
+//! that in any pool. For requests ([`by_key`]), keys fall into slots, and a larger pool remembers the winner
+//! of each slot ([`KeyTable`](super::key_table::KeyTable)).
 
 use ringway_model::Tick;
 

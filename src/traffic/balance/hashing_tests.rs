@@ -70,7 +70,8 @@ proptest! {
         let gone = EndpointId(gone as u64 + 1);
         for key in keys {
             let before = of(&whole, key, NOW);
-            // Weighted and equal scores differ; both pools have the same kind unless weights happen to be alike.
+            // Weighted and equal scores differ; both pools have the same kind unless weights happen to be
+            // alike.
             if matches!(whole.shares, Shares::Equal) == matches!(rest.shares, Shares::Equal) && before != gone {
                 prop_assert_eq!(of(&rest, key, NOW), before);
             }

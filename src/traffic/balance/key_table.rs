@@ -1,9 +1,9 @@
 //! Table of the winners of rendezvous hashing, by slots of the key space.
 //!
 //! Keys fall into 65,536 slots, and all keys of a slot have one endpoint. In a pool of more than a few
-//! endpoints the winner of a slot is found by its scores once, and remembered: 128 KiB per pool, made with its
-//! first request. The table belongs to one set of endpoints and weights; another set begins with an empty
-//! one, and finds each slot anew with the first of its requests. To fill it while the snapshot is compiled
+//! endpoints the winner of a slot is found by its scores once, and remembered: 128 KiB per pool, made with
+//! its first request. The table belongs to one set of endpoints and weights; another set begins with an empty
+//! one, and finds each slot again with the first of its requests. To fill it while the snapshot is compiled
 //! would delay a change by a second with a thousand endpoints, for slots that may never be asked for.
 
 use std::sync::OnceLock;

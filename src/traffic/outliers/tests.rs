@@ -297,8 +297,8 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    /// A pool whose endpoints come, go, and fail in any order: an ejection never makes more than the share, and
-    /// after each change of the pool there are none in excess.
+    /// A pool whose endpoints come, go, and fail in any order: an ejection never makes more than the share,
+    /// and after each change of the pool there are none in excess.
     #[test]
     fn ejections_keep_within_the_share(
         max in 0_u16..=10_000,

@@ -3,8 +3,8 @@
 //! A response over the target lowers the limit to four fifths, once per target at most: those that were
 //! admitted before are slow as well. A good one raises it by 1/limit while at least half of the permits are
 //! in use; until the first one over half the target by 1, so that a route reaches its capacity soon after the
-//! start, and not more. There is no baseline that could drift, and no probe that refuses requests of a healthy
-//! route.
+//! start, and not more. There is no baseline that could drift, and no probe that refuses requests of a
+//! healthy route.
 
 use std::time::Duration;
 

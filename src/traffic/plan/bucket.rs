@@ -47,7 +47,8 @@ impl BucketKey {
         Self { hashing: derive(b"ringway bucket of a key\0"), signing: derive(b"ringway bucket cookie\0") }
     }
 
-    /// The bucket of a client's key. Without the secret, no key for a given bucket can be found. About 0.5 µs.
+    /// The bucket of a client's key. Without the secret, no key for a given bucket can be found. About 0.5
+    /// µs.
     pub fn bucket_of(&self, key: &[u8]) -> Bucket {
         let tag = hmac::sign(&self.hashing, key);
         let bits = tag.as_ref().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));

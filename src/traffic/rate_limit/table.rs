@@ -68,7 +68,7 @@ impl RateLimitTable {
         Self { hash: RandomState::new(), sets: OnceLock::new(), sets_max, evictions: AtomicU64::new(0) }
     }
 
-    /// Hasher of keys, with a secret of this process: nobody outside can choose keys of one set.
+    /// Hasher of keys, with a secret of this process: a client cannot choose keys of one set.
     pub(super) fn hash(&self) -> &RandomState {
         &self.hash
     }

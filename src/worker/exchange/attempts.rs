@@ -239,8 +239,8 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         }
     }
 
-    /// Gives up the result of an attempt that another one follows, or whose client has left. The connection of
-    /// a response is kept where all of it has come, and closed otherwise.
+    /// Gives up the result of an attempt that another one follows, or whose client has left. The connection
+    /// of a response is kept where all of it has come, and closed otherwise.
     fn give_up(&mut self, target: &Target<'a>, picked: &Picked<'a>, result: AttemptResult<'a, R>) {
         let Ok(response) = result else { return };
         let (core, status) = (self.core, self.buffers.response.status());

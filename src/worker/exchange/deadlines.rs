@@ -6,8 +6,8 @@
 //!               ├── per_try_timeout ──┤
 //!   ├────────────────── total_timeout ────────────────────┤
 //! ```
-//! They are kept to a tenth of a second, as all deadlines; that of an attempt to a millisecond, by a timer beside
-//! its I/O, for it may be shorter than that tenth.
+//! They are kept to a tenth of a second, as all deadlines; that of an attempt to a millisecond, by a timer
+//! beside its I/O, for it may be shorter than that tenth.
 
 use std::cell::Cell;
 use std::time::Duration;

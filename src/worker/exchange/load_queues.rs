@@ -5,8 +5,8 @@
 //! join ─► queue of the route ─► served: the permit is the waiter's
 //!                         └──── dropped: the waiter leaves, or passes the permit on
 //! ```
-//! The counts are in [`LoadLimit`], shared by all cores. Here are the wakers of the tasks, which work on their
-//! own core only. A route has a queue while it has waiters on this core.
+//! The counts are in [`LoadLimit`], shared by all cores. Here are the wakers of the tasks, which work on
+//! their own core only. A route has a queue while it has waiters on this core.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};

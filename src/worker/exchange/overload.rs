@@ -4,8 +4,8 @@
 //! permit free ─► go on            queue has room ─► wait: a permit, queue_timeout, or the client leaves
 //! queue full ─► 503
 //! ```
-//! The body stays unread meanwhile. The permit is held until the end of the response; upgraded connections and
-//! streams of events, which last for hours and hardly load an endpoint, give it back at their head.
+//! The body stays unread meanwhile. The permit is held until the end of the response; upgraded connections
+//! and streams of events, which last for hours and hardly load an endpoint, give it back at their head.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -47,7 +47,8 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         Ok(())
     }
 
-    /// Notes that a response head has come, for an adaptive limit. Errors that come fast say nothing about load.
+    /// Notes that a response head has come, for an adaptive limit. Errors that come fast say nothing about
+    /// load.
     #[inline]
     pub(super) fn note_response_head(&self, target: &Target<'a>) {
         if let Some(permit) = &self.permit

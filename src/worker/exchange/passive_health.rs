@@ -18,8 +18,8 @@ use crate::upstream::Fault;
 
 /// Reports a final response head. The body may still break off, so that the verdict is given at its end, by
 /// [`on_success`]. Two do not wait: a status that the pool's policy counts as a failure, and a switch of
-/// protocols, whose end says nothing about responses. A probe does not wait either to let others pass: it may be
-/// a stream of hours.
+/// protocols, whose end says nothing about responses. A probe does not wait either to let others pass: it may
+/// be a stream of hours.
 pub(crate) fn on_response_head<R: Runtime>(
     core: &Core<R>,
     picked: &Picked<'_>,
@@ -63,8 +63,8 @@ pub(crate) fn on_failure<R: Runtime>(
     }
 }
 
-/// Gives the verdict of an attempt, once, to all that count it: the endpoint with the outlier detection of its
-/// pool, the breakers of pool and route, the canary.
+/// Gives the verdict of an attempt, once, to all that count it: the endpoint with the outlier detection of
+/// its pool, the breakers of pool and route, the canary.
 fn give<R: Runtime>(core: &Core<R>, picked: &Picked<'_>, target: &Target<'_>, verdict: Verdict) {
     let (index, now) = (usize::from(core.id.0), core.runtime.now());
     let tables = (verdict == Verdict::Failure && target.pool.traffic.is_some()).then(|| core.tables());

@@ -445,8 +445,8 @@ impl<R: Runtime> UpstreamResponse<'_, R> {
     }
 }
 
-/// Awaits I/O on the connection of an attempt, and cancels it at the attempt's own timeout: punctually, for that
-/// may be shorter than the deadlines of sockets are exact.
+/// Awaits I/O on the connection of an attempt, and cancels it at the attempt's own timeout: punctually, for
+/// that may be shorter than the deadlines of sockets are exact.
 async fn in_time<R: Runtime, F: Future>(
     core: &Core<R>,
     transfer: &Transfer,

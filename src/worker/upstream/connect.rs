@@ -154,8 +154,8 @@ impl<R: Runtime> Attempt<'_, '_, R> {
         Err(failure)
     }
 
-    /// Connects to an address, by a punctual timeout where the attempt has one: a wait for a connection may be
-    /// dropped.
+    /// Connects to an address, by a punctual timeout where the attempt has one: a wait for a connection may
+    /// be dropped.
     async fn open_address(&self, address: SocketAddr, deadline: Tick) -> std::io::Result<R::Stream> {
         let runtime = &self.core.runtime;
         let connecting = runtime.connect(address, deadline);

@@ -16,8 +16,8 @@ use crate::{Fault, Field, Reader};
 /// Name of the member with the canary's pool.
 pub(super) const POOL: &str = CANARY_POOL.name;
 
-/// Reads the members of a canary. `hash_of_cohorts` is the `hash` of `cohort_routing`, which means the same as
-/// that of the entry.
+/// Reads the members of a canary. `hash_of_cohorts` is the `hash` of `cohort_routing`, which means the same
+/// as that of the entry.
 pub(super) fn canary(
     reader: &mut Reader<'_>,
     draft: &mut Draft,
