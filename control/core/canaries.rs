@@ -52,7 +52,7 @@ pub(crate) struct CanaryCounters {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Effect {
     /// Store or remove a state.
-    Submit(RouteId, Change),
+    Submit(RouteId, Box<Change>),
     /// Report a canary that was braked.
     Braked(CanaryState),
 }
@@ -105,7 +105,9 @@ impl Canaries {
                 effects.push(Effect::Braked(state.clone()));
             }
         }
-        effects.extend(self.unstored(view.desired).map(|(route, change)| Effect::Submit(route, change)));
+        effects.extend(
+            self.unstored(view.desired).map(|(route, change)| Effect::Submit(route, Box::new(change))),
+        );
         effects
     }
 

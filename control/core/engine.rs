@@ -637,7 +637,7 @@ impl Engine {
         for effect in effects {
             match effect {
                 canaries::Effect::Submit(route, change) => {
-                    self.handle_submit(Submission::of(change), ReplyTo::Canary(route), now);
+                    self.handle_submit(Submission::of(*change), ReplyTo::Canary(route), now);
                 }
                 canaries::Effect::Braked(state) => {
                     let view = view(&self.plane, &self.publisher, now);

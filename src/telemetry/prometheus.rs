@@ -395,14 +395,6 @@ fn render_policies(by_route: &BTreeMap<&str, RouteSums>, reading: &ControlReadin
         let Policies { queued, queue_us, .. } = sums.policies;
         text.summary("proxy_queue_seconds", format_args!("route=\"{route}\""), Seconds(queue_us), queued);
     }
-    text.family(
-        "proxy_hedged_total",
-        "counter",
-        "Requests with a second attempt because the first was late.",
-    );
-    for (route, sums) in by_route.iter().filter(|(_, sums)| sums.policies.hedged > 0) {
-        text.sample("proxy_hedged_total", format_args!("route=\"{route}\""), sums.policies.hedged);
-    }
 }
 
 /// Returns the values that were counted, with their counts.

@@ -604,6 +604,5 @@ fn decisions_of_policies_are_counted_by_route() {
     assert_eq!(series["proxy_canary_errors_total{route=\"api\",variant=\"canary\"}"], 1.0);
     assert_eq!(series["proxy_queue_seconds_sum{route=\"api\"}"], 2.0);
     assert_eq!(series["proxy_queue_seconds_count{route=\"api\"}"], 1.0);
-    assert_eq!(series["proxy_hedged_total{route=\"api\"}"], 1.0);
     assert_eq!(series["proxy_refused_total{route=\"api\",code=\"queue_timeout\"}"], 1.0);
 }

@@ -360,16 +360,15 @@ pub(crate) struct Policies {
     pub(crate) variant_errors: [u64; Variant::ALL.len()],
     pub(crate) queued: u64,
     pub(crate) queue_us: u64,
-    pub(crate) hedged: u64,
     /// Refused exchanges by code.
     pub(crate) refused: BTreeMap<&'static str, u64>,
 }
 
 impl Policies {
     fn words(&mut self) -> impl Iterator<Item = &mut u64> {
-        let Self { decisions, retries, variants, variant_errors, queued, queue_us, hedged, .. } = self;
+        let Self { decisions, retries, variants, variant_errors, queued, queue_us, .. } = self;
         let lists = decisions.iter_mut().chain(retries).chain(variants).chain(variant_errors);
-        lists.chain([queued, queue_us, hedged])
+        lists.chain([queued, queue_us])
     }
 }
 
@@ -377,9 +376,9 @@ impl Page for PolicyPage {
     type Totals = Policies;
 
     fn add_to(&self, totals: &mut Policies) {
-        let Self { decisions, retries, variants, variant_errors, queued, queue_us, hedged, refused } = self;
+        let Self { decisions, retries, variants, variant_errors, queued, queue_us, refused } = self;
         let lists = decisions.iter().chain(retries).chain(variants).chain(variant_errors);
-        let counters = lists.chain([queued, queue_us, hedged]).map(Counter::read);
+        let counters = lists.chain([queued, queue_us]).map(Counter::read);
         for (total, count) in totals.words().zip(counters) {
             *total += count;
         }

@@ -268,8 +268,6 @@ pub(crate) struct PolicyPage {
     /// Exchanges that waited in the queue of their route.
     pub(crate) queued: Counter,
     pub(crate) queue_us: Counter,
-    /// Exchanges with a hedge.
-    pub(crate) hedged: Counter,
     /// Refused exchanges by code.
     pub(crate) refused: OnceLock<Box<WordCounters>>,
 }

@@ -60,7 +60,7 @@ fn configure(gateway: &Handle, [stable, other]: [&Origin; 2], traffic: TrafficSp
             id: pool,
             balancer: Balancer::RoundRobin,
             upstream_tls: None,
-            failures: failures.clone(),
+            failures,
             on_all_unhealthy: OnAllUnhealthy::default(),
             policy: None,
         }

@@ -102,7 +102,7 @@ fn with_fields(fields: &str) -> String {
 
 /// Status of a request with these field lines.
 fn status(client: &mut Client, fields: &str) -> u16 {
-    client.send(&with_fields(fields));
+    client.send(with_fields(fields));
     client.response("GET").status()
 }
 
@@ -154,10 +154,10 @@ on_both_drivers! {
         let error = &refused.json()["error"];
         assert_eq!(error["code"], "rate_limited");
         assert_eq!((&error["policy"], &error["limit"]), (&"limited".into(), &"1 per hour, burst 1".into()));
-        client.send(&with_fields("Accept: text/html\r\n"));
+        client.send(with_fields("Accept: text/html\r\n"));
         let page = client.response("GET").text();
         assert!(page.contains("429 Too Many Requests") && page.contains("limited: 1 per hour, burst 1"), "{page}");
-        client.send(&with_fields("Content-Type: application/grpc\r\n"));
+        client.send(with_fields("Content-Type: application/grpc\r\n"));
         let call = client.response("GET");
         assert_eq!((call.status(), call.field("grpc-status")), (200, Some("8")));
         assert!(call.field("grpc-message").is_some_and(|message| message.contains("1 per hour")), "{call:?}");
@@ -180,7 +180,7 @@ on_both_drivers! {
         let (gateway, _origin) = limited(driver, DataSettings::default(), limit);
         let mut client = client(&gateway);
         let mut ask = |key: &str| {
-            client.send(&with_fields(&format!("X-Key: {key}\r\n")));
+            client.send(with_fields(&format!("X-Key: {key}\r\n")));
             let answer = client.response("GET");
             let code = match answer.status() {
                 200 => String::new(),

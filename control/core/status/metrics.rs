@@ -41,7 +41,7 @@ pub(crate) fn render(engine: &Engine, now: Now, out: &mut String) {
         })
         .collect();
     let log = engine.log_reading();
-    let rate_limits = rate_limits(&engine.view(now).snapshot);
+    let rate_limits = rate_limits(engine.view(now).snapshot);
     let reading = ControlReading {
         version: engine.settings().version,
         commit: engine.settings().commit,
