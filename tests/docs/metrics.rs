@@ -151,7 +151,6 @@ const LABELS: &[(&str, &str)] = &[
     ("proxy_overload_would_queue_total", "route"),
     ("proxy_overload_would_refuse_total", "route"),
     ("proxy_queue_seconds", "route"),
-    ("proxy_hedged_total", "route"),
     ("proxy_canary_requests_total", "route, variant"),
     ("proxy_canary_errors_total", "route, variant"),
     ("proxy_breaker_trips_total", "pool"),

@@ -1,3 +1,4 @@
+#![allow(clippy::unwrap_used)]
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +32,8 @@ fn attempt(pool: &Pool, index: usize, verdict: Verdict, now_us: u64) -> Option<T
 /// Fails an endpoint as often as it takes to eject it.
 fn fail(pool: &Pool, index: usize, now_us: u64) -> Option<Transition> {
     let failures = 0..pool.traffic.as_ref().unwrap().settings.outliers.consecutive_failures;
-    failures.filter_map(|_| attempt(pool, index, Verdict::Failure, now_us)).last()
+    // All of them are made, in order.
+    failures.fold(None, |last, _| attempt(pool, index, Verdict::Failure, now_us).or(last))
 }
 
 fn ejected(pool: &Pool) -> Vec<usize> {
