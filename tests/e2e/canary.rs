@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ringway::model::{
     AppId, Balancer, BrakeMode, Canary, Change, Cohorts, EndpointSpec, FailurePolicy, HealthCheck,
-    HostPattern, InstanceId, OnAllUnhealthy, OperatorSet, Owner, Percent, PoolRef, PoolSpec, Replacement,
-    RouteId, RouteSpec, StatusSet, Target, TimeoutPolicy, TrafficSpec,
+    HostPattern, InstanceId, OnAllUnhealthy, OperatorSet, Outliers, Owner, Percent, PoolRef, PoolSpec,
+    PoolTraffic, Replacement, RouteId, RouteSpec, StatusSet, Target, TimeoutPolicy, TrafficSpec,
 };
 use ringway::store::{Fjall, Memory, Store};
 use ringway::{Admin, ControlSettings, DriverChoice, Gateway, Handle, Submission};
@@ -51,11 +51,13 @@ fn canary(percent: u16) -> Canary {
 fn configure(gateway: &Handle, [stable, other]: [&Origin; 2], traffic: TrafficSpec) {
     let failures =
         FailurePolicy { statuses: StatusSet::parse("500-504").unwrap(), timeouts: TimeoutPolicy::Always };
+    // A pool of one endpoint keeps it otherwise.
+    let outliers = Outliers { max_ejection: Percent::ALL, ..Outliers::default() };
     let of = |id: &str, origin: &Origin| {
         let (pool, target) = (AppId::parse(id).unwrap(), Target::parse(&origin.target()).unwrap());
         let id = InstanceId::of_endpoint(&pool, &target);
         PoolSpec {
-            traffic: Default::default(),
+            traffic: Arc::new(PoolTraffic { outliers: outliers.clone(), ..PoolTraffic::default() }),
             endpoints: vec![EndpointSpec { id, target, weight: 1, health_check: HealthCheck::default() }],
             id: pool,
             balancer: Balancer::RoundRobin,

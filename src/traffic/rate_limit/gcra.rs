@@ -1,7 +1,8 @@
 //! Arithmetic of the generic cell rate algorithm (GCRA): a rate, a burst, and what one request costs.
 //!
 //! A key is in *debt* for as long as its theoretical arrival time (TAT) lies ahead: each admitted request
-//! adds one interval to the debt, and time pays it off. A request is admitted while the debt leaves room for it.
+//! adds one interval to the debt, and time pays it off. A request is admitted while the debt leaves room for
+//! it.
 //!
 //! Times are whole microseconds, intervals are not: of 3,000 per second, one takes 333 µs and the next 334.
 //! The longer steps are at fixed points of the clock, so that no remainder has to be stored with the key and
