@@ -129,9 +129,7 @@ fn brakes(
 /// The usual rule, for comparison: twice the stable variant's failures, after twenty requests.
 fn is_twice_as_bad(window: &Totals) -> bool {
     let Totals { stable, canary } = window;
-    canary.total() >= 20
-        && canary.failures > 0
-        && failure_rate(*canary) >= 2.0 * failure_rate(*stable)
+    canary.total() >= 20 && canary.failures > 0 && failure_rate(*canary) >= 2.0 * failure_rate(*stable)
 }
 
 /// Adds requests that arrive and fail independently of each other.

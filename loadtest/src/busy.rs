@@ -26,7 +26,7 @@ pub(crate) fn serve(workers: usize, service: Duration, outage: Option<String>) -
             loop {
                 let job = waiting.lock().ok().and_then(|waiting| waiting.recv().ok());
                 let Some(done) = job else { return };
-                thread::sleep(service);
+                pause(service);
                 let _ = done.send(());
             }
         });
@@ -102,7 +102,7 @@ pub(crate) fn open_load(
             break;
         }
         let at = begin + Duration::from_secs_f64(due);
-        thread::sleep(at.saturating_duration_since(Instant::now()));
+        pause(at.saturating_duration_since(Instant::now()));
         let (results, request) = (results.clone(), request.clone());
         clients.push(small_thread(move || {
             let outcome = ask(address, &request, at + patience);
@@ -178,4 +178,9 @@ fn print(results: &[(u64, Outcome, f64)], seconds: u64) {
 fn small_thread(run: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
     let builder = thread::Builder::new().stack_size(128 * 1024);
     builder.spawn(run).unwrap_or_else(|error| panic!("no thread for a connection: {error}"))
+}
+
+#[expect(clippy::disallowed_methods, reason = "work and arrivals of a given time are a schedule of instants")]
+fn pause(time: Duration) {
+    thread::sleep(time);
 }

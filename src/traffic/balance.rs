@@ -6,7 +6,7 @@
 //! endpoints, which balances their sum. Endpoints of unlike weights come in the order of a
 //! [`Sequence`], and one of weight 0 gets nothing.
 //!
-//! Everything beyond that is a pool's [`Selection`]: [`least_request`], [`hashing`], slow starts and limits
+//! Everything beyond that is a pool's [`Selection`]: `least_request`, `hashing`, slow starts and limits
 //! of each endpoint. All of them skip what is not available, and fall back alike.
 
 pub(crate) mod hashing;

@@ -9,7 +9,7 @@
 //! health check, only a share may be ejected at a time. An endpoint without a place stays, and is counted.
 //! The ejected ones are not counted up and down but looked at, in the newest snapshot, by one core at a time:
 //! therefore a place is free as soon as its endpoint closes, or leaves the pool. When the pool shrinks below
-//! its ejected endpoints, the excess is [reinstated](Places::reinstate_excess).
+//! its ejected endpoints, the excess is reinstated.
 
 use ringway_model::{Health, Outliers, Percent, Tick};
 

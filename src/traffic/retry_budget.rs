@@ -67,7 +67,7 @@ impl RetryBudget {
     }
 
     /// Withdraws an attempt; false when the budget is exhausted. One exchange on memory that all cores share,
-    /// and at most one sum over their lines per [`SUM_INTERVAL`].
+    /// and at most one sum over their lines per `SUM_INTERVAL`.
     pub fn withdraw(&self, size: BudgetSize, now_us: u64) -> bool {
         self.withdrawals.take(size.of(self.successes(now_us)), period(now_us))
     }
