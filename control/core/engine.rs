@@ -10,6 +10,7 @@
 //! has become due.
 
 mod ack_waiters;
+mod canary_steps;
 mod commits;
 pub(crate) mod core_acks;
 mod core_watch;
@@ -57,7 +58,7 @@ pub use self::publisher::WorkerLink;
 pub use self::shutdown::Drained;
 use self::shutdown::Shutdown;
 use self::store_thread::StoreLink;
-use crate::canaries::{self, Canaries};
+use crate::canaries::Canaries;
 use crate::certificates::CertificateUpdate;
 use crate::certificates::file_watch::FileProblems;
 use crate::configuration::{ConfigurationStatus, Notice, Reserved};
@@ -541,21 +542,6 @@ impl Engine {
         }
     }
 
-    /// Watches the canaries of new routes, and resumes those whose state says so.
-    fn follow_canaries(&mut self, deltas: &[Delta], now: Now) {
-        if deltas
-            .iter()
-            .any(|(Delta::Put(resource) | Delta::Remove(resource))| matches!(resource, Resource::Route(_)))
-        {
-            self.canaries.follow(view(&self.plane, &self.publisher, now));
-        }
-        for delta in deltas {
-            if let Delta::Put(Resource::CanaryState(state)) = delta {
-                self.canaries.handle_stored(state, now);
-            }
-        }
-    }
-
     /// Removes the overlay's routes of domains that were registered, after the publication of their own.
     fn drop_overlay_routes(&mut self, deltas: &[Delta], now: Now) {
         for delta in deltas {
@@ -623,25 +609,6 @@ impl Engine {
                 overlay::Effect::ReportAbsence(cores, host, why) => {
                     // A full mailbox: the waiting requests time out.
                     self.publisher.send(&Order::HostAbsent { host, why }, |core| cores.contains(&core));
-                }
-            }
-        }
-    }
-
-    /// Compares the canaries, and stores what was decided.
-    fn advance_canaries(&mut self, now: Now) {
-        let effects = self.canaries.advance(view(&self.plane, &self.publisher, now));
-        if !self.shutdown.is_running() {
-            return;
-        }
-        for effect in effects {
-            match effect {
-                canaries::Effect::Submit(route, change) => {
-                    self.handle_submit(Submission::of(*change), ReplyTo::Canary(route), now);
-                }
-                canaries::Effect::Braked(state) => {
-                    let view = view(&self.plane, &self.publisher, now);
-                    self.notifications.handle_braked_canary(&state, view);
                 }
             }
         }

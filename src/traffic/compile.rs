@@ -36,6 +36,7 @@ use crate::virtual_host::{TlsSettings, VirtualHost};
 
 mod draft;
 mod ids;
+mod traffic;
 
 /// Settings of a compiler.
 #[derive(Clone, Default)]

@@ -8,7 +8,6 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ringway_model::{
     AppId, Balancer, ClientAuth, ClientAuthNeed, Desired, Domain, Health, HostPattern, Hostname, Instance,
@@ -17,18 +16,16 @@ use ringway_model::{
 };
 
 use super::ids::{Branch, Ids};
+use super::traffic::{Layers, weight_of};
 use super::{Compiler, CompilerSettings, Effects, Name, SlotChange, Tables};
 use crate::balance::affinity;
 use crate::breaker::{BreakerSettings, EndpointState, Trickle};
 use crate::host_patterns::HostPatterns;
 use crate::in_flight::InFlight;
 use crate::limits::TALLY_BUCKET;
-use crate::overload::LoadLimit;
 use crate::pattern::Patterns;
-use crate::plan::{PlanSource, TrafficPlan};
 use crate::policy::{Policy, PoolSettings};
-use crate::pool_breaker::PoolBreaker;
-use crate::rate_limit::{LimitScope, RateLimitTable, RateLimiter};
+use crate::rate_limit::RateLimitTable;
 use crate::retry_budget::RetryBudget;
 use crate::rewrite::Rewrite;
 use crate::rule_table::{Rejected, RuleEntry, RuleTable, TableError};
@@ -43,10 +40,10 @@ use crate::weights::Shares;
 
 /// Mutable draft of the next snapshot of one configuration.
 pub(super) struct Draft<'a> {
-    settings: &'a CompilerSettings,
+    pub(super) settings: &'a CompilerSettings,
     patterns: &'a Patterns,
-    rate_limits: &'a Arc<RateLimitTable>,
-    default_traffic: &'a Option<Arc<RuleTraffic>>,
+    pub(super) rate_limits: &'a Arc<RateLimitTable>,
+    pub(super) default_traffic: &'a Option<Arc<RuleTraffic>>,
     certificates: &'a Map<Hostname, CertificateVersion>,
     /// The configuration that it is a draft of.
     pub(super) branch: Branch,
@@ -75,7 +72,7 @@ type RulesByName = HashMap<(Owner, Arc<str>), Arc<Rule>>;
 
 /// Rule of the last snapshot, by which the next one is compiled.
 #[derive(Clone, Copy)]
-enum Known<'a> {
+pub(super) enum Known<'a> {
     /// Of this configuration.
     Own(&'a Arc<Rule>),
     /// Of the other configuration alone.
@@ -392,88 +389,7 @@ impl<'a> Draft<'a> {
         policy
     }
 
-    /// The policies of a rule, the most specific first: its own, then that of its app or pool.
-    fn layers(&self, desired: &Desired, rule: &Arc<str>, own: &[PolicyRef], app: Option<&AppId>) -> Layers {
-        let scope = |policy: &PolicyRef| match policy {
-            PolicyRef::Named(id) => LimitScope::Policy(id.as_str().into()),
-            PolicyRef::Inline(_) => LimitScope::Route(rule.clone()),
-        };
-        let of_rule = own.iter().filter_map(|policy| Some((scope(policy), settings_of(desired, policy)?)));
-        let of_app = app.and_then(|app| {
-            let settings = self.snapshot.pool_of_app(app.as_str())?.policy.clone()?;
-            let policy = desired.app(app.as_str()).and_then(|app| app.policy.as_ref()?.name());
-            let named = policy.map(|id| LimitScope::Policy(id.as_str().into()));
-            Some((named.unwrap_or_else(|| LimitScope::Pool(app.as_str().into())), settings))
-        });
-        Layers(of_rule.chain(of_app).collect())
-    }
-
-    /// The traffic decisions of a rule, with the state of the known one.
-    fn rule_traffic(
-        &mut self,
-        desired: &Desired,
-        layers: &Layers,
-        (route, head_timeout): (Option<&Route>, Duration),
-        known: Known<'_>,
-    ) -> Option<Arc<RuleTraffic>> {
-        let managed = route.and_then(|route| route.spec.traffic.as_ref());
-        if layers.0.is_empty() && managed.is_none() {
-            return self.default_traffic.clone();
-        }
-        let (known, known_app) = match known {
-            Known::Own(known) | Known::Adopted(known) => (known.traffic.clone(), known.app.as_ref()),
-            Known::New => (None, None),
-        };
-        let is_same_pool = route.is_none_or(|route| route.spec.pool() == known_app);
-        let known = known.as_deref();
-        let cores = self.settings.cores;
-        let settings = layers.merged();
-        let stored =
-            route.and_then(|route| desired.canary_state(route.id().as_str())).map(|stored| &**stored);
-        let stable = route.and_then(|route| Some((route.id().as_str(), route.spec.pool()?)));
-        let traffic = RuleTraffic {
-            retries: settings.retries.map(Arc::new),
-            rate_limit: self.rate_limit(layers),
-            breaker: settings.circuit_breaker.map(|breaker| {
-                // It counts the requests of one route to one pool.
-                let known = known.filter(|_| is_same_pool).and_then(|known| known.breaker.as_deref());
-                Arc::new(PoolBreaker::new(breaker, known, cores))
-            }),
-            plan: managed.filter(|spec| spec.pools().next().is_some()).zip(stable).map(
-                |(spec, (name, app))| {
-                    let source = PlanSource {
-                        route: name,
-                        stable: (app, self.pool_of_app(desired, app)),
-                        spec,
-                        stored,
-                        known: known.and_then(|known| known.plan.as_deref()),
-                        cores,
-                        secret: &self.settings.bucket_secret,
-                    };
-                    Arc::new(TrafficPlan::new(&source, |app| self.pool_of_app(desired, app)))
-                },
-            ),
-            overload: managed.and_then(|spec| spec.overload.clone()).map(|overload| {
-                let known = known.and_then(|known| known.overload.as_deref());
-                Arc::new(LoadLimit::of_route(&overload, head_timeout, known, cores))
-            }),
-        };
-        (!traffic.is_empty()).then(|| Arc::new(traffic))
-    }
-
-    /// The rate limit of the most specific policy that has one, or else the process's.
-    fn rate_limit(&self, layers: &Layers) -> Option<Arc<RateLimiter>> {
-        let own = layers.0.iter().find_map(|(scope, layer)| Some((scope, layer.rate_limit.as_ref()?)));
-        match own {
-            Some((scope, settings)) => {
-                let limiter = RateLimiter::new(scope.clone(), settings.clone(), self.rate_limits.clone());
-                Some(Arc::new(limiter))
-            }
-            None => self.default_traffic.as_ref()?.rate_limit.clone(),
-        }
-    }
-
-    fn pool_of_app(&mut self, desired: &Desired, app: &AppId) -> PoolId {
+    pub(super) fn pool_of_app(&mut self, desired: &Desired, app: &AppId) -> PoolId {
         match self.snapshot.pool_ids.get(app) {
             Some(pool) => *pool,
             None => {
@@ -793,27 +709,8 @@ fn is_used(desired: &Desired, app: &AppId) -> bool {
     desired.app(app.as_str()).is_some() || desired.routes_of_pool(app.as_str()).next().is_some()
 }
 
-/// Policies of a rule, the most specific first, each with the scope of its rate limit.
-struct Layers(Vec<(LimitScope, Arc<PolicySettings>)>);
-
-impl Layers {
-    /// The values of all.
-    fn merged(&self) -> PolicySettings {
-        self.0.iter().fold(PolicySettings::default(), |merged, (_, layer)| merged.or(layer))
-    }
-}
-
-/// Weight of an endpoint: its own, or that of its override; 0 while it is drained.
-fn weight_of(desired: &Desired, instance: &Instance) -> u16 {
-    match desired.endpoint_override(instance.id.as_str()) {
-        Some(of) if of.is_drained => 0,
-        Some(of) => of.weight.unwrap_or(instance.weight),
-        None => instance.weight,
-    }
-}
-
 /// The values of a policy; `None` when it is not known.
-fn settings_of(desired: &Desired, policy: &PolicyRef) -> Option<Arc<PolicySettings>> {
+pub(super) fn settings_of(desired: &Desired, policy: &PolicyRef) -> Option<Arc<PolicySettings>> {
     match policy {
         PolicyRef::Named(id) => desired.policy(id.as_str()).map(|policy| Arc::new(policy.settings.clone())),
         PolicyRef::Inline(settings) => Some(settings.clone()),
