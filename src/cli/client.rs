@@ -50,7 +50,7 @@ pub(crate) enum ClientCommand {
     /// List, add, replace and remove instances of apps; send heartbeats
     #[command(after_help = EXIT_CODES)]
     Instances(instances::InstancesArgs),
-    /// List circuit breakers of pools, routes and endpoints, and ejections
+    /// List circuit breakers and ejections
     #[command(after_help = EXIT_CODES)]
     Breakers(breakers::BreakersArgs),
     /// Replace an app's instances without a failed request
