@@ -5,8 +5,8 @@
 //! counts of the cores ─► Watch ─► worse ─► weight 0 on all cores at once ─► stored, logged, webhook
 //!                          └────► step due, enough requests, no difference ─► next weight ─► stored
 //! ```
-//! What was decided is stored as the route's [`CanaryState`] and is in force before that: what is stored is
-//! compared with it at each look, and stored again where it differs. A state belongs to one plan; that of
+//! A decision is in force before it is stored as the route's [`CanaryState`]: each look compares the two, and
+//! stores the state again where it differs. A state belongs to one plan; that of
 //! another one is removed.
 
 mod status;

@@ -182,7 +182,7 @@ fn a_retry_is_withdrawn_from_the_budget_and_none_follows_an_exhausted_one() {
         assert_eq!(decide(&attempt), LATER);
     }
     assert_eq!(decide(&attempt), Retry::No(Some(Stopped::Budget)));
-    // What is not retried withdraws nothing, and has its own reason.
+    // A refused retry withdraws nothing, and has its own reason.
     assert_eq!(decide(&FailedAttempt { attempts: 3, ..attempt }), Retry::No(Some(Stopped::Exhausted)));
     assert_eq!(decide(&FailedAttempt { body: Body::Consumed, ..attempt }), Retry::No(Some(Stopped::Body)));
     assert_eq!(decide(&failed(Failed::PooledEnded)), Retry::SameEndpoint);
