@@ -509,7 +509,9 @@ impl Engine {
                     | Resource::ConfigVersion(_)
                     | Resource::Certificate(_)
                     | Resource::CanaryState(_)
-                    | Resource::EndpointOverride(_),
+                    | Resource::EndpointOverride(_)
+                    | Resource::Middleware(_)
+                    | Resource::Plugin(_),
                 )
                 | Delta::Remove(
                     Resource::App(_)
@@ -518,7 +520,9 @@ impl Engine {
                     | Resource::ConfigVersion(_)
                     | Resource::Certificate(_)
                     | Resource::CanaryState(_)
-                    | Resource::EndpointOverride(_),
+                    | Resource::EndpointOverride(_)
+                    | Resource::Middleware(_)
+                    | Resource::Plugin(_),
                 ) => {}
             }
         }

@@ -57,12 +57,7 @@ fn of_file(host: &str, address: u8) -> Change {
         source: [].into(),
         is_proven: false,
     };
-    let set = OperatorSet {
-        policies: Vec::new(),
-        certificates: Vec::new(),
-        pools: vec![spec],
-        routes: vec![Arc::new(route)],
-    };
+    let set = OperatorSet { pools: vec![spec], routes: vec![Arc::new(route)], ..OperatorSet::default() };
     Change::ReplaceOwned(Arc::new(Replacement {
         owner: Owner::File,
         set: Arc::new(set),

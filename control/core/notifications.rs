@@ -73,7 +73,9 @@ impl Notifications {
                     | Resource::ConfigVersion(_)
                     | Resource::Certificate(_)
                     | Resource::CanaryState(_)
-                    | Resource::EndpointOverride(_),
+                    | Resource::EndpointOverride(_)
+                    | Resource::Middleware(_)
+                    | Resource::Plugin(_),
                 )
                 | Delta::Remove(
                     Resource::Policy(_)
@@ -81,7 +83,9 @@ impl Notifications {
                     | Resource::ConfigVersion(_)
                     | Resource::Certificate(_)
                     | Resource::CanaryState(_)
-                    | Resource::EndpointOverride(_),
+                    | Resource::EndpointOverride(_)
+                    | Resource::Middleware(_)
+                    | Resource::Plugin(_),
                 ) => {
                     continue;
                 }

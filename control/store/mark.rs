@@ -16,7 +16,8 @@ use crate::record::checksum;
 /// - 3: policies, routes, versions and certificates of operators; policies of apps and domains, weights of
 ///   instances.
 /// - 4: traffic settings of policies, pools and routes; states of canaries, overrides of endpoints.
-pub(crate) const SCHEMA: u32 = 4;
+/// - 5: chains of middleware stages and plugins; chains of routes.
+pub(crate) const SCHEMA: u32 = 5;
 
 /// Number of records and the sum of their checksums. A sum can be updated for one record without reading the
 /// others.

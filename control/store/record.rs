@@ -13,12 +13,13 @@ mod certificate;
 mod domain;
 mod endpoint_override;
 mod instance;
+mod middleware;
 mod policy;
 mod route;
 mod traffic;
 mod version;
 
-use ringway_model::{Delta, Kind, Owner, Resource};
+use ringway_model::{Delta, Kind, MiddlewareSpec, Owner, PluginSpec, Resource};
 use serde::de::{self, DeserializeOwned};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use xxhash_rust::xxh3::Xxh3;
@@ -29,6 +30,7 @@ use self::certificate::StoredCertificate;
 use self::domain::StoredDomain;
 use self::endpoint_override::StoredOverride;
 use self::instance::StoredInstance;
+use self::middleware::StoredSpec;
 use self::policy::StoredPolicy;
 use self::route::StoredRoute;
 use self::version::StoredVersion;
@@ -115,6 +117,8 @@ pub(crate) fn encode(resource: &Resource) -> (Key, Sealed) {
         Resource::Certificate(of) => serde_json::to_vec(&StoredCertificate::from(&**of)),
         Resource::CanaryState(of) => serde_json::to_vec(&StoredCanaryState::from(&**of)),
         Resource::EndpointOverride(of) => serde_json::to_vec(&StoredOverride::from(&**of)),
+        Resource::Middleware(of) => serde_json::to_vec(&StoredSpec::<MiddlewareSpec>::from(&**of)),
+        Resource::Plugin(of) => serde_json::to_vec(&StoredSpec::<PluginSpec>::from(&**of)),
     };
     let body = body.expect("plain structs of strings and numbers serialise");
     let key = key_of(resource);
@@ -135,6 +139,8 @@ pub(crate) fn decode(kind: Kind, body: &[u8]) -> Option<Resource> {
         Kind::Certificate => read::<StoredCertificate>(body)?.into_model()?.into(),
         Kind::CanaryState => read::<StoredCanaryState>(body)?.into_model()?.into(),
         Kind::EndpointOverride => read::<StoredOverride>(body)?.into_model()?.into(),
+        Kind::Middleware => read::<StoredSpec<MiddlewareSpec>>(body)?.into_model()?.into(),
+        Kind::Plugin => read::<StoredSpec<PluginSpec>>(body)?.into_model()?.into(),
     })
 }
 

@@ -169,7 +169,9 @@ impl Salvage {
                     | Resource::ConfigVersion(_)
                     | Resource::Certificate(_)
                     | Resource::CanaryState(_)
-                    | Resource::EndpointOverride(_),
+                    | Resource::EndpointOverride(_)
+                    | Resource::Middleware(_)
+                    | Resource::Plugin(_),
                 )
                 | None => continue,
             };

@@ -17,8 +17,11 @@ use crate::fields::HIDDEN;
 use crate::governance::{GovernanceRule, Rule, RuleMode, Share};
 use crate::values::{duration_text, timestamp_text};
 
+mod middleware;
 mod policy;
 mod traffic;
+
+pub use middleware::{plugin_text, stage_text};
 
 /// Treatment of values that may be secrets: those of the header fields of health checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +56,14 @@ pub fn document(
     members.add("policies", Some(set.policies.iter().map(policy_spec).collect::<Vec<_>>()));
     members.add("pools", Some(set.pools.iter().map(|spec| pool(spec, secrets)).collect::<Vec<_>>()));
     members.add("routes", Some(set.routes.iter().map(|spec| route(spec)).collect::<Vec<_>>()));
+    if !set.middlewares.is_empty() {
+        let chains: Vec<_> = set.middlewares.iter().map(|spec| middleware::middleware(spec)).collect();
+        members.add("middleware", Some(chains));
+    }
+    if !set.plugins.is_empty() {
+        let plugins: Vec<_> = set.plugins.iter().map(|spec| middleware::plugin(spec)).collect();
+        members.add("plugins", Some(plugins));
+    }
     let managed: Vec<_> = set.routes.iter().filter_map(|spec| traffic::of_route(spec)).collect();
     if !managed.is_empty() {
         members.add("traffic_management", Some(managed));

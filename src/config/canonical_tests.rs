@@ -343,7 +343,7 @@ prop_compose! {
             policies: vec![PolicySpec { id: PolicyId::parse("p").unwrap(), settings: settings.clone() }],
             pools: vec![spec("a", vec![endpoint], pool.clone()), spec("b", Vec::new(), pool)],
             routes: vec![Arc::new(route)],
-            certificates: Vec::new(),
+            ..OperatorSet::default()
         }
     }
 }

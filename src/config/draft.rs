@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_model::{
-    AppId, CertificateSpec, CircuitBreaker, ClientAuth, HealthCheck, Kind, OnAllUnhealthy, PolicyId,
-    PolicyRef, PolicySpec, PoolSpec, RateLimit, RouteId, RouteSpec, TrafficSpec,
+    AppId, CertificateSpec, CircuitBreaker, ClientAuth, HealthCheck, Kind, MiddlewareSpec, OnAllUnhealthy,
+    PluginSpec, PolicyId, PolicyRef, PolicySpec, PoolSpec, RateLimit, RouteId, RouteSpec, TrafficSpec,
 };
 
 use crate::reader::Report;
@@ -19,6 +19,8 @@ pub(crate) struct Draft {
     pub(crate) pools: Vec<PoolSpec>,
     pub(crate) routes: Vec<RouteSpec>,
     pub(crate) certificates: Vec<CertificateSpec>,
+    pub(crate) middlewares: Vec<MiddlewareSpec>,
+    pub(crate) plugins: Vec<PluginSpec>,
     pub(crate) governance: Vec<GovernanceRule>,
     pub(crate) bake: Option<Duration>,
     pub(crate) sections: Sections,

@@ -99,11 +99,15 @@ impl Joined {
         draft.policies.sort_by(|a, b| a.id.cmp(&b.id));
         draft.pools.sort_by(|a, b| a.id.cmp(&b.id));
         draft.certificates.sort_by(|a, b| a.sni.cmp(&b.sni));
+        draft.middlewares.sort_by(|a, b| a.id.cmp(&b.id));
+        draft.plugins.sort_by(|a, b| a.id.cmp(&b.id));
         let mut set = OperatorSet {
             policies: draft.policies,
             pools: draft.pools,
             routes: draft.routes.into_iter().map(Arc::new).collect(),
             certificates: draft.certificates,
+            middlewares: draft.middlewares.into_iter().map(Arc::new).collect(),
+            plugins: draft.plugins.into_iter().map(Arc::new).collect(),
         };
         if let Some(base) = beside.base {
             fill(&mut set, draft.sections, &base.set);

@@ -7,7 +7,8 @@ use rpds::{HashTrieMapSync, HashTrieSetSync};
 
 use crate::{
     App, AppId, CanaryState, Certificate, ConfigVersion, Domain, EndpointOverride, HostPattern, Hostname,
-    Instance, InstanceId, Kind, Owner, Policy, PolicyId, PolicyRef, Resource, Revision, Route, RouteId,
+    Instance, InstanceId, Kind, Middleware, MiddlewareId, Owner, Plugin, PluginId, Policy, PolicyId,
+    PolicyRef, Resource, Revision, Route, RouteId, StageSpec,
 };
 
 type Map<K, V> = HashTrieMapSync<K, V, ahash::RandomState>;
@@ -29,11 +30,15 @@ pub struct Desired {
     certificates: Map<Arc<str>, Arc<Certificate>>,
     canary_states: Map<RouteId, Arc<CanaryState>>,
     endpoint_overrides: Map<InstanceId, Arc<EndpointOverride>>,
+    middlewares: Map<MiddlewareId, Arc<Middleware>>,
+    plugins: Map<PluginId, Arc<Plugin>>,
     instances_of: Map<AppId, Set<InstanceId>>,
     domains_of: Map<AppId, Set<Hostname>>,
     routes_of_host: Map<HostPattern, Set<RouteId>>,
     routes_of_pool: Map<AppId, Set<RouteId>>,
     users_of_policy: Map<PolicyId, Set<(Kind, Arc<str>)>>,
+    /// Users of pools, chains and plugins by middleware.
+    users: Map<Reference, Set<Reference>>,
     /// Resources of operators, by owner.
     owned: Map<Owner, Set<(Kind, Arc<str>)>>,
 }
@@ -51,11 +56,14 @@ impl Default for Desired {
             certificates: map(),
             canary_states: map(),
             endpoint_overrides: map(),
+            middlewares: map(),
+            plugins: map(),
             instances_of: map(),
             domains_of: map(),
             routes_of_host: map(),
             routes_of_pool: map(),
             users_of_policy: map(),
+            users: map(),
             owned: map(),
         }
     }
@@ -109,6 +117,8 @@ impl Desired {
             Kind::Certificate => self.certificates.contains_key(key),
             Kind::CanaryState => self.canary_states.contains_key(key),
             Kind::EndpointOverride => self.endpoint_overrides.contains_key(key),
+            Kind::Middleware => self.middlewares.contains_key(key),
+            Kind::Plugin => self.plugins.contains_key(key),
         }
     }
 
@@ -124,6 +134,8 @@ impl Desired {
             Kind::Certificate => self.certificates.size(),
             Kind::CanaryState => self.canary_states.size(),
             Kind::EndpointOverride => self.endpoint_overrides.size(),
+            Kind::Middleware => self.middlewares.size(),
+            Kind::Plugin => self.plugins.size(),
         }
     }
 
@@ -140,7 +152,9 @@ impl Desired {
         let canaries = self.canary_states.values().cloned().map(Resource::from);
         let overrides = self.endpoint_overrides.values().cloned().map(Resource::from);
         let configured = registered.chain(policies).chain(routes).chain(versions).chain(certificates);
-        configured.chain(canaries).chain(overrides)
+        let middlewares = self.middlewares.values().cloned().map(Resource::from);
+        let plugins = self.plugins.values().cloned().map(Resource::from);
+        configured.chain(canaries).chain(overrides).chain(middlewares).chain(plugins)
     }
 
     /// A resource of any kind. One hash lookup.
@@ -155,6 +169,8 @@ impl Desired {
             Kind::Certificate => self.certificates.get(key).cloned().map(Resource::from),
             Kind::CanaryState => self.canary_states.get(key).cloned().map(Resource::from),
             Kind::EndpointOverride => self.endpoint_overrides.get(key).cloned().map(Resource::from),
+            Kind::Middleware => self.middlewares.get(key).cloned().map(Resource::from),
+            Kind::Plugin => self.plugins.get(key).cloned().map(Resource::from),
         }
     }
 
@@ -170,6 +186,8 @@ impl Desired {
             Kind::Certificate => self.certificates.get(key).map(|certificate| &certificate.owner),
             Kind::CanaryState => self.canary_states.get(key).map(|state| &state.owner),
             Kind::EndpointOverride => self.endpoint_overrides.get(key).map(|of| &of.owner),
+            Kind::Middleware => self.middlewares.get(key).map(|of| &of.owner),
+            Kind::Plugin => self.plugins.get(key).map(|of| &of.owner),
         }
     }
 
@@ -221,6 +239,41 @@ impl Desired {
     /// An entry of the history by its key. One hash lookup.
     pub fn config_version(&self, key: &str) -> Option<&Arc<ConfigVersion>> {
         self.versions.get(key)
+    }
+
+    /// A chain of middleware stages. One hash lookup.
+    pub fn middleware(&self, id: &str) -> Option<&Arc<Middleware>> {
+        self.middlewares.get(id)
+    }
+
+    /// A plugin. One hash lookup.
+    pub fn plugin(&self, id: &str) -> Option<&Arc<Plugin>> {
+        self.plugins.get(id)
+    }
+
+    /// All chains of middleware stages, in no order.
+    pub fn middlewares(&self) -> impl Iterator<Item = &Arc<Middleware>> {
+        self.middlewares.values()
+    }
+
+    /// All plugins, in no order.
+    pub fn plugins(&self) -> impl Iterator<Item = &Arc<Plugin>> {
+        self.plugins.values()
+    }
+
+    /// Resources whose middleware refers to this one: routes to a chain, chains to a plugin or a pool, plugins
+    /// to a pool; in no order.
+    pub fn users(&self, kind: Kind, id: &str) -> impl Iterator<Item = &(Kind, Arc<str>)> {
+        self.users.get(&(kind, Arc::from(id))).into_iter().flatten()
+    }
+
+    /// Routes whose chains contain this one, or the plugin; in no order, one may come twice.
+    pub fn routes_of_middleware(&self, kind: Kind, id: &str) -> impl Iterator<Item = &Arc<Route>> {
+        let users = self.users(kind, id).flat_map(|(kind, id)| {
+            let chained = (*kind == Kind::Middleware).then(|| self.users(Kind::Middleware, id));
+            std::iter::once((kind, id)).chain(chained.into_iter().flatten().map(|(kind, id)| (kind, id)))
+        });
+        users.filter(|(kind, _)| **kind == Kind::Route).filter_map(|(_, id)| self.routes.get(&**id))
     }
 
     /// All policies, in no order.
@@ -330,6 +383,8 @@ impl Desired {
             Resource::Certificate(of) => self.certificates.insert_mut(of.key.clone(), of),
             Resource::CanaryState(of) => self.canary_states.insert_mut(of.route.clone(), of),
             Resource::EndpointOverride(of) => self.endpoint_overrides.insert_mut(of.instance.clone(), of),
+            Resource::Middleware(of) => self.middlewares.insert_mut(of.spec.id.clone(), of),
+            Resource::Plugin(of) => self.plugins.insert_mut(of.spec.id.clone(), of),
         }
     }
 
@@ -345,6 +400,8 @@ impl Desired {
             Resource::Certificate(of) => _ = self.certificates.remove_mut(&of.key),
             Resource::CanaryState(of) => _ = self.canary_states.remove_mut(&of.route),
             Resource::EndpointOverride(of) => _ = self.endpoint_overrides.remove_mut(&of.instance),
+            Resource::Middleware(of) => _ = self.middlewares.remove_mut(&of.spec.id),
+            Resource::Plugin(of) => _ = self.plugins.remove_mut(&of.spec.id),
         }
     }
 
@@ -356,7 +413,9 @@ impl Desired {
             | Resource::ConfigVersion(_)
             | Resource::Certificate(_)
             | Resource::CanaryState(_)
-            | Resource::EndpointOverride(_) => {}
+            | Resource::EndpointOverride(_)
+            | Resource::Middleware(_)
+            | Resource::Plugin(_) => {}
             Resource::Instance(instance) => link(&mut self.instances_of, &instance.app, instance.id.clone()),
             Resource::Domain(domain) => link(&mut self.domains_of, &domain.app, domain.name.clone()),
             Resource::Route(route) => {
@@ -368,6 +427,9 @@ impl Desired {
         }
         for policy in resource.policies() {
             link(&mut self.users_of_policy, policy, (resource.kind(), resource.key().into()));
+        }
+        for used in resource.of_middleware() {
+            link(&mut self.users, &used, (resource.kind(), resource.key().into()));
         }
         if resource.owner().is_operator() {
             link(&mut self.owned, resource.owner(), (resource.kind(), resource.key().into()));
@@ -382,7 +444,9 @@ impl Desired {
             | Resource::ConfigVersion(_)
             | Resource::Certificate(_)
             | Resource::CanaryState(_)
-            | Resource::EndpointOverride(_) => {}
+            | Resource::EndpointOverride(_)
+            | Resource::Middleware(_)
+            | Resource::Plugin(_) => {}
             Resource::Instance(instance) => unlink(&mut self.instances_of, &instance.app, &instance.id),
             Resource::Domain(domain) => unlink(&mut self.domains_of, &domain.app, &domain.name),
             Resource::Route(route) => {
@@ -394,6 +458,9 @@ impl Desired {
         }
         for policy in resource.policies() {
             unlink(&mut self.users_of_policy, policy, &(resource.kind(), resource.key().into()));
+        }
+        for used in resource.of_middleware() {
+            unlink(&mut self.users, &used, &(resource.kind(), resource.key().into()));
         }
         if resource.owner().is_operator() {
             unlink(&mut self.owned, resource.owner(), &(resource.kind(), resource.key().into()));
@@ -413,11 +480,37 @@ impl Resource {
             | Self::ConfigVersion(_)
             | Self::Certificate(_)
             | Self::CanaryState(_)
-            | Self::EndpointOverride(_) => &[],
+            | Self::EndpointOverride(_)
+            | Self::Middleware(_)
+            | Self::Plugin(_) => &[],
         };
-        policies.iter().filter_map(PolicyRef::name)
+        let stages = match self {
+            Self::Middleware(middleware) => &*middleware.spec.stages,
+            _ => &[],
+        };
+        let counted = stages.iter().filter_map(StageSpec::policy);
+        policies.iter().filter_map(PolicyRef::name).chain(counted)
+    }
+
+    /// The chains, plugins and pools that it refers to by middleware.
+    fn of_middleware(&self) -> Vec<Reference> {
+        match self {
+            Self::Route(route) => {
+                let chains = route.spec.middleware.iter();
+                chains.map(|chain| (Kind::Middleware, chain.as_str().into())).collect()
+            }
+            Self::Middleware(middleware) => middleware.spec.references().collect(),
+            Self::Plugin(plugin) => {
+                let filter = plugin.spec.external();
+                filter.map(|filter| (Kind::App, filter.pool.as_str().into())).into_iter().collect()
+            }
+            _ => Vec::new(),
+        }
     }
 }
+
+/// Kind and key of a resource.
+type Reference = (Kind, Arc<str>);
 
 fn map<K: Eq + Hash, V>() -> Map<K, V> {
     Map::new_with_hasher_and_ptr_kind(ahash::RandomState::new())

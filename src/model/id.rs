@@ -74,6 +74,15 @@ text_id! {
     PolicyId
 }
 
+text_id! {
+    /// Id of a named chain of middleware stages; unique over all owners.
+    MiddlewareId
+}
+text_id! {
+    /// Id of a plugin; unique over all owners.
+    PluginId
+}
+
 impl AppId {
     /// The id of the app that serves a host by the resolver's response. A registered app cannot have such an
     /// id.

@@ -24,6 +24,7 @@ mod host_pattern;
 mod id;
 mod instance;
 pub mod limits;
+mod middleware;
 mod operator_set;
 mod owner;
 mod patch;
@@ -61,8 +62,19 @@ pub use endpoint_override::EndpointOverride;
 pub use health::{Health, HealthCheck};
 pub use host::{HostError, Hostname};
 pub use host_pattern::{HostPattern, HostPatternError};
-pub use id::{AppId, CoreId, Generation, IdError, InstanceId, PolicyId, Revision, RouteId, Serial, TenantId};
+pub use id::{
+    AppId, CoreId, Generation, IdError, InstanceId, MiddlewareId, PluginId, PolicyId, Revision, RouteId,
+    Serial, TenantId,
+};
 pub use instance::{Instance, InstanceSpec};
+pub use middleware::{
+    AccessLogStage, ApiKey, ApiKeys, AuthMethod, AuthStage, BasicAuth, BodyLimit, CanonicalHost, ClaimField,
+    ClaimRule, Cors, CredentialSource, DecisionCache, ErrorPage, ErrorPages, ExternalFilter,
+    ExternalProtocol, FailMode, FrameOptions, HeaderEdits, HeaderTransform, Hsts, IpAcl, JwtAuth, JwtKeys,
+    Maintenance, Middleware, MiddlewareSpec, PathRedirect, Plugin, PluginKind, PluginRef, PluginSpec,
+    RateLimitRef, RequestIdStage, RewriteStage, SecurityHeaders, StageSpec, Template, TemplateError,
+    TemplatePart, TokenPlace, TracingStage, Variable,
+};
 pub use operator_set::{
     Conflict, EndpointSpec, Holder, NewVersion, OperatorSet, PolicySpec, PoolSpec, Replacement,
 };

@@ -39,6 +39,13 @@ pub const ROUTES_MAX: usize = 200_000;
 pub const CERTIFICATES_MAX: usize = 10_000;
 /// Named policies in one process.
 pub const POLICIES_MAX: usize = 10_000;
+
+/// Chains of middleware stages.
+pub const MIDDLEWARES_MAX: usize = 1_000;
+/// Stages of one chain: each may cost every request time.
+pub const STAGES_MAX: usize = 32;
+/// Plugins.
+pub const PLUGINS_MAX: usize = 1_000;
 /// Bytes of a pattern (regular expression) of a host or path: longer ones cannot be understood.
 pub const PATTERN_BYTES_MAX: usize = 1024;
 /// Bytes of a fixed response's content: a page of text; it is in every core's snapshot.

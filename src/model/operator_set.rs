@@ -16,9 +16,10 @@ use std::sync::Arc;
 use crate::change::Draft;
 use crate::{
     App, AppId, Balancer, Certificate, CertificateSpec, ConfigVersion, Desired, FailurePolicy, Generation,
-    HealthCheck, HostPattern, Hostname, Instance, InstanceId, Kind, OnAllUnhealthy, Owner, Policy, PolicyId,
-    PolicyRef, PolicySettings, PoolRef, PoolTraffic, Rejection, Route, RouteAction, RouteId, RouteSpec,
-    SetVersion, Target, TrafficSpec, UpstreamTls, limits,
+    HealthCheck, HostPattern, Hostname, Instance, InstanceId, Kind, Middleware, MiddlewareSpec,
+    OnAllUnhealthy, Owner, Plugin, PluginSpec, Policy, PolicyId, PolicyRef, PolicySettings, PoolRef,
+    PoolTraffic, Rejection, Route, RouteAction, RouteId, RouteSpec, SetVersion, StageSpec, Target,
+    TrafficSpec, UpstreamTls, limits,
 };
 
 /// All resources of one owner. Ids are unique within each kind.
@@ -32,6 +33,10 @@ pub struct OperatorSet {
     pub routes: Vec<Arc<RouteSpec>>,
     /// Certificates.
     pub certificates: Vec<CertificateSpec>,
+    /// Chains of middleware stages.
+    pub middlewares: Vec<Arc<MiddlewareSpec>>,
+    /// Plugins.
+    pub plugins: Vec<Arc<PluginSpec>>,
 }
 
 /// A named policy as configured.
@@ -142,7 +147,18 @@ pub enum Conflict {
         /// The policy.
         policy: PolicyId,
     },
-    /// A pool or policy that the set leaves out is in use by another owner.
+    /// A route, chain or plugin names something of its middleware that does not exist.
+    Unknown {
+        /// The kind of the resource that names it.
+        user_kind: Kind,
+        /// Its id.
+        user: Arc<str>,
+        /// The kind of the missing resource.
+        kind: Kind,
+        /// Its id.
+        id: Arc<str>,
+    },
+    /// A resource that the set leaves out is in use by another owner.
     InUse {
         /// The kind of the resource that is left out.
         kind: Kind,
@@ -162,6 +178,14 @@ pub enum Conflict {
         /// The limit.
         max: usize,
     },
+}
+
+/// Ids that a set contains.
+struct Kept<'a> {
+    pools: &'a HashSet<&'a str>,
+    policies: &'a HashSet<&'a str>,
+    middlewares: &'a HashSet<&'a str>,
+    plugins: &'a HashSet<&'a str>,
 }
 
 /// Resource that has a host.
@@ -220,6 +244,10 @@ impl fmt::Display for Conflict {
             Self::UnknownPolicy { kind, id, policy } => {
                 write!(f, "{kind} {id} names policy {policy}, which does not exist")
             }
+            Self::Unknown { user_kind, user, kind, id } => {
+                let noun = if *kind == Kind::App { "pool" } else { kind.as_str() };
+                write!(f, "{user_kind} {user} names {noun} {id}, which does not exist")
+            }
             Self::InUse { kind, id, user_kind, user, owner } => {
                 write!(f, "{kind} {id} cannot be removed: {user_kind} {user} (owner {owner}) uses it")
             }
@@ -255,6 +283,8 @@ impl OperatorSet {
             + self.pools.len()
             + self.routes.len()
             + self.certificates.len()
+            + self.middlewares.len()
+            + self.plugins.len()
             + self.endpoint_count()
     }
 
@@ -287,6 +317,10 @@ impl Desired {
             let endpoints = pool.endpoints.iter();
             conflicts.extend(endpoints.filter_map(|endpoint| taken(Kind::Instance, endpoint.id.as_str())));
         }
+        let middlewares: HashSet<&str> = set.middlewares.iter().map(|of| of.id.as_str()).collect();
+        let plugins: HashSet<&str> = set.plugins.iter().map(|of| of.id.as_str()).collect();
+        conflicts.extend(middlewares.iter().filter_map(|id| taken(Kind::Middleware, id)));
+        conflicts.extend(plugins.iter().filter_map(|id| taken(Kind::Plugin, id)));
         let unknown_policy = |kind: Kind, id: &str, reference: &PolicyRef| {
             let policy = reference.name()?;
             let is_known = policies.contains(policy.as_str())
@@ -322,7 +356,39 @@ impl Desired {
                 }
             }
         }
-        self.conflicts_of_removals(owner, &pools, &policies, &mut conflicts);
+        let is_of_others =
+            |kind: Kind, id: &str| self.owner_of(kind, id).is_some_and(|of| of.is_operator() && of != owner);
+        let unknown = |user_kind: Kind, user: &str, (kind, id): (Kind, Arc<str>)| {
+            let is_own = match kind {
+                Kind::Middleware => middlewares.contains(&*id),
+                Kind::Plugin => plugins.contains(&*id),
+                _ => pools.contains(&*id),
+            };
+            (!is_own && !is_of_others(kind, &id)).then(|| Conflict::Unknown {
+                user_kind,
+                user: user.into(),
+                kind,
+                id,
+            })
+        };
+        for route in &set.routes {
+            let chains = route.middleware.iter().map(|id| (Kind::Middleware, id.as_str().into()));
+            conflicts.extend(chains.filter_map(|chain| unknown(Kind::Route, route.id.as_str(), chain)));
+        }
+        for chain in &set.middlewares {
+            let id = chain.id.as_str();
+            conflicts.extend(chain.references().filter_map(|used| unknown(Kind::Middleware, id, used)));
+            let counted = chain.stages.iter().filter_map(StageSpec::policy);
+            conflicts.extend(counted.filter_map(|policy| {
+                unknown_policy(Kind::Middleware, id, &PolicyRef::Named(policy.clone()))
+            }));
+        }
+        for plugin in &set.plugins {
+            let pool = plugin.external().map(|filter| (Kind::App, Arc::from(filter.pool.as_str())));
+            conflicts.extend(pool.and_then(|pool| unknown(Kind::Plugin, plugin.id.as_str(), pool)));
+        }
+        let kept = Kept { pools: &pools, policies: &policies, middlewares: &middlewares, plugins: &plugins };
+        self.conflicts_of_removals(owner, &kept, &mut conflicts);
         self.conflicts_of_limits(owner, set, &mut conflicts);
         conflicts
     }
@@ -345,17 +411,13 @@ impl Desired {
         Some(Holder::Domain { app: domain.app.clone(), owner: domain.owner.clone() })
     }
 
-    fn conflicts_of_removals(
-        &self,
-        owner: &Owner,
-        pools: &HashSet<&str>,
-        policies: &HashSet<&str>,
-        conflicts: &mut Vec<Conflict>,
-    ) {
+    fn conflicts_of_removals(&self, owner: &Owner, kept: &Kept<'_>, conflicts: &mut Vec<Conflict>) {
         for (kind, id) in self.owned(owner) {
             let kept = match kind {
-                Kind::App => pools,
-                Kind::Policy => policies,
+                Kind::App => kept.pools,
+                Kind::Policy => kept.policies,
+                Kind::Middleware => kept.middlewares,
+                Kind::Plugin => kept.plugins,
                 Kind::Instance
                 | Kind::Domain
                 | Kind::Route
@@ -368,23 +430,34 @@ impl Desired {
                 continue;
             }
             let user = match kind {
-                Kind::App => self
-                    .routes_of_pool(id)
-                    .find(|route| {
-                        route.owner != *owner && route.spec.named_pools().any(|pool| pool.as_str() == &**id)
-                    })
-                    .map(|route| (Kind::Route, Arc::from(route.id().as_str()), route.owner.clone()))
-                    .or_else(|| {
-                        let domain = self.domains_of(id).find(|domain| domain.owner != *owner)?;
-                        Some((Kind::Domain, Arc::from(domain.name.as_str()), domain.owner.clone()))
-                    }),
-                _ => self.users_of_policy(id).find(|(_, _, of)| of != owner),
+                Kind::App => self.other_user_of_pool(owner, id),
+                Kind::Policy => self.users_of_policy(id).find(|(_, _, of)| of != owner),
+                _ => None,
             };
-            if let Some((user_kind, user, of)) = user {
+            if let Some((user_kind, user, of)) = user.or_else(|| self.other_user(owner, *kind, id)) {
                 let id = id.clone();
                 conflicts.push(Conflict::InUse { kind: *kind, id, user_kind, user, owner: of });
             }
         }
+    }
+
+    /// A route or domain of another owner that a pool serves.
+    fn other_user_of_pool(&self, owner: &Owner, id: &str) -> Option<(Kind, Arc<str>, Owner)> {
+        let route = self
+            .routes_of_pool(id)
+            .find(|route| route.owner != *owner && route.spec.named_pools().any(|pool| pool.as_str() == id));
+        route.map(|route| (Kind::Route, Arc::from(route.id().as_str()), route.owner.clone())).or_else(|| {
+            let domain = self.domains_of(id).find(|domain| domain.owner != *owner)?;
+            Some((Kind::Domain, Arc::from(domain.name.as_str()), domain.owner.clone()))
+        })
+    }
+
+    /// A resource of another owner whose middleware refers to this one.
+    fn other_user(&self, owner: &Owner, kind: Kind, id: &str) -> Option<(Kind, Arc<str>, Owner)> {
+        self.users(kind, id).find_map(|(kind, id)| {
+            let of = self.owner_of(*kind, id).filter(|of| *of != owner)?;
+            Some((*kind, id.clone(), of.clone()))
+        })
     }
 
     fn conflicts_of_limits(&self, owner: &Owner, set: &OperatorSet, conflicts: &mut Vec<Conflict>) {
@@ -401,6 +474,9 @@ impl Desired {
         limit(Kind::Route, Kind::Route.plural(), set.routes.len(), limits::ROUTES_MAX);
         let certificates = set.certificates.len();
         limit(Kind::Certificate, Kind::Certificate.plural(), certificates, limits::CERTIFICATES_MAX);
+        let (middlewares, plugins) = (set.middlewares.len(), set.plugins.len());
+        limit(Kind::Middleware, "chains of middleware", middlewares, limits::MIDDLEWARES_MAX);
+        limit(Kind::Plugin, Kind::Plugin.plural(), plugins, limits::PLUGINS_MAX);
         if set.pools.iter().any(|pool| pool.endpoints.len() > limits::INSTANCES_PER_APP_MAX) {
             let max = limits::INSTANCES_PER_APP_MAX;
             conflicts.push(Conflict::Full { what: "endpoints of one pool", max });
@@ -446,6 +522,14 @@ impl Draft<'_> {
         for policy in &set.policies {
             kept.insert((Kind::Policy, policy.id.as_str()));
             self.put_policy(owner, policy);
+        }
+        for spec in &set.plugins {
+            kept.insert((Kind::Plugin, spec.id.as_str()));
+            self.put_plugin(owner, spec);
+        }
+        for spec in &set.middlewares {
+            kept.insert((Kind::Middleware, spec.id.as_str()));
+            self.put_middleware(owner, spec);
         }
         for pool in &set.pools {
             kept.insert((Kind::App, pool.id.as_str()));
@@ -496,6 +580,24 @@ impl Draft<'_> {
         let created_at = old.map_or(self.now, |old| old.created_at);
         let (id, settings) = (spec.id.clone(), spec.settings.clone());
         self.put(Policy { id, owner: owner.clone(), settings, created_at, updated_at: self.now });
+    }
+
+    fn put_middleware(&mut self, owner: &Owner, spec: &Arc<MiddlewareSpec>) {
+        let old = self.desired.middleware(spec.id.as_str());
+        if old.is_some_and(|old| old.spec == *spec) {
+            return;
+        }
+        let created_at = old.map_or(self.now, |old| old.created_at);
+        self.put(Middleware { spec: spec.clone(), owner: owner.clone(), created_at, updated_at: self.now });
+    }
+
+    fn put_plugin(&mut self, owner: &Owner, spec: &Arc<PluginSpec>) {
+        let old = self.desired.plugin(spec.id.as_str());
+        if old.is_some_and(|old| old.spec == *spec) {
+            return;
+        }
+        let created_at = old.map_or(self.now, |old| old.created_at);
+        self.put(Plugin { spec: spec.clone(), owner: owner.clone(), created_at, updated_at: self.now });
     }
 
     fn put_pool(&mut self, owner: &Owner, spec: &PoolSpec) {

@@ -56,10 +56,9 @@ fn replace(owner: Owner, pool: Option<&str>, host: &str, to: &str) -> Change {
     let id = RouteId::parse(&format!("{owner}-route")).unwrap();
     let route = RouteSpec::new(id, HostPattern::parse(host).unwrap(), PoolRef::Pool(app(to)));
     let set = OperatorSet {
-        policies: Vec::new(),
         pools: pools.into_iter().collect(),
         routes: vec![std::sync::Arc::new(route)],
-        certificates: Vec::new(),
+        ..OperatorSet::default()
     };
     Change::ReplaceOwned(std::sync::Arc::new(Replacement {
         owner,

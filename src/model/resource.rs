@@ -8,7 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::{
-    App, CanaryState, Certificate, ConfigVersion, Domain, EndpointOverride, Instance, Owner, Policy, Route,
+    App, CanaryState, Certificate, ConfigVersion, Domain, EndpointOverride, Instance, Middleware, Owner,
+    Plugin, Policy, Route,
 };
 
 /// Properties that resources of all kinds have.
@@ -104,6 +105,8 @@ kinds! {
     Certificate = 7, "certificate", "certificates";
     CanaryState = 8, "canary", "canaries";
     EndpointOverride = 9, "override", "overrides";
+    Middleware = 10, "middleware", "middlewares";
+    Plugin = 11, "plugin", "plugins";
 }
 
 impl Kind {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    AppId, ClientAuth, Configured, HostPattern, Kind, Owner, PolicyRef, RouteId, TenantId, Timestamp,
-    TrafficSpec,
+    AppId, ClientAuth, Configured, HostPattern, Kind, MiddlewareId, Owner, PolicyRef, RouteId, TenantId,
+    Timestamp, TrafficSpec,
 };
 
 /// A route of an operator. A registered domain needs none: it is one by itself.
@@ -74,6 +74,8 @@ pub struct RouteSpec {
     pub requires_client_cert: bool,
     /// Canary, cohorts, overload protection and mirroring.
     pub traffic: Option<Arc<TrafficSpec>>,
+    /// Chains of middleware stages, in order.
+    pub middleware: Box<[MiddlewareId]>,
 }
 
 impl RouteSpec {
@@ -91,6 +93,7 @@ impl RouteSpec {
             client_auth: None,
             requires_client_cert: false,
             traffic: None,
+            middleware: Box::default(),
         }
     }
 

@@ -625,14 +625,19 @@ impl Touched {
                             Kind::Route => {
                                 hosts.extend(desired.route(&key).map(|route| route.spec.host.clone()));
                             }
+                            Kind::Middleware => hosts.extend(hosts_of_middleware(desired, kind, &key)),
                             Kind::Instance
                             | Kind::Policy
                             | Kind::ConfigVersion
                             | Kind::Certificate
                             | Kind::CanaryState
-                            | Kind::EndpointOverride => {}
+                            | Kind::EndpointOverride
+                            | Kind::Plugin => {}
                         }
                     }
+                }
+                Resource::Middleware(_) | Resource::Plugin(_) => {
+                    hosts.extend(hosts_of_middleware(desired, resource.kind(), resource.key()));
                 }
                 Resource::ConfigVersion(_) => {}
                 Resource::Certificate(certificate) => certificates.push(certificate.sni.clone()),
@@ -648,6 +653,11 @@ impl Touched {
         }
         Self { apps: apps.into_iter().collect(), hosts: hosts.into_iter().collect(), certificates }
     }
+}
+
+/// Hosts whose rules have a chain, or a chain with a plugin.
+fn hosts_of_middleware(desired: &Desired, kind: Kind, id: &str) -> impl Iterator<Item = HostPattern> {
+    desired.routes_of_middleware(kind, id).map(|route| route.spec.host.clone())
 }
 
 /// Hosts whose rules forward to an app.

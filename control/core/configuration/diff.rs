@@ -106,6 +106,10 @@ pub(super) fn effects(before: &Desired, after: &Desired, deltas: &[Delta]) -> Ef
                 }
                 Kind::Policy => hosts.extend(hosts_of_policy(desired, &id)),
                 Kind::Certificate => hosts.extend(desired.certificate(&id).map(|known| known.sni.clone())),
+                Kind::Middleware | Kind::Plugin => {
+                    let routes = desired.routes_of_middleware(kind, &id);
+                    hosts.extend(routes.map(|route| route.spec.host.clone()));
+                }
                 Kind::Domain | Kind::ConfigVersion | Kind::CanaryState | Kind::EndpointOverride => {}
             }
         }

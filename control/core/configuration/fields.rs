@@ -7,10 +7,11 @@ use std::hash::Hash;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use ringway_config::canonical;
 use ringway_model::{
-    App, Balancer, FailurePolicy, FieldMatch, HealthCheck, Instance, Kind, OnAllUnhealthy, PathMatch, Policy,
-    PolicyRef, PolicySettings, PoolRef, Probe, Resource, Rewrite, Route, RouteAction, UpstreamTls,
-    ValueMatch,
+    App, Balancer, FailurePolicy, FieldMatch, HealthCheck, Instance, Kind, MiddlewareId, MiddlewareSpec,
+    OnAllUnhealthy, PathMatch, PluginSpec, Policy, PolicyRef, PolicySettings, PoolRef, Probe, Resource,
+    Rewrite, Route, RouteAction, UpstreamTls, ValueMatch,
 };
 
 mod policy;
@@ -27,6 +28,8 @@ pub(super) fn kind_name(kind: Kind) -> Option<&'static str> {
         Kind::Instance => Some("endpoint"),
         Kind::Route => Some("route"),
         Kind::Certificate => Some("certificate"),
+        Kind::Middleware => Some("middleware"),
+        Kind::Plugin => Some("plugin"),
         Kind::Domain | Kind::ConfigVersion | Kind::CanaryState | Kind::EndpointOverride => None,
     }
 }
@@ -44,6 +47,8 @@ pub(super) fn fields(resource: &Resource) -> Fields {
             fields.insert("/cert_file", certificate.files.certificate.to_string());
             fields.insert("/key_file", certificate.files.key.to_string());
         }
+        Resource::Middleware(of) => of_middleware(&of.spec, &mut fields),
+        Resource::Plugin(of) => of_plugin(&of.spec, &mut fields),
         Resource::Domain(_)
         | Resource::ConfigVersion(_)
         | Resource::CanaryState(_)
@@ -100,9 +105,23 @@ fn of_route(route: &Route, fields: &mut Fields) {
     if spec.requires_client_cert {
         fields.insert("/require_mtls", "true".to_owned());
     }
+    if !spec.middleware.is_empty() {
+        let chains: Vec<_> = spec.middleware.iter().map(MiddlewareId::as_str).collect();
+        fields.insert("/middleware", chains.join(", "));
+    }
     if let Some(spec) = &spec.traffic {
         traffic::of_route(spec, fields);
     }
+}
+
+/// The stages in their document form, one after the other.
+fn of_middleware(spec: &MiddlewareSpec, fields: &mut Fields) {
+    let stages: Vec<_> = spec.stages.iter().map(canonical::stage_text).collect();
+    fields.insert("/stages", stages.join(" > "));
+}
+
+fn of_plugin(spec: &PluginSpec, fields: &mut Fields) {
+    fields.insert("/kind", canonical::plugin_text(spec));
 }
 
 fn of_action(action: &RouteAction, fields: &mut Fields) {

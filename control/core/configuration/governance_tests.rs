@@ -41,12 +41,7 @@ fn set(endpoints: &[&str], routes: &[(&str, &str)]) -> OperatorSet {
         let (route, pool) = (RouteId::parse(name).unwrap(), PoolRef::Pool(id.clone()));
         Arc::new(RouteSpec::new(route, pattern(host), pool))
     };
-    OperatorSet {
-        policies: Vec::new(),
-        certificates: Vec::new(),
-        routes: routes.iter().map(route).collect(),
-        pools: vec![pool],
-    }
+    OperatorSet { routes: routes.iter().map(route).collect(), pools: vec![pool], ..OperatorSet::default() }
 }
 
 fn with_policy(mut set: OperatorSet, settings: PolicySettings) -> OperatorSet {

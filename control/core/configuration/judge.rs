@@ -26,6 +26,7 @@ pub(super) fn conflict_finding(conflict: &Conflict, own: &Places, known: &impl K
         Conflict::HostTaken { route, .. } | Conflict::UnknownPool { route, .. } => {
             (Kind::Route, route.as_str())
         }
+        Conflict::Unknown { user_kind, user, .. } => (*user_kind, user),
         Conflict::InUse { kind, id, user_kind, user, owner } => {
             let user = known.place(owner, *user_kind, user);
             let at = known.place(owner, *kind, id).cloned();
@@ -41,7 +42,9 @@ pub(super) fn conflict_finding(conflict: &Conflict, own: &Places, known: &impl K
         _ => None,
     };
     let code = match conflict {
-        Conflict::UnknownPool { .. } | Conflict::UnknownPolicy { .. } => "reference",
+        Conflict::UnknownPool { .. } | Conflict::UnknownPolicy { .. } | Conflict::Unknown { .. } => {
+            "reference"
+        }
         _ => "conflict",
     };
     error(code, with_place(in_words(conflict), holder), own.get(kind, id).cloned())

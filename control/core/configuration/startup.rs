@@ -252,7 +252,10 @@ impl Fallbacks {
 /// Whether a conflict is the documents' own mistake, which no registration can cause.
 fn is_mistake(conflict: &Conflict) -> bool {
     match conflict {
-        Conflict::UnknownPool { .. } | Conflict::UnknownPolicy { .. } | Conflict::Full { .. } => true,
+        Conflict::UnknownPool { .. }
+        | Conflict::UnknownPolicy { .. }
+        | Conflict::Unknown { .. }
+        | Conflict::Full { .. } => true,
         Conflict::IdTaken { .. } | Conflict::HostTaken { .. } | Conflict::InUse { .. } => false,
     }
 }
@@ -276,6 +279,14 @@ fn quarantine(stored: &Desired, mut set: OperatorSet, places: &Places) -> (Opera
                 Conflict::IdTaken { kind, id, .. } | Conflict::UnknownPolicy { kind, id, .. } => {
                     gone.insert((*kind, id.clone()));
                 }
+                // A route without its chain would serve what the chain protects.
+                Conflict::Unknown { user_kind, user, .. } => _ = gone.insert((*user_kind, user.clone())),
+                Conflict::InUse { kind: Kind::Middleware, id, .. } => {
+                    set.middlewares.extend(stored.middleware(id).map(|of| of.spec.clone()));
+                }
+                Conflict::InUse { kind: Kind::Plugin, id, .. } => {
+                    set.plugins.extend(stored.plugin(id).map(|of| of.spec.clone()));
+                }
                 Conflict::InUse { kind: Kind::App, id, .. } => set.pools.extend(stored_pool(stored, id)),
                 Conflict::InUse { id, .. } => set.policies.extend(stored_policy(stored, id)),
                 Conflict::Full { .. } => {}
@@ -288,6 +299,8 @@ fn quarantine(stored: &Desired, mut set: OperatorSet, places: &Places) -> (Opera
             pool.endpoints.retain(|endpoint| !is_gone(Kind::Instance, endpoint.id.as_str()));
         }
         set.routes.retain(|route| !is_gone(Kind::Route, route.id.as_str()));
+        set.middlewares.retain(|of| !is_gone(Kind::Middleware, of.id.as_str()));
+        set.plugins.retain(|of| !is_gone(Kind::Plugin, of.id.as_str()));
     }
     (set, findings)
 }
@@ -301,7 +314,7 @@ fn stored_pool(stored: &Desired, id: &str) -> Option<PoolSpec> {
         health_check: endpoint.health_check.clone(),
     });
     Some(PoolSpec {
-        traffic: Default::default(),
+        traffic: pool.traffic.clone().unwrap_or_default(),
         id: AppId::clone(&pool.id),
         endpoints: endpoints.collect(),
         balancer: pool.balancer,

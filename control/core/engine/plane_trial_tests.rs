@@ -43,12 +43,7 @@ fn set(owner: Owner, host: &str, version: u8) -> Change {
     let route = RouteSpec::new(id, HostPattern::parse(host).unwrap(), PoolRef::Pool(pool));
     replacement(
         owner,
-        OperatorSet {
-            policies: Vec::new(),
-            certificates: Vec::new(),
-            pools: vec![spec],
-            routes: vec![Arc::new(route)],
-        },
+        OperatorSet { pools: vec![spec], routes: vec![Arc::new(route)], ..OperatorSet::default() },
         version,
     )
 }

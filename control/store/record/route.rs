@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use ringway_model::{
-    AppId, FieldMatch, FixedResponse, HostPattern, PathMatch, PoolRef, Redirect, Rewrite, Route, RouteAction,
-    RouteId, RouteMatch, RouteSpec, TenantId, Timestamp, ValueMatch,
+    AppId, FieldMatch, FixedResponse, HostPattern, MiddlewareId, PathMatch, PoolRef, Redirect, Rewrite,
+    Route, RouteAction, RouteId, RouteMatch, RouteSpec, TenantId, Timestamp, ValueMatch,
 };
 use serde::{Deserialize, Serialize};
 
@@ -13,8 +13,8 @@ use super::domain::StoredClientAuth;
 use super::policy::StoredPolicyRef;
 use super::traffic::StoredTraffic;
 
-/// The format of routes that this version writes. Format 3 had no traffic management.
-const FORMAT: u32 = 4;
+/// The format of routes that this version writes. Format 3 had no traffic management, format 4 no middleware.
+const FORMAT: u32 = 5;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,6 +46,8 @@ pub(super) struct StoredRoute {
     requires_client_cert: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     traffic: Option<StoredTraffic>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    middleware: Vec<String>,
     #[serde(default)]
     is_attached: bool,
     created_at: u64,
@@ -102,6 +104,7 @@ impl From<&Route> for StoredRoute {
             client_auth: spec.client_auth.as_ref().map(StoredClientAuth::from),
             requires_client_cert: spec.requires_client_cert,
             traffic: spec.traffic.as_deref().map(StoredTraffic::from),
+            middleware: spec.middleware.iter().map(ToString::to_string).collect(),
             is_attached: route.is_attached,
             created_at: route.created_at.0,
             updated_at: route.updated_at.0,
@@ -113,6 +116,8 @@ impl StoredRoute {
     pub(super) fn into_model(self) -> Option<Route> {
         (self.format <= FORMAT).then_some(())?;
         let policies: Option<Box<[_]>> = self.policies.into_iter().map(StoredPolicyRef::into_model).collect();
+        let middleware: Result<Box<[_]>, _> =
+            self.middleware.iter().map(|id| MiddlewareId::parse(id)).collect();
         let spec = RouteSpec {
             id: RouteId::parse(&self.id).ok()?,
             host: HostPattern::parse(&self.host).ok()?,
@@ -141,6 +146,7 @@ impl StoredRoute {
                 Some(traffic) => Some(Arc::new(traffic.into_model()?)),
                 None => None,
             },
+            middleware: middleware.ok()?,
         };
         Some(Route {
             spec: Arc::new(spec),

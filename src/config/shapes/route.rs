@@ -64,6 +64,7 @@ fn route(reader: &mut Reader<'_>, draft: &mut Draft) -> Option<RouteSpec> {
         client_auth,
         requires_client_cert,
         traffic: None,
+        middleware: Box::default(),
     })
 }
 

@@ -107,6 +107,7 @@ fn add(reader: &mut Reader<'_>, draft: &mut Draft, name: &str, member: &'static 
         client_auth: None,
         requires_client_cert: false,
         traffic: None,
+        middleware: Box::default(),
     });
     let endpoint = EndpointSpec {
         id: InstanceId::of_endpoint(&pool, &rule.target),

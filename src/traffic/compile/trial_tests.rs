@@ -66,10 +66,9 @@ fn set(pools: &[(&str, &[&str])], routes: &[(&str, &str)]) -> Change {
         Arc::new(RouteSpec::new(id, HostPattern::parse(name).unwrap(), PoolRef::Pool(app(pool))))
     };
     let set = OperatorSet {
-        certificates: Vec::new(),
-        policies: Vec::new(),
         pools: pools.iter().map(pool).collect(),
         routes: routes.iter().enumerate().map(route).collect(),
+        ..OperatorSet::default()
     };
     let replacement = Replacement { owner: Owner::File, set: Arc::new(set), expect: None, version: None };
     Change::ReplaceOwned(Arc::new(replacement))
