@@ -202,6 +202,7 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
         bucket_secret: settings.bucket_secret.clone(),
         cores,
         defaults: settings.defaults.clone(),
+        patterns: Default::default(),
     });
     if let Some(opened) = &certificates {
         compile_certificates(&mut compiler, opened, &desired);

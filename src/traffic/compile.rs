@@ -50,6 +50,8 @@ pub struct CompilerSettings {
     pub cores: usize,
     /// Default settings of rules and pools.
     pub defaults: Defaults,
+    /// Compiled patterns, which a check of the routes may have made.
+    pub patterns: Patterns,
 }
 
 impl fmt::Debug for CompilerSettings {
@@ -63,8 +65,6 @@ impl fmt::Debug for CompilerSettings {
 #[derive(Clone, Debug)]
 pub struct Compiler {
     settings: CompilerSettings,
-    /// Compiled patterns.
-    patterns: Patterns,
     /// Debts of all rate limits, shared by all snapshots.
     rate_limits: Arc<RateLimitTable>,
     /// Traffic decisions of rules without settings of their own.
@@ -237,7 +237,7 @@ impl Compiler {
             let limiter = RateLimiter::new(LimitScope::Process, limit, rate_limits.clone());
             Arc::new(RuleTraffic { rate_limit: Some(Arc::new(limiter)), ..RuleTraffic::default() })
         });
-        Self { settings, patterns: Patterns::default(), rate_limits, default_traffic, state }
+        Self { settings, rate_limits, default_traffic, state }
     }
 
     /// Debts of the keys of all rate limits.

@@ -54,6 +54,14 @@ pub(crate) const PATTERN_NESTING_MAX: u32 = 32;
 pub(crate) const PATTERN_TABLE_BYTES_MAX: usize = 256 * 1024;
 /// Regular expressions of one host: a request may try them all.
 pub(crate) const PATTERNS_PER_HOST_MAX: usize = 256;
+/// Steps of compiling all regular expressions of one configuration. A step, one NFA state looked at for one
+/// transition of a table, takes some nanoseconds: a second or two in all, and thousands of common expressions
+/// with 5,000 to 200,000 steps each.
+pub(crate) const PATTERN_STEPS_MAX: u64 = 256_000_000;
+/// Steps that an expression counts for being parsed, beside those of its table: some microseconds.
+pub(crate) const PATTERN_PARSE_STEPS: u64 = 4_000;
+/// Steps that an expression counts which is refused for its size: ten milliseconds.
+pub(crate) const PATTERN_REFUSED_STEPS: u64 = 4_000_000;
 
 // --- Balancing ---------------------------------------------------------------------------------------------
 

@@ -15,7 +15,9 @@ use regex_automata::{Anchored, MatchKind};
 
 use ringway_model::limits::PATTERN_BYTES_MAX;
 
-use crate::limits::{PATTERN_NESTING_MAX, PATTERN_TABLE_BYTES_MAX};
+use crate::limits::{
+    PATTERN_NESTING_MAX, PATTERN_PARSE_STEPS, PATTERN_REFUSED_STEPS, PATTERN_TABLE_BYTES_MAX,
+};
 
 /// Compiled regular expression that matches whole texts.
 #[derive(Clone)]
@@ -23,6 +25,7 @@ pub struct Pattern {
     text: Arc<str>,
     dfa: dense::DFA<Vec<u32>>,
     literal: Box<[u8]>,
+    steps: u64,
 }
 
 /// Reason why a regular expression was refused.
@@ -51,6 +54,17 @@ impl fmt::Display for PatternError {
 }
 
 impl std::error::Error for PatternError {}
+
+impl PatternError {
+    /// Cost of finding it, as [`Pattern::steps`].
+    pub(crate) fn steps(&self) -> u64 {
+        match self {
+            Self::TooLong => 0,
+            Self::TooLarge => PATTERN_REFUSED_STEPS,
+            Self::Syntax(_) => PATTERN_PARSE_STEPS,
+        }
+    }
+}
 
 impl Pattern {
     /// Compiles a regular expression. Cost: tens of microseconds, and tens of milliseconds for one that is
@@ -81,7 +95,15 @@ impl Pattern {
             .build_from_nfa(&nfa)
             .map_err(|_| PatternError::TooLarge)?;
         let literal = literal_beginning(&dfa);
-        Ok(Self { text: text.clone(), dfa, literal })
+        // Each transition is found by looking at no more than all states of the NFA.
+        let transitions = dfa.memory_usage() / size_of::<u32>();
+        let steps = PATTERN_PARSE_STEPS + transitions as u64 * nfa.states().len() as u64;
+        Ok(Self { text: text.clone(), dfa, literal, steps })
+    }
+
+    /// Bound of the cost of its compilation, which is the same on all machines; some nanoseconds each.
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps
     }
 
     /// Its text.
@@ -125,7 +147,8 @@ impl fmt::Debug for Pattern {
     }
 }
 
-/// Patterns in use by their text: hosts and rules with the same text share one table. A clone shares them.
+/// Patterns in use by their text: hosts and rules with the same text share one table. A clone shares them,
+/// also with other threads.
 #[derive(Clone, Debug, Default)]
 pub struct Patterns(Arc<Mutex<Known>>);
 
@@ -136,21 +159,32 @@ struct Known {
     purge_at: usize,
 }
 
+impl Known {
+    fn get(&self, text: &str) -> Option<Arc<Pattern>> {
+        self.by_text.get(text).and_then(Weak::upgrade)
+    }
+}
+
 impl Patterns {
     /// Returns the compiled pattern of a text.
     ///
     /// # Errors
     /// [`PatternError`]
     pub fn compile(&self, text: &Arc<str>) -> Result<Arc<Pattern>, PatternError> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pattern) = known.by_text.get(text).and_then(Weak::upgrade) {
+        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pattern) = known().get(text) {
+            return Ok(pattern);
+        }
+        // Without the lock: another thread with other patterns does not wait.
+        let pattern = Arc::new(Pattern::new(text)?);
+        let mut known = known();
+        if let Some(pattern) = known.get(text) {
             return Ok(pattern);
         }
         if known.by_text.len() >= known.purge_at {
             known.by_text.retain(|_, pattern| pattern.strong_count() > 0);
             known.purge_at = 2 * known.by_text.len() + PURGE_SPARE;
         }
-        let pattern = Arc::new(Pattern::new(text)?);
         known.by_text.insert(text.clone(), Arc::downgrade(&pattern));
         Ok(pattern)
     }

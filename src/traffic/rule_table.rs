@@ -22,13 +22,13 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use ringway_model::{PathMatch, RouteMatch};
+use ringway_model::{PathMatch, RouteId, RouteMatch};
 use ringway_wire::h1::RequestHead;
 use ringway_wire::path::Slashes;
 
 use self::conditions::{Conditions, Request};
 use self::index::Index;
-use crate::limits::PATTERNS_PER_HOST_MAX;
+use crate::limits::{PATTERN_STEPS_MAX, PATTERNS_PER_HOST_MAX};
 use crate::pattern::{PatternError, Patterns};
 use crate::route_path::{self, RoutePathError};
 use crate::virtual_host::Rule;
@@ -73,6 +73,13 @@ pub enum TableError {
     Host(PatternError),
     /// The host has more patterns than `PATTERNS_PER_HOST_MAX`.
     TooManyPatterns,
+    /// The patterns of the configuration cost more than `PATTERN_STEPS_MAX`.
+    PatternBudget {
+        /// Route with the costliest one.
+        costliest: RouteId,
+        /// Its steps.
+        steps: u64,
+    },
 }
 
 impl std::fmt::Display for TableError {
@@ -85,6 +92,13 @@ impl std::fmt::Display for TableError {
             Self::TooManyPatterns => {
                 write!(f, "is one of more than {PATTERNS_PER_HOST_MAX} patterns of one host")
             }
+            Self::PatternBudget { costliest, steps } => write!(
+                f,
+                "exceeds the budget of {} million steps for compiling all regular expressions of a \
+                 configuration; route {costliest} has the costliest one, with {steps} steps: use path_prefix, \
+                 wildcard hosts, or fewer repetitions",
+                PATTERN_STEPS_MAX / 1_000_000
+            ),
         }
     }
 }

@@ -8,6 +8,7 @@ use ringway_certs::{check_files_blocking, names_files};
 use ringway_config::{Document, Finding};
 use ringway_model::{Kind, OperatorSet, RouteId};
 use ringway_tls::{IdentityName, SecretKey};
+use ringway_traffic::pattern::Patterns;
 use ringway_traffic::route_check;
 use ringway_wire::path::Slashes;
 
@@ -18,7 +19,8 @@ pub(super) const FILE: &str = "file";
 
 /// Mistakes of a document. Reads the files that it names; blocks.
 pub(super) fn mistakes(document: &Document, slashes: Slashes) -> Vec<Finding> {
-    let routes = route_check::check(document.set.routes.iter().map(|route| &**route), slashes);
+    let routes = document.set.routes.iter().map(|route| &**route);
+    let routes = route_check::check(routes, slashes, &Patterns::default()).mistakes;
     let of_route = |(id, why)| {
         let place = document.places.get(Kind::Route, RouteId::as_str(&id)).cloned();
         error("invalid", format!("route {id}: {why}"), place)

@@ -90,7 +90,7 @@ impl<'a> Draft<'a> {
     ) -> Self {
         Self {
             settings: &compiler.settings,
-            patterns: &compiler.patterns,
+            patterns: &compiler.settings.patterns,
             rate_limits: &compiler.rate_limits,
             default_traffic: &compiler.default_traffic,
             certificates: &compiler.state.certificates,

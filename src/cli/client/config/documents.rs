@@ -4,6 +4,7 @@ use std::path::Path;
 
 use ringway_config::{Finding, Severity, Source};
 use ringway_model::Kind;
+use ringway_traffic::pattern::Patterns;
 use ringway_traffic::route_check;
 use ringway_wire::path::Slashes;
 use serde_json::{Value, json};
@@ -48,7 +49,8 @@ pub(super) fn check(sources: &[Source]) -> Checked {
     }
     if let Some(document) = &reading.document {
         let routes = document.set.routes.iter().map(|route| &**route);
-        findings.extend(route_check::check(routes, Slashes::default()).into_iter().map(|(id, why)| {
+        let checked = route_check::check(routes, Slashes::default(), &Patterns::default());
+        findings.extend(checked.mistakes.into_iter().map(|(id, why)| {
             let place = document.places.get(Kind::Route, id.as_str()).cloned();
             FindingView::from(&Finding {
                 severity: Severity::Error,
