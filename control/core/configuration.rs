@@ -7,6 +7,7 @@
 //! ```
 //! Reading and judging happen on a thread of its own, because disks hang and large documents take a while.
 
+mod basis;
 mod checks;
 mod client;
 mod configurator;
@@ -19,6 +20,10 @@ mod governance;
 mod history;
 mod jobs;
 mod judge;
+mod plane;
+mod plans;
+mod questions;
+mod replacement;
 mod requests;
 mod routing;
 mod sources;

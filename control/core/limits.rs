@@ -89,9 +89,12 @@ pub(crate) const CONFIG_WRITE_MAX: Duration = Duration::from_secs(10);
 pub(crate) const CONFIG_READ_INTERVAL: Duration = Duration::from_millis(100);
 /// Interval of comparing the files' state with the last reading: network file systems report no events.
 pub(crate) const CONFIG_STAT_INTERVAL: Duration = Duration::from_secs(10);
-/// Requests that wait for the configuration thread; further ones get 503.
-pub(crate) const CONFIG_REQUESTS_MAX: usize = 64;
-/// Deadline of a request to the configuration thread: reading the largest documents, storing, and the cores'
+/// Changes of the configuration that wait; further ones get 503 with `Retry-After`.
+pub(crate) const CONFIG_CHANGES_MAX: usize = 64;
+/// Questions about the configuration (validations, differences, explanations, simulations) that wait; further
+/// ones get 503 with `Retry-After`: one about a very large document takes a few seconds.
+pub(crate) const CONFIG_QUESTIONS_MAX: usize = 16;
+/// Deadline of a request about the configuration: reading the largest documents, storing, and the cores'
 /// acknowledgements take a few seconds.
 pub(crate) const CONFIG_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Plans kept for an application: those that an operator has looked at a while ago.

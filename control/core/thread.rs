@@ -26,6 +26,7 @@ use ringway_net::{Notified, RuntimeOptions, clock, spawn, yield_now};
 use ringway_store::{Batch, Store, StoreError};
 use ringway_telemetry::{LogReading, Registry};
 use ringway_traffic::compile::{Compiler, CompilerSettings};
+use ringway_traffic::pattern::Patterns;
 use ringway_traffic::report::Report;
 use ringway_traffic::snapshot::{CertificateVersion, Snapshot};
 
@@ -184,9 +185,11 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
         tracing::warn!(%finding, "store opened with a finding");
     }
     let mut probation = Probation::open(store.describe().path.as_deref());
-    let slashes = settings.defaults.slashes;
+    // The check of the documents and the compiler share the compiled patterns.
+    let (slashes, patterns) = (settings.defaults.slashes, Patterns::default());
+    let of_routes = (slashes, patterns.clone());
     let configuration =
-        configuration::prepare(stored, configuration, slashes, &mut probation, clock::timestamp())
+        configuration::prepare(stored, configuration, of_routes, &mut probation, clock::timestamp())
             .map_err(StartError::Configuration)?;
     // Before anything is served: a crash must find this start counted.
     if let Err(error) = probation.save() {
@@ -202,7 +205,7 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
         bucket_secret: settings.bucket_secret.clone(),
         cores,
         defaults: settings.defaults.clone(),
-        patterns: Default::default(),
+        patterns,
     });
     if let Some(opened) = &certificates {
         compile_certificates(&mut compiler, opened, &desired);
@@ -220,7 +223,7 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
     liveness.record(clock::now());
     let (calls, calls_receiver) = mailbox(CHANGES_WAITING_MAX, inbox.waker.clone());
     let store = store_thread::start(store, unsaved, inbox.waker.clone())?;
-    let plane = Box::new(Client::new(calls.clone()));
+    let plane = Arc::new(Client::new(calls.clone()));
     let configuration = configuration::start(plane, configuration, inbox.waker.clone())?;
     let resolver = resolver.map(|resolver| threads::start(resolver, inbox.waker.clone())).transpose()?;
     let options = RuntimeOptions {

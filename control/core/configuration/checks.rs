@@ -8,8 +8,8 @@ use ringway_certs::{check_files_blocking, names_files};
 use ringway_config::{Document, Finding};
 use ringway_model::{Kind, OperatorSet, RouteId};
 use ringway_tls::{IdentityName, SecretKey};
-use ringway_traffic::pattern::Patterns;
-use ringway_traffic::route_check;
+use ringway_traffic::pattern::{Pattern, Patterns};
+use ringway_traffic::route_check::{self, Checked};
 use ringway_wire::path::Slashes;
 
 use super::judge::error;
@@ -17,15 +17,27 @@ use super::judge::error;
 /// Code of a finding about a named file: the document itself may be right.
 pub(super) const FILE: &str = "file";
 
-/// Mistakes of a document. Reads the files that it names; blocks.
-pub(super) fn mistakes(document: &Document, slashes: Slashes) -> Vec<Finding> {
+/// Routes of a document, checked.
+pub(super) struct CheckedRoutes {
+    pub(super) mistakes: Vec<Finding>,
+    /// Their compiled patterns.
+    pub(super) patterns: Vec<Arc<Pattern>>,
+}
+
+/// Checks whether the routes of a document compile.
+pub(super) fn routes(document: &Document, slashes: Slashes, patterns: &Patterns) -> CheckedRoutes {
     let routes = document.set.routes.iter().map(|route| &**route);
-    let routes = route_check::check(routes, slashes, &Patterns::default()).mistakes;
+    let Checked { mistakes, patterns } = route_check::check(routes, slashes, patterns);
     let of_route = |(id, why)| {
         let place = document.places.get(Kind::Route, RouteId::as_str(&id)).cloned();
         error("invalid", format!("route {id}: {why}"), place)
     };
-    let mut findings: Vec<Finding> = routes.into_iter().map(of_route).collect();
+    CheckedRoutes { mistakes: mistakes.into_iter().map(of_route).collect(), patterns }
+}
+
+/// Named files that cannot be used. Reads them; blocks.
+pub(super) fn files(document: &Document) -> Vec<Finding> {
+    let mut findings = Vec::new();
     let mut checked = AHashSet::new();
     for (kind, id, key) in named_files(&document.set) {
         if !checked.insert(key.clone()) {

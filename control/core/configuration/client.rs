@@ -1,4 +1,4 @@
-//! Handle to the configuration thread for tasks of the control thread.
+//! Handle to the threads of the configuration for tasks of the control thread.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use ringway_model::{Owner, Tick};
 use super::configurator::Configurator;
 use super::error::ConfigError;
 use super::jobs::{Caller, Channels};
+use super::questions::Questions;
 use super::requests::{
     Applied, ApplyRequest, Current, Diff, DiffRequest, ExplainRequest, Explanation, Proposal, ReloadRequest,
     Rerouting, RollbackRequest, Validation, Version,
@@ -14,8 +15,9 @@ use super::requests::{
 
 /// The configuration of operators, for the admin API. Cheap to clone.
 ///
-/// Requests wait for each other on a thread of their own, so that reading documents never delays the control
-/// thread. Every request is answered within `CONFIG_REQUEST_TIMEOUT`; dropping its future does not cancel it.
+/// Changes wait for each other on a thread of their own, and questions on another: reading documents never
+/// delays the control thread, and a question no change. Every request is answered within
+/// `CONFIG_REQUEST_TIMEOUT`. Dropping its future does not cancel a change.
 #[derive(Clone, Debug)]
 pub struct ConfigClient {
     caller: Caller,
@@ -32,7 +34,7 @@ impl ConfigClient {
     /// [`ConfigError::Busy`], [`ConfigError::Failed`], [`ConfigError::NotReplaceable`]. Mistakes are
     /// findings.
     pub async fn validate(&self, proposal: Proposal) -> Result<Validation, ConfigError> {
-        self.ask(move |configurator| configurator.validate(&proposal)).await
+        self.question(move |questions| questions.validate(&proposal)).await
     }
 
     /// Compares an owner's present set with a proposal, or two kept versions.
@@ -40,7 +42,7 @@ impl ConfigClient {
     /// # Errors
     /// [`ConfigError::Refused`] for documents that cannot be read, [`ConfigError::UnknownVersion`].
     pub async fn diff(&self, request: DiffRequest) -> Result<Diff, ConfigError> {
-        self.ask(|configurator| configurator.diff(request)).await
+        self.question(|questions| questions.diff(request)).await
     }
 
     /// Replaces an owner's set. With an answer it is stored and on every core that the receipt does not name
@@ -49,7 +51,7 @@ impl ConfigClient {
     /// # Errors
     /// See [`ConfigError`]; nothing is changed then.
     pub async fn apply(&self, request: ApplyRequest) -> Result<Applied, ConfigError> {
-        self.ask(|configurator| configurator.apply(request)).await
+        self.change(|configurator| configurator.apply(request)).await
     }
 
     /// Makes the content of a kept version the owner's set again, as a new version.
@@ -57,7 +59,7 @@ impl ConfigClient {
     /// # Errors
     /// See [`ConfigError`]; nothing is changed then.
     pub async fn rollback(&self, request: RollbackRequest) -> Result<Applied, ConfigError> {
-        self.ask(|configurator| configurator.rollback(request)).await
+        self.change(|configurator| configurator.rollback(request)).await
     }
 
     /// Reads the files again and applies them, unless they are in force already.
@@ -65,7 +67,7 @@ impl ConfigClient {
     /// # Errors
     /// See [`ConfigError`]; nothing is changed then.
     pub async fn reload(&self, request: ReloadRequest) -> Result<Applied, ConfigError> {
-        self.ask(move |configurator| configurator.reload(&request)).await
+        self.change(move |configurator| configurator.reload(&request)).await
     }
 
     /// Present set of an owner, or of every owner that has one.
@@ -73,7 +75,7 @@ impl ConfigClient {
     /// # Errors
     /// [`ConfigError::Busy`], [`ConfigError::Failed`].
     pub async fn current(&self, owner: Option<Owner>) -> Result<Vec<Current>, ConfigError> {
-        self.ask(move |configurator| configurator.current(owner.as_ref())).await
+        self.question(move |questions| questions.current(owner.as_ref())).await
     }
 
     /// Kept versions of an owner, newest first.
@@ -81,7 +83,7 @@ impl ConfigClient {
     /// # Errors
     /// [`ConfigError::Busy`], [`ConfigError::Failed`].
     pub async fn history(&self, owner: Owner) -> Result<Vec<Version>, ConfigError> {
-        self.ask(move |configurator| configurator.history(&owner)).await
+        self.question(move |questions| questions.history(&owner)).await
     }
 
     /// One kept version with its document.
@@ -89,7 +91,7 @@ impl ConfigClient {
     /// # Errors
     /// [`ConfigError::UnknownVersion`].
     pub async fn version(&self, owner: Owner, version: Arc<str>) -> Result<Current, ConfigError> {
-        self.ask(move |configurator| configurator.version(&owner, &version)).await
+        self.question(move |questions| questions.version(&owner, &version)).await
     }
 
     /// Explains which route a request meets, in the present configuration or in a proposed one.
@@ -97,7 +99,7 @@ impl ConfigClient {
     /// # Errors
     /// [`ConfigError::Refused`] for a description that is no request, and for a proposal with mistakes.
     pub async fn explain(&self, request: ExplainRequest) -> Result<Explanation, ConfigError> {
-        self.ask(move |configurator| configurator.explain(&request)).await
+        self.question(move |questions| questions.explain(&request)).await
     }
 
     /// Routes the last requests of all cores by the present configuration and by a proposed one.
@@ -105,14 +107,21 @@ impl ConfigClient {
     /// # Errors
     /// As [`ConfigClient::diff`].
     pub async fn simulate(&self, proposal: Proposal) -> Result<Rerouting, ConfigError> {
-        self.ask(move |configurator| configurator.simulate(&proposal)).await
+        self.question(move |questions| questions.simulate(&proposal)).await
     }
 
-    async fn ask<T: Send + 'static>(
+    async fn change<T: Send + 'static>(
         &self,
         request: impl FnOnce(&mut Configurator) -> Result<T, ConfigError> + Send + 'static,
     ) -> Result<T, ConfigError> {
-        self.caller.call(request).await?
+        self.caller.change(request).await?
+    }
+
+    async fn question<T: Send + 'static>(
+        &self,
+        request: impl FnOnce(&Questions) -> Result<T, ConfigError> + Send + 'static,
+    ) -> Result<T, ConfigError> {
+        self.caller.question(request).await?
     }
 
     /// Wakes the tasks whose answers have arrived.

@@ -6,16 +6,22 @@ use std::sync::{Arc, Mutex};
 use ringway_bridge::{SlotReceiver, slot, wake_pair};
 use ringway_config::Source;
 use ringway_model::{
-    AppId, AppSpec, DomainKind, DomainSpec, Hostname, InstanceId, InstanceSpec, Outcome, Target,
+    AppId, AppSpec, Change, DomainKind, DomainSpec, Hostname, InstanceId, InstanceSpec, Outcome, Target,
+    Timestamp,
 };
 
 use ringway_traffic::compile::{Compiler, CompilerSettings};
+use ringway_traffic::pattern::Patterns;
 use ringway_traffic::samples::SampledHeads;
+use ringway_wire::path::Slashes;
 
+use super::super::requests::{Diff, DiffRequest, ExplainRequest, Mode, Proposal, Sampled};
 use super::super::startup::{ConfigurationSettings, OnBadConfig, Start, prepare};
 use super::*;
-use crate::limits::{CONFIG_READ_INTERVAL, CONFIG_SETTLE, CONFIG_STAT_INTERVAL};
+use crate::limits::{CONFIG_PLANS_MAX, CONFIG_READ_INTERVAL, CONFIG_SETTLE, CONFIG_STAT_INTERVAL};
+use crate::simulation::Simulation;
 use crate::submission::StorageFailure;
+use crate::trial::TrialStatus;
 use crate::trial::probation::Probation;
 
 // --- Kit --------------------------------------------------------------------------------------------------
@@ -112,6 +118,7 @@ struct Scene {
     folder: tempfile::TempDir,
     plane: Fake,
     configurator: Configurator,
+    questions: Questions,
     notices: SlotReceiver<Notice>,
     status: ConfigurationStatus,
     now: Tick,
@@ -136,14 +143,14 @@ impl Scene {
 
     fn over(plane: Fake, folder: tempfile::TempDir, settings: ConfigurationSettings) -> Self {
         let started =
-            prepare(plane.desired(), settings, Slashes::Merge, &mut Probation::default(), Timestamp(5))
-                .unwrap();
+            prepare(plane.desired(), settings, of_routes(), &mut Probation::default(), Timestamp(5)).unwrap();
         plane.state.lock().unwrap().desired = started.desired.clone();
         let (waker, _source) = wake_pair().unwrap();
         let (sender, notices) = slot(waker);
-        let configurator = Configurator::new(Box::new(plane.clone()), started, sender);
+        let configurator = Configurator::new(Arc::new(plane.clone()), started, sender);
+        let questions = configurator.questions();
         let status = notices.take().unwrap().status;
-        let mut scene = Self { folder, plane, configurator, notices, status, now: Tick(1_000) };
+        let mut scene = Self { folder, plane, configurator, questions, notices, status, now: Tick(1_000) };
         scene.advance();
         scene
     }
@@ -186,6 +193,10 @@ impl Scene {
         self.configurator
             .apply(ApplyRequest { content: ApplyContent::Proposal(proposal(text)), ..by_admin() })
     }
+}
+
+fn of_routes() -> (Slashes, Patterns) {
+    (Slashes::Merge, Patterns::default())
 }
 
 fn settings_of(folder: &Path) -> ConfigurationSettings {
@@ -439,18 +450,13 @@ fn a_dangling_reference_ends_the_start() {
         assert!(findings.iter().any(|finding| finding.message.contains("nowhere")), "{findings:?}");
         return;
     }
-    let findings = prepare(
-        Desired::default(),
-        settings.clone(),
-        Slashes::Merge,
-        &mut Probation::default(),
-        Timestamp(5),
-    )
-    .unwrap_err();
+    let findings =
+        prepare(Desired::default(), settings.clone(), of_routes(), &mut Probation::default(), Timestamp(5))
+            .unwrap_err();
     assert!(findings[0].message.contains("nowhere"), "{findings:?}");
     settings.on_bad = OnBadConfig::LastGood;
     assert!(
-        prepare(Desired::default(), settings, Slashes::Merge, &mut Probation::default(), Timestamp(5))
+        prepare(Desired::default(), settings, of_routes(), &mut Probation::default(), Timestamp(5))
             .unwrap()
             .deltas
             .is_empty()
@@ -482,7 +488,7 @@ fn the_same_content_again_is_no_change() {
     let again = scene.apply(&one("a", "a.example")).unwrap();
     assert_eq!(first.version, again.version);
     assert!(again.receipt.is_none());
-    assert_eq!(scene.configurator.history(&Owner::Admin).unwrap().len(), 1);
+    assert_eq!(scene.questions.history(&Owner::Admin).unwrap().len(), 1);
 }
 
 #[test]
@@ -499,7 +505,7 @@ fn a_required_version_must_be_the_present_one() {
     assert_eq!(scene.routes(), ["a"]);
     scene.configurator.apply(request(&version, &one("b", "b.example"))).unwrap();
     // A registration is no change of this owner's set.
-    let version = scene.configurator.current(Some(&Owner::Admin)).unwrap()[0].version.version.clone();
+    let version = scene.questions.current(Some(&Owner::Admin)).unwrap()[0].version.version.clone();
     scene.plane.register("shop", "shop.example");
     scene.configurator.apply(request(&version, &one("c", "c.example"))).unwrap();
 }
@@ -549,15 +555,15 @@ fn a_set_that_doubles_or_halves_needs_force() {
 
 #[test]
 fn a_validation_changes_nothing_and_lists_every_finding() {
-    let mut scene = Scene::with_file(&one("a", "a.example"));
-    let validation = scene.configurator.validate(&proposal(&one("b", "b.example"))).unwrap();
+    let scene = Scene::with_file(&one("a", "a.example"));
+    let validation = scene.questions.validate(&proposal(&one("b", "b.example"))).unwrap();
     assert!(validation.is_valid() && validation.version.is_some(), "{validation:?}");
     assert_eq!(validation.effects.unwrap().hosts_added, ["b.example".into()]);
-    let validation = scene.configurator.validate(&proposal(&one("b", "a.example"))).unwrap();
+    let validation = scene.questions.validate(&proposal(&one("b", "a.example"))).unwrap();
     assert!(!validation.is_valid());
-    let of_process = scene.configurator.validate(&proposal("server: {port: 8080}\n")).unwrap();
+    let of_process = scene.questions.validate(&proposal("server: {port: 8080}\n")).unwrap();
     assert_eq!(of_process.findings.iter().map(|finding| finding.code).collect::<Vec<_>>(), ["unsupported"]);
-    let validation = scene.configurator.validate(&proposal("routes: 7\npools: 8\n")).unwrap();
+    let validation = scene.questions.validate(&proposal("routes: 7\npools: 8\n")).unwrap();
     assert_eq!(validation.findings.iter().filter(|finding| finding.is_error()).count(), 2, "{validation:?}");
     assert_eq!((scene.plane.submitted(), scene.routes()), (0, vec!["a".to_owned()]));
 }
@@ -572,13 +578,13 @@ fn the_set_of_the_files_is_not_replaced_by_requests() {
 
 #[test]
 fn a_save_can_be_judged_before_it_is_made() {
-    let mut scene = Scene::with_file(&one("a", "a.example"));
+    let scene = Scene::with_file(&one("a", "a.example"));
     let save = |text: &str| Proposal { owner: Owner::File, ..proposal(text) };
-    let diff = scene.configurator.diff(DiffRequest::Proposal(save(&one("b", "b.example")))).unwrap();
+    let diff = scene.questions.diff(DiffRequest::Proposal(save(&one("b", "b.example")))).unwrap();
     // Whatever the file leaves out is removed, whichever mode is asked for.
     assert_eq!((diff.effects.hosts_added.len(), diff.effects.hosts_removed.len()), (1, 1), "{diff:?}");
     assert!(diff.plan.is_none() && diff.findings.is_empty(), "{diff:?}");
-    let validation = scene.configurator.validate(&save(&one("a", "a.example"))).unwrap();
+    let validation = scene.questions.validate(&save(&one("a", "a.example"))).unwrap();
     assert!(validation.is_valid(), "its own ids and hosts are no conflict: {validation:?}");
     assert_eq!((scene.plane.submitted(), scene.routes()), (0, vec!["a".to_owned()]));
 }
@@ -587,7 +593,7 @@ fn a_save_can_be_judged_before_it_is_made() {
 fn a_plan_is_applied_as_shown_or_not_at_all() {
     let mut scene = Scene::without_files();
     scene.apply(&one("a", "a.example")).unwrap();
-    let diff = scene.configurator.diff(DiffRequest::Proposal(proposal(&one("b", "b.example")))).unwrap();
+    let diff = scene.questions.diff(DiffRequest::Proposal(proposal(&one("b", "b.example")))).unwrap();
     let plan =
         |diff: &Diff| ApplyRequest { content: ApplyContent::Plan(diff.plan.clone().unwrap()), ..by_admin() };
     let applied = scene.configurator.apply(plan(&diff)).unwrap();
@@ -600,10 +606,10 @@ fn a_plan_is_applied_as_shown_or_not_at_all() {
 
 #[test]
 fn plans_are_bounded() {
-    let mut scene = Scene::without_files();
+    let scene = Scene::without_files();
     for number in 0..3 * CONFIG_PLANS_MAX {
         let text = one("a", &format!("h{number}.example"));
-        scene.configurator.diff(DiffRequest::Proposal(proposal(&text))).unwrap();
+        scene.questions.diff(DiffRequest::Proposal(proposal(&text))).unwrap();
     }
     assert_eq!(scene.configurator.plans.len(), CONFIG_PLANS_MAX);
 }
@@ -646,19 +652,19 @@ fn routes_that_do_not_compile_and_files_that_are_missing_are_mistakes() {
 fn a_rollback_is_a_new_revision_with_exactly_the_old_content() {
     let mut scene = Scene::without_files();
     let first = scene.apply(&one("a", "a.example")).unwrap().version;
-    let before = scene.configurator.version(&Owner::Admin, &first).unwrap();
+    let before = scene.questions.version(&Owner::Admin, &first).unwrap();
     let second = scene.apply(&one("b", "b.example")).unwrap().version;
     let applied = scene.configurator.rollback(back_to(Owner::Admin, &first)).unwrap();
     assert_eq!((applied.version, applied.previous), (first.clone(), Some(second.clone())));
     assert_eq!(scene.routes(), ["a"]);
-    let history = scene.configurator.history(&Owner::Admin).unwrap();
+    let history = scene.questions.history(&Owner::Admin).unwrap();
     let summary: Vec<_> = history
         .iter()
         .map(|version| (version.sequence, version.version.clone(), version.is_current))
         .collect();
     assert_eq!(summary, [(3, first.clone(), true), (2, second, false), (1, first, false)]);
     assert_eq!((&*history[0].by, &*history[0].reason), ("token:ops", "back"));
-    let current = scene.configurator.current(Some(&Owner::Admin)).unwrap();
+    let current = scene.questions.current(Some(&Owner::Admin)).unwrap();
     assert_eq!(current[0].document, before.document);
 }
 
@@ -692,7 +698,7 @@ fn a_rollback_whose_references_are_gone_names_them() {
 #[test]
 fn a_rollback_of_the_files_is_a_drift_until_they_change() {
     let mut scene = Scene::with_file(&one("a", "a.example"));
-    let first = scene.configurator.history(&Owner::File).unwrap()[0].version.clone();
+    let first = scene.questions.history(&Owner::File).unwrap()[0].version.clone();
     scene.save(&one("b", "b.example"));
     scene.configurator.rollback(back_to(Owner::File, &first)).unwrap();
     assert_eq!(scene.routes(), ["a"]);
@@ -712,7 +718,7 @@ fn a_hundred_versions_are_kept() {
     for number in 0..105 {
         scene.apply(&one("a", &format!("h{number}.example"))).unwrap();
     }
-    let history = scene.configurator.history(&Owner::Admin).unwrap();
+    let history = scene.questions.history(&Owner::Admin).unwrap();
     assert_eq!((history.len(), history[0].sequence, history[99].sequence), (100, 105, 6));
 }
 
@@ -722,7 +728,7 @@ fn versions_are_compared() {
     let from = scene.apply(&one("a", "a.example")).unwrap().version;
     let to = scene.apply(&one("a", "b.example")).unwrap().version;
     scene.apply(&one("c", "c.example")).unwrap();
-    let diff = scene.configurator.diff(DiffRequest::Versions { owner: Owner::Admin, from, to }).unwrap();
+    let diff = scene.questions.diff(DiffRequest::Versions { owner: Owner::Admin, from, to }).unwrap();
     let change = &diff.changes[0];
     assert_eq!(diff.changes.len(), 1, "{:?}", diff.changes);
     assert_eq!(
@@ -765,7 +771,7 @@ pools: [{id: p, endpoints: [{address: \"10.0.0.1:8000\"}]}]
 fn an_explanation_names_the_route_and_why_the_others_do_not_apply() {
     let mut scene = Scene::without_files();
     scene.apply(TWO_PATHS).unwrap();
-    let explanation = scene.configurator.explain(&question("http://a.example/v1/./users?x=1", None)).unwrap();
+    let explanation = scene.questions.explain(&question("http://a.example/v1/./users?x=1", None)).unwrap();
     assert_eq!((explanation.tier, &*explanation.path), (Some("exact"), "/v1/users"));
     let route = explanation.route.unwrap();
     assert_eq!((&*route.id, route.pool.as_deref(), route.owner), ("rest", Some("p"), Owner::Admin));
@@ -774,10 +780,10 @@ fn an_explanation_names_the_route_and_why_the_others_do_not_apply() {
     assert_eq!(candidates, [("api", Some("header x-beta is missing")), ("rest", None)]);
     let headers = vec![("X-Beta".into(), "1".into())];
     let with_header = ExplainRequest { headers, ..question("a.example/v1", None) };
-    assert_eq!(&*scene.configurator.explain(&with_header).unwrap().route.unwrap().id, "api");
-    let unknown = scene.configurator.explain(&question("https://b.example/", None)).unwrap();
+    assert_eq!(&*scene.questions.explain(&with_header).unwrap().route.unwrap().id, "api");
+    let unknown = scene.questions.explain(&question("https://b.example/", None)).unwrap();
     assert_eq!((unknown.status, unknown.route), (Some(404), None));
-    let bad_path = scene.configurator.explain(&question("a.example/a%2Fb", None)).unwrap();
+    let bad_path = scene.questions.explain(&question("a.example/a%2Fb", None)).unwrap();
     assert_eq!(bad_path.status, Some(400));
 }
 
@@ -795,7 +801,7 @@ pools: [{id: p, endpoints: [{address: \"10.0.0.1:8000\"}]}]
         ("a.example/", "GET", None),
     ] {
         let request = ExplainRequest { method: method.into(), ..question(url, None) };
-        let explanation = scene.configurator.explain(&request).unwrap();
+        let explanation = scene.questions.explain(&request).unwrap();
         assert_eq!(explanation.status, status, "{method} {url}");
         assert_eq!(explanation.reason.contains("requires TLS"), status.is_some(), "{method} {url}");
         assert!(explanation.route.unwrap().requires_tls);
@@ -804,9 +810,8 @@ pools: [{id: p, endpoints: [{address: \"10.0.0.1:8000\"}]}]
 
 #[test]
 fn a_proposal_is_explained_without_being_applied() {
-    let mut scene = Scene::without_files();
-    let explanation =
-        scene.configurator.explain(&question("a.example/x", Some(proposal(TWO_PATHS)))).unwrap();
+    let scene = Scene::without_files();
+    let explanation = scene.questions.explain(&question("a.example/x", Some(proposal(TWO_PATHS)))).unwrap();
     let route = explanation.route.unwrap();
     assert_eq!((&*route.id, route.place.unwrap().line), ("rest", 3));
     assert_eq!(scene.routes(), [""; 0]);
@@ -814,7 +819,7 @@ fn a_proposal_is_explained_without_being_applied() {
 
 #[test]
 fn a_description_that_is_no_request_is_refused() {
-    let mut scene = Scene::without_files();
+    let scene = Scene::without_files();
     for (url, method, value) in [
         ("a.example/", "GE T", "1"),
         ("a.example/ x", "GET", "1"),
@@ -824,7 +829,7 @@ fn a_description_that_is_no_request_is_refused() {
     ] {
         let headers = vec![("x".into(), value.into())];
         let request = ExplainRequest { method: method.into(), headers, ..question(url, None) };
-        assert!(scene.configurator.explain(&request).is_err(), "{url:?} {method:?} {value:?}");
+        assert!(scene.questions.explain(&request).is_err(), "{url:?} {method:?} {value:?}");
     }
 }
 
@@ -840,12 +845,12 @@ fn a_simulation_counts_the_requests_that_meet_another_route() {
     heads.push(b"no request");
     scene.plane.state.lock().unwrap().samples = vec![Arc::new(heads)];
     let text = "routes: [{id: api, host: a.example, path_prefix: /v1, pool: p}]";
-    let rerouting = scene.configurator.simulate(&proposal(text)).unwrap();
+    let rerouting = scene.questions.simulate(&proposal(text)).unwrap();
     assert_eq!((rerouting.requests, rerouting.rerouted), (5, 4));
     let groups: Vec<_> = rerouting.examples.iter().map(|one| (one.count, &*one.from, &*one.to)).collect();
     assert_eq!(groups, [(3, "rest to p", "no route"), (1, "rest to p", "api to p")]);
     assert_eq!(rerouting.lost, 3);
-    let diff = scene.configurator.diff(DiffRequest::Proposal(proposal(text))).unwrap();
+    let diff = scene.questions.diff(DiffRequest::Proposal(proposal(text))).unwrap();
     assert_eq!(diff.effects.sampled, Some(Sampled { requests: 5, rerouted: 4 }));
 }
 

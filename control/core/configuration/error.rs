@@ -7,7 +7,7 @@ use ringway_config::Finding;
 use ringway_model::Owner;
 
 use super::jobs::Unanswered;
-use crate::limits::{CONFIG_REQUEST_TIMEOUT, CONFIG_REQUESTS_MAX};
+use crate::limits::{CONFIG_CHANGES_MAX, CONFIG_QUESTIONS_MAX, CONFIG_REQUEST_TIMEOUT};
 use crate::submission::Refusal;
 
 /// Reason why a request has no effect; for [`Refusal::Unconfirmed`] that is unknown.
@@ -41,7 +41,7 @@ pub enum ConfigError {
     NotReplaceable(Owner),
     /// The process was started without a configuration file.
     NoFile,
-    /// Another change is being applied, or too many requests wait.
+    /// Too many changes wait, or too many questions.
     Busy,
     /// The control plane refused the change.
     ControlPlane(Refusal),
@@ -111,7 +111,8 @@ impl fmt::Display for ConfigError {
             Self::NoFile => f.write_str("started without a configuration file; start with --config PATH"),
             Self::Busy => write!(
                 f,
-                "another change is being applied, or {CONFIG_REQUESTS_MAX} requests wait; try again soon"
+                "{CONFIG_CHANGES_MAX} changes of the configuration wait, or {CONFIG_QUESTIONS_MAX} questions about it; \
+                 try again soon"
             ),
             Self::ControlPlane(refusal) => refusal.fmt(f),
             Self::Failed => f.write_str("the request failed unexpectedly; see the log"),

@@ -91,11 +91,6 @@ impl Files {
         })
     }
 
-    /// Documents before those of the files.
-    pub(super) fn fixed(&self) -> &[Source] {
-        &self.fixed
-    }
-
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         Some(self.watch.as_ref()?.descriptor())
     }

@@ -16,6 +16,7 @@ use ringway_model::{
     AppId, Change, Conflict, Delta, Desired, EndpointSpec, Kind, NewVersion, OperatorSet, Owner, PolicySpec,
     PoolSpec, Replacement, SetVersion, Timestamp,
 };
+use ringway_traffic::pattern::{Pattern, Patterns};
 use ringway_wire::path::Slashes;
 
 use super::checks;
@@ -87,6 +88,9 @@ pub(crate) struct Started {
     pub(crate) deltas: Vec<Delta>,
     pub(crate) settings: ConfigurationSettings,
     pub(crate) slashes: Slashes,
+    pub(crate) patterns: Patterns,
+    /// Compiled patterns of the documents, kept until the first snapshot has them.
+    _compiled: Vec<Arc<Pattern>>,
     /// Routes, pools and policies of the documents that are left out, and their conflicts.
     pub(crate) quarantined: Vec<Finding>,
 }
@@ -109,19 +113,22 @@ impl Started {
 pub(crate) fn prepare(
     stored: Desired,
     mut settings: ConfigurationSettings,
-    slashes: Slashes,
+    (slashes, patterns): (Slashes, Patterns),
     probation: &mut Probation,
     now: Timestamp,
 ) -> Result<Started, Vec<Finding>> {
     let fallbacks = review_versions(stored, &mut settings, probation, now);
     let (stored, mut deltas) = (fallbacks.desired, fallbacks.deltas);
-    let unchanged = |settings, deltas, quarantined| Started {
+    let unchanged = |settings, deltas| Started {
         desired: stored.clone(),
         deltas,
         settings,
         slashes,
-        quarantined,
+        patterns: patterns.clone(),
+        _compiled: Vec::new(),
+        quarantined: Vec::new(),
     };
+    let mut compiled = Vec::new();
     let (set, version, places) = match &settings.start {
         Start::Empty => (OperatorSet::default(), None, Places::default()),
         Start::Documents { document, .. } => {
@@ -129,13 +136,16 @@ pub(crate) fn prepare(
             let conflicts = stored.conflicts(&Owner::File, &document.set);
             let own = conflicts.iter().filter(|conflict| is_mistake(conflict));
             let own = own.map(|conflict| conflict_finding(conflict, &places, &Unknown));
-            let mistakes: Vec<Finding> = checks::mistakes(document, slashes).into_iter().chain(own).collect();
+            let routes = checks::routes(document, slashes, &patterns);
+            compiled = routes.patterns;
+            let mistakes = routes.mistakes.into_iter().chain(checks::files(document));
+            let mistakes: Vec<Finding> = mistakes.chain(own).collect();
             if !mistakes.is_empty() {
                 if settings.on_bad == OnBadConfig::Fail {
                     return Err(mistakes);
                 }
                 settings.start = Start::LastGood(mistakes);
-                return Ok(unchanged(settings, deltas, Vec::new()));
+                return Ok(unchanged(settings, deltas));
             }
             let version = NewVersion {
                 version: document.version.clone(),
@@ -146,7 +156,7 @@ pub(crate) fn prepare(
             };
             (OperatorSet::clone(&document.set), Some(version), places)
         }
-        Start::LastGood(_) => return Ok(unchanged(settings, deltas, Vec::new())),
+        Start::LastGood(_) => return Ok(unchanged(settings, deltas)),
     };
     let (set, quarantined) = quarantine(&stored, set, &places);
     let change = Change::ReplaceOwned(Arc::new(Replacement {
@@ -158,12 +168,13 @@ pub(crate) fn prepare(
     match stored.apply(&change, now) {
         Ok(applied) => {
             deltas.extend(applied.deltas);
-            Ok(Started { desired: applied.desired, deltas, settings, slashes, quarantined })
+            let desired = applied.desired;
+            Ok(Started { desired, deltas, settings, slashes, patterns, _compiled: compiled, quarantined })
         }
         Err(rejection) => {
             let failure = error("conflict", rejection.to_string(), None);
             settings.start = Start::LastGood(vec![failure]);
-            Ok(unchanged(settings, deltas, Vec::new()))
+            Ok(unchanged(settings, deltas))
         }
     }
 }

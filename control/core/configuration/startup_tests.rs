@@ -19,7 +19,7 @@ fn start(stored: Desired, document: Option<&Arc<Document>>, probation: &mut Prob
         None => Start::Empty,
     };
     let settings = ConfigurationSettings { start, ..ConfigurationSettings::default() };
-    prepare(stored, settings, Slashes::Merge, probation, Timestamp(5)).unwrap()
+    prepare(stored, settings, Default::default(), probation, Timestamp(5)).unwrap()
 }
 
 fn prove(desired: &Desired, owner: &Owner) -> Desired {

@@ -1,21 +1,25 @@
-//! The configuration thread: one request at a time, and the watch over the files.
+//! The threads of the configuration: one makes the changes and watches the files, the other answers questions.
 //!
-//! Files may be on a disk that hangs, and large documents take a while; neither may delay the control thread.
+//! Files may be on a disk that hangs, and large documents take a while; neither may delay the control thread,
+//! and a question about a large document no change.
 
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::thread;
 
-use ringway_bridge::{SlotReceiver, Waker, slot, wake_pair};
+use ringway_bridge::{MailboxReceiver, SlotReceiver, TryRecvError, Waker, slot, wake_pair};
 use ringway_model::Tick;
 use ringway_net::clock;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::configurator::{Configurator, Plane};
+use super::configurator::Configurator;
 use super::governance::Reserved;
-use super::jobs::{self, Channels, Jobs};
+use super::jobs::{self, Changes, Channels, Job};
+use super::plane::Plane;
+use super::questions::Questions;
 use super::requests::ConfigurationStatus;
 use super::startup::Started;
 
@@ -33,26 +37,39 @@ pub(crate) struct ConfigurationLink {
     pub(crate) notices: SlotReceiver<Notice>,
 }
 
-/// Starts the thread. It ends when the control thread's ends are dropped.
+/// Starts the threads. They end when the control thread's ends are dropped.
 ///
 /// # Errors
 /// The system's: no thread or descriptor is left.
 pub(crate) fn start(
-    plane: Box<dyn Plane>,
+    plane: Arc<dyn Plane>,
     started: Started,
     of_control: Waker,
 ) -> io::Result<ConfigurationLink> {
     let (waker, wake) = wake_pair()?;
     let stream = wake.stream()?;
-    let (channels, jobs) = jobs::channels(waker, wake, of_control.clone());
+    let (channels, changes, questions) = jobs::channels(waker, wake, of_control.clone());
     let (sender, notices) = slot(of_control);
-    thread::Builder::new().name("ringway-config".to_owned()).spawn(move || {
-        run(Configurator::new(plane, started, sender), &jobs, stream);
-    })?;
+    let configurator = Configurator::new(plane, started, sender);
+    let answers = configurator.questions();
+    thread::Builder::new()
+        .name("ringway-config".to_owned())
+        .spawn(move || run(configurator, &changes, stream))?;
+    thread::Builder::new().name("ringway-queries".to_owned()).spawn(move || answer(answers, &questions))?;
     Ok(ConfigurationLink { channels, notices })
 }
 
-fn run(mut configurator: Configurator, jobs: &Jobs, mut stream: UnixStream) {
+fn answer(mut answers: Questions, questions: &MailboxReceiver<Job<Questions>>) {
+    loop {
+        match questions.recv_timeout(WAIT_MAX) {
+            Ok(question) => guarded(|| question.run(&mut answers)),
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Closed) => return,
+        }
+    }
+}
+
+fn run(mut configurator: Configurator, changes: &Changes, mut stream: UnixStream) {
     loop {
         let now = clock::now();
         guarded(|| configurator.advance(now));
@@ -62,8 +79,8 @@ fn run(mut configurator: Configurator, jobs: &Jobs, mut stream: UnixStream) {
                 if matches!(stream.read(&mut [0; 64]), Ok(0)) {
                     return;
                 }
-                jobs.wake.rearm();
-                while let Ok(job) = jobs.jobs.try_recv() {
+                changes.wake.rearm();
+                while let Ok(job) = changes.jobs.try_recv() {
                     guarded(|| job.run(&mut configurator));
                     guarded(|| configurator.advance(clock::now()));
                 }
@@ -103,7 +120,7 @@ fn wait(configurator: &Configurator, stream: &UnixStream, deadline: Tick) -> io:
 /// Runs a step; a panic costs this step, whose caller gets no answer.
 fn guarded(step: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(step)).is_err() {
-        tracing::error!("a request to the configuration thread panicked; it has no effect");
+        tracing::error!("a request about the configuration panicked; it has no effect");
     }
 }
 

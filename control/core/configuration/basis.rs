@@ -1,0 +1,268 @@
+//! Judgement of proposals: read, then checked by claims, the operator's rules and the size guard.
+//!
+//! A judgement changes nothing. The thread of the changes and that of the questions judge by the same
+//! [`Basis`].
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ringway_config::{Beside, Document, Finding, GovernanceRule, Place, Places, Severity, Source};
+use ringway_model::{Delta, Desired, Kind, Owner, Rejection, Timestamp};
+use ringway_net::clock;
+use ringway_traffic::pattern::{Pattern, Patterns};
+use ringway_wire::path::Slashes;
+
+use super::checks;
+use super::diff;
+use super::error::{ConfigError, Step};
+use super::governance::{self, Judged};
+use super::history;
+use super::judge::{self, KnownPlaces};
+use super::replacement::{replace, unreadable};
+use super::requests::{Diff, Effects, FieldChange, Mode, Proposal};
+
+/// Everything beside the model by which proposals are read and judged. A clone shares the large parts.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Basis {
+    /// Parts of the documents of owner `file` that are in force.
+    pub(super) file: InForce,
+    /// Parts of the documents of owner `admin` that are in force.
+    pub(super) admin: InForce,
+    /// Documents before those of the files.
+    pub(super) fixed: Arc<[Source]>,
+    pub(super) slashes: Slashes,
+    /// Compiled patterns, which the compiler of the control thread uses too.
+    pub(super) patterns: Patterns,
+}
+
+/// The present basis. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SharedBasis(Arc<Mutex<Arc<Basis>>>);
+
+impl SharedBasis {
+    pub(super) fn new(basis: Basis) -> Self {
+        Self(Arc::new(Mutex::new(Arc::new(basis))))
+    }
+
+    pub(super) fn get(&self) -> Arc<Basis> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn put(&self, owner: &Owner, in_force: InForce) {
+        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let basis = Arc::make_mut(&mut shared);
+        match owner {
+            Owner::File => basis.file = in_force,
+            _ => basis.admin = in_force,
+        }
+    }
+}
+
+/// Parts of an owner's documents that are not in the model.
+#[derive(Clone, Debug, Default)]
+pub(super) struct InForce {
+    pub(super) places: Places,
+    pub(super) governance: Vec<GovernanceRule>,
+    pub(super) bake: Option<Duration>,
+}
+
+impl InForce {
+    pub(super) fn of(document: &Document) -> Self {
+        let Document { places, governance, bake, .. } = document;
+        Self { places: places.clone(), governance: governance.clone(), bake: *bake }
+    }
+
+    /// Those of the stored version of an owner: without places.
+    pub(super) fn stored(desired: &Desired, owner: &Owner) -> Self {
+        let document = desired.version_of(owner).and_then(|version| history::reopen(version).ok());
+        document.map_or_else(Self::default, |document| Self {
+            places: Places::default(),
+            governance: document.governance,
+            bake: document.bake,
+        })
+    }
+}
+
+/// A proposal and everything that is known about it.
+pub(super) struct Proposed {
+    pub(super) base: Desired,
+    pub(super) owner: Owner,
+    pub(super) document: Document,
+    /// Configuration after it; `None` when claims refuse it.
+    pub(super) after: Option<Desired>,
+    pub(super) deltas: Vec<Delta>,
+    /// Findings of the steps, in their order.
+    pub(super) findings: Vec<(Step, Finding)>,
+    /// Compiled patterns of its routes, kept until the compiler has them too.
+    _patterns: Vec<Arc<Pattern>>,
+}
+
+/// Guards that an application may skip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guards {
+    All,
+    /// All but the size guard.
+    ForcedSize,
+    /// Claims only: content that was in force before is put back in a hurry.
+    Claims,
+}
+
+impl Basis {
+    /// Reads a proposal. Sections that it leaves out are those of the owner's present documents; those of the
+    /// files are all that owner has.
+    pub(super) fn read(
+        &self,
+        base: &Desired,
+        proposal: &Proposal,
+    ) -> Result<(Option<Document>, Vec<Finding>), ConfigError> {
+        if !proposal.owner.is_operator() {
+            return Err(ConfigError::NotReplaceable(proposal.owner.clone()));
+        }
+        let is_known = |kind: Kind, id: &str| {
+            base.owner_of(kind, id).is_some_and(|owner| owner.is_operator() && *owner != proposal.owner)
+        };
+        let is_file = proposal.owner == Owner::File;
+        let present = match proposal.mode {
+            _ if is_file => None,
+            Mode::Replace => None,
+            Mode::Merge => match base.version_of(&proposal.owner) {
+                Some(version) => Some(history::reopen(version).map_err(unreadable)?),
+                None => None,
+            },
+        };
+        let beside = Beside { is_known: &is_known, base: present.as_ref() };
+        let fixed: &[Source] = if is_file { &self.fixed } else { &[] };
+        let sources: Vec<_> = fixed.iter().chain(&proposal.sources).cloned().collect();
+        let mut reading = ringway_config::read_beside(&sources, &beside);
+        if !is_file && let Some(of_process) = reading.statics.first() {
+            reading.findings.push(Finding {
+                severity: Severity::Warning,
+                code: "unsupported",
+                pointer: of_process.path.to_string(),
+                message: "is a setting of the process and has no effect here: it belongs into a file"
+                    .to_owned(),
+                place: Some(of_process.place.clone()),
+            });
+        }
+        Ok((reading.document, reading.findings))
+    }
+
+    /// As [`Basis::read`]; a document with mistakes is refused.
+    pub(super) fn read_valid(
+        &self,
+        base: &Desired,
+        proposal: &Proposal,
+    ) -> Result<(Document, Vec<Finding>), ConfigError> {
+        match self.read(base, proposal)? {
+            (Some(document), findings) => Ok((document, findings)),
+            (None, findings) => Err(ConfigError::Refused { step: Step::Reading, findings }),
+        }
+    }
+
+    /// As [`Basis::read_valid`], for a proposal whose routes are to be compiled: with their patterns.
+    pub(super) fn read_routable(
+        &self,
+        base: &Desired,
+        proposal: &Proposal,
+    ) -> Result<(Document, Vec<Arc<Pattern>>), ConfigError> {
+        let (document, _) = self.read_valid(base, proposal)?;
+        let routes = checks::routes(&document, self.slashes, &self.patterns);
+        match routes.mistakes.is_empty() {
+            true => Ok((document, routes.patterns)),
+            false => Err(unreadable(routes.mistakes)),
+        }
+    }
+
+    /// Judges a document as an owner's new set. `reason`: `None` for a question.
+    pub(super) fn judge(
+        &self,
+        base: Desired,
+        owner: Owner,
+        document: Document,
+        reason: Option<&str>,
+        guards: Guards,
+    ) -> Proposed {
+        let routes = checks::routes(&document, self.slashes, &self.patterns);
+        let mistakes = routes.mistakes.into_iter().chain(checks::files(&document));
+        let mut findings: Vec<(Step, Finding)> = mistakes.map(|mistake| (Step::Reading, mistake)).collect();
+        let change = replace(&owner, &document.set, None, None);
+        let (after, deltas) = match base.apply(&change, Timestamp::default()) {
+            Ok(applied) => (Some(applied.desired), applied.deltas),
+            Err(Rejection::Conflicts(conflicts)) => {
+                findings.extend(conflicts.iter().map(|conflict| {
+                    (Step::Claims, judge::conflict_finding(conflict, &document.places, self))
+                }));
+                (None, Vec::new())
+            }
+            Err(other) => {
+                findings.push((Step::Claims, judge::error("not_applied", other.to_string(), None)));
+                (None, Vec::new())
+            }
+        };
+        if let (Some(after), Guards::All | Guards::ForcedSize) = (&after, guards) {
+            let judged = Judged { before: &base, after, deltas: &deltas, owner: &owner, reason };
+            // A set cannot lift the rules that it is judged by, and the files rule over changes by requests.
+            let rules = match owner {
+                Owner::File => vec![&self.file.governance, &document.governance],
+                _ => vec![&self.file.governance, &self.admin.governance, &document.governance],
+            };
+            let broken = governance::judge(rules, &judged, &document.places, clock::timestamp());
+            findings.extend(broken.into_iter().map(|finding| (Step::Governance, finding)));
+            if guards == Guards::All {
+                let guard = judge::size_guard(owned(&base, &owner), owned(after, &owner));
+                findings.extend(guard.map(|finding| (Step::Size, finding)));
+            }
+        }
+        Proposed { base, owner, document, after, deltas, findings, _patterns: routes.patterns }
+    }
+}
+
+impl KnownPlaces for Basis {
+    fn place(&self, owner: &Owner, kind: Kind, id: &str) -> Option<&Place> {
+        match owner {
+            Owner::File => self.file.places.get(kind, id),
+            // Places of requests name nothing that still exists.
+            _ => None,
+        }
+    }
+}
+
+impl Proposed {
+    /// Whether a document with these routes and files could not be used by any owner.
+    pub(super) fn has_mistakes(&self) -> bool {
+        self.findings.iter().any(|(step, finding)| *step == Step::Reading && finding.is_error())
+    }
+
+    pub(super) fn changes(&self) -> Vec<FieldChange> {
+        let Some(after) = &self.after else { return Vec::new() };
+        diff::changes(&self.base, after, &self.deltas, &self.owner)
+    }
+
+    pub(super) fn effects(&self) -> Effects {
+        let Some(after) = &self.after else { return Effects::default() };
+        diff::effects(&self.base, after, &self.deltas)
+    }
+
+    pub(super) fn diff(&self, from: Option<Arc<str>>, findings: Vec<Finding>) -> Diff {
+        Diff {
+            plan: None,
+            owner: self.owner.clone(),
+            from,
+            to: self.document.version.as_str().into(),
+            changes: self.changes(),
+            effects: self.effects(),
+            findings,
+        }
+    }
+
+    pub(super) fn after_or_refusal(self) -> Result<Desired, ConfigError> {
+        let findings = self.findings.into_iter().map(|(_, finding)| finding).collect();
+        self.after.ok_or(ConfigError::Refused { step: Step::Claims, findings })
+    }
+}
+
+/// Number of an owner's objects, as the size guard counts them.
+fn owned(desired: &Desired, owner: &Owner) -> usize {
+    let counts = |kind: &Kind| matches!(kind, Kind::Route | Kind::App | Kind::Policy);
+    desired.owned(owner).filter(|(kind, _)| counts(kind)).count()
+}
