@@ -6,7 +6,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::body::BodyTransforms;
+use crate::builtin::Builtin;
 use crate::edits::Edits;
+use crate::identity::{Identity, SharedIdentity};
 use crate::reply::LocalReply;
 use crate::request::RequestCtx;
 use crate::response::ResponseCtx;
@@ -17,69 +19,121 @@ use crate::{Flow, Middleware, Pending};
 pub enum Stage {
     /// Stage of an embedder.
     Custom(Arc<dyn Middleware>),
+    /// Stage of the configuration.
+    Builtin(Arc<Builtin>),
 }
 
 impl Stage {
     fn on_request(&self, request: &mut RequestCtx<'_>) -> Flow {
         match self {
             Self::Custom(middleware) => middleware.on_request(request),
+            Self::Builtin(stage) => stage.on_request(request),
         }
     }
 
     fn wait<'a>(&'a self, request: &'a mut RequestCtx<'_>) -> Pending<'a> {
         match self {
             Self::Custom(middleware) => middleware.wait(request),
+            Self::Builtin(stage) => stage.wait(request),
         }
     }
 
     fn on_response(&self, response: &mut ResponseCtx<'_>) {
         match self {
             Self::Custom(middleware) => middleware.on_response(response),
+            Self::Builtin(stage) => stage.on_response(response),
+        }
+    }
+
+    /// The word in logs and metrics: the type in documents.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Custom(_) => "custom",
+            Self::Builtin(stage) => stage.name(),
         }
     }
 }
 
+impl PartialEq for Stage {
+    /// Custom stages are equal by identity, built-in ones by their configuration.
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Custom(one), Self::Custom(two)) => Arc::ptr_eq(one, two),
+            (Self::Builtin(one), Self::Builtin(two)) => one == two,
+            (Self::Custom(_), Self::Builtin(_)) | (Self::Builtin(_), Self::Custom(_)) => false,
+        }
+    }
+}
+
+impl Eq for Stage {}
+
 /// Stages, in the order of request processing.
-#[derive(Clone, Default)]
-pub struct Chain(Box<[Stage]>);
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Chain {
+    stages: Box<[Stage]>,
+    /// Fields that only stages may set, folded: those of a client are removed.
+    asserted: Box<[Box<str>]>,
+}
 
 impl Chain {
     /// Returns a chain of these stages.
     pub fn new(stages: Vec<Stage>) -> Self {
-        Self(stages.into())
+        let mut asserted: Vec<Box<str>> = stages.iter().flat_map(asserted_by).collect();
+        asserted.sort_unstable();
+        asserted.dedup();
+        Self { stages: stages.into(), asserted: asserted.into() }
     }
 
-    /// Runs the request stages until one replies or has to wait. After [`Flow::Wait`],
-    /// [`resume`](Self::resume) continues.
+    /// Its stages.
+    pub fn stages(&self) -> &[Stage] {
+        &self.stages
+    }
+
+    /// Runs the request stages until one does not let the request continue. After [`Flow::Wait`] and
+    /// [`Flow::Limit`] the caller does what is asked for, calls [`Run::pass`], and this again.
     pub fn on_request(&self, request: &mut RequestCtx<'_>) -> Flow {
-        while let Some(stage) = self.0.get(request.run.passed) {
+        if request.run.passed == 0 && !self.asserted.is_empty() {
+            self.remove_asserted(request);
+        }
+        while let Some(stage) = self.stages.get(request.run.passed) {
             match stage.on_request(request) {
                 Flow::Continue => request.run.passed += 1,
-                stop @ (Flow::Reply(_) | Flow::Wait) => return stop,
+                stop @ (Flow::Reply(_) | Flow::Wait | Flow::Limit(_)) => return stop,
             }
         }
         Flow::Continue
     }
 
-    /// Awaits the pending stage, and runs those behind it.
-    pub async fn resume(&self, request: &mut RequestCtx<'_>) -> ControlFlow<LocalReply> {
-        while let Some(stage) = self.0.get(request.run.passed) {
-            stage.wait(request).await?;
-            request.run.passed += 1;
-            match self.on_request(request) {
-                Flow::Continue => break,
-                Flow::Reply(reply) => return ControlFlow::Break(reply),
-                Flow::Wait => {}
+    /// Completes the decision of the stage that returned [`Flow::Wait`].
+    pub async fn wait(&self, request: &mut RequestCtx<'_>) -> ControlFlow<LocalReply> {
+        match self.stages.get(request.run.passed) {
+            Some(stage) => stage.wait(request).await,
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    /// The stage that a run stands at: the one that replied or waits.
+    pub fn stage_of(&self, run: &Run) -> Option<&Stage> {
+        self.stages.get(run.passed)
+    }
+
+    /// Removes the client's own fields of asserted names, however they are spelled.
+    fn remove_asserted(&self, request: &mut RequestCtx<'_>) {
+        let view = request.view;
+        for field in view.head().fields(view.buf()) {
+            // Names are tokens, which are ASCII.
+            let Ok(name) = std::str::from_utf8(field.name) else { continue };
+            if self.asserted.iter().any(|asserted| is_folded(name, asserted)) {
+                request.run.edits.remove(name);
             }
         }
-        ControlFlow::Continue(())
     }
 
     /// Runs the response stages of those that let the request continue, in reverse order: the first stage of
     /// the request is the last one of the response.
     pub fn on_response(&self, response: &mut ResponseCtx<'_>) {
         let passed = response.run.passed;
-        for (index, stage) in self.0.iter().enumerate().take(passed).rev() {
+        for (index, stage) in self.stages.iter().enumerate().take(passed).rev() {
             response.run.passed = index;
             stage.on_response(response);
         }
@@ -87,22 +141,30 @@ impl Chain {
     }
 }
 
-impl PartialEq for Chain {
-    /// Chains are equal when they have the same stages, by identity.
-    fn eq(&self, other: &Self) -> bool {
-        let is_same = |(one, two): (&Stage, &Stage)| match (one, two) {
-            (Stage::Custom(one), Stage::Custom(two)) => Arc::ptr_eq(one, two),
-        };
-        self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(is_same)
+impl fmt::Debug for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chain({} stages)", self.stages.len())
     }
 }
 
-impl Eq for Chain {}
-
-impl fmt::Debug for Chain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Chain({} stages)", self.0.len())
+fn asserted_by(stage: &Stage) -> Vec<Box<str>> {
+    match stage {
+        Stage::Custom(_) => Vec::new(),
+        Stage::Builtin(stage) => stage.asserted().map(fold).collect(),
     }
+}
+
+/// A field name in the form in which servers compare variables: lower case, punctuation as `-`.
+fn fold(name: &str) -> Box<str> {
+    name.chars().map(fold_char).collect::<String>().into()
+}
+
+fn fold_char(char: char) -> char {
+    if char.is_ascii_alphanumeric() { char.to_ascii_lowercase() } else { '-' }
+}
+
+fn is_folded(name: &str, folded: &str) -> bool {
+    name.len() == folded.len() && name.chars().map(fold_char).eq(folded.chars())
 }
 
 /// State of one request's run through a chain. Empty, and without heap memory, until a stage uses it.
@@ -112,11 +174,22 @@ pub struct Run {
     pub(crate) passed: usize,
     states: Vec<Option<Box<dyn Any>>>,
     pub(crate) edits: Edits,
+    pub(crate) identity: Option<SharedIdentity>,
     pub(crate) request_body: BodyTransforms,
     pub(crate) response_body: BodyTransforms,
 }
 
 impl Run {
+    /// Lets the request pass the stage that it stands at.
+    pub fn pass(&mut self) {
+        self.passed += 1;
+    }
+
+    /// The identity that a stage verified.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_deref()
+    }
+
     /// Edits of the forwarded request head.
     pub fn request_edits(&self) -> &Edits {
         &self.edits

@@ -1,17 +1,16 @@
 #![allow(clippy::unwrap_used)]
 
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use ringway_wire::h1::{Limits, Parse, RequestHead, ResponseHead};
+use ringway_wire::h1::{Limits, ResponseHead};
 use ringway_wire::message::Method;
 
 use super::*;
 use crate::body::{BodyError, BodyTransform};
-use crate::request::RequestView;
 use crate::response::ResponseHeadView;
+use crate::testing::{self, TestServices};
 
 /// Stage that adds its name and state to both heads.
 struct Tag(&'static str);
@@ -55,27 +54,26 @@ fn chain(names: &[&'static str]) -> Chain {
     Chain::new(names.iter().map(|name| Stage::Custom(Arc::new(Tag(name)))).collect())
 }
 
-fn head(text: &str) -> RequestHead {
-    let mut head = RequestHead::default();
-    assert_eq!(head.parse(text.as_bytes(), &Limits::default()), Ok(Parse::Complete));
-    head
-}
-
 fn with_request<T>(text: &str, run: &mut Run, f: impl FnOnce(&mut RequestCtx<'_>) -> T) -> T {
-    let head = head(text);
-    let client = IpAddr::from([192, 0, 2, 1]);
-    let view = RequestView::new(&head, text.as_bytes(), client, "app", None);
-    f(&mut RequestCtx::new(view, run))
+    testing::with_request(text, &TestServices::default(), run, f)
 }
 
 fn respond(chain: &Chain, run: &mut Run, reply: &LocalReply) -> String {
-    let mut edits = Edits::default();
-    chain.on_response(&mut ResponseCtx::new(
-        ResponseHeadView::Local { status: reply.status(), lines: reply.lines() },
-        &mut edits,
-        run,
-    ));
-    String::from_utf8(edits.lines().to_vec()).unwrap()
+    testing::reply_lines(chain, PLAIN, reply, run)
+}
+
+/// Awaits the stages of a chain as the exchange does.
+async fn resume(chain: &Chain, request: &mut RequestCtx<'_>) -> ControlFlow<LocalReply> {
+    loop {
+        chain.wait(request).await?;
+        request.run.pass();
+        match chain.on_request(request) {
+            Flow::Continue => return ControlFlow::Continue(()),
+            Flow::Reply(reply) => return ControlFlow::Break(reply),
+            Flow::Wait => {}
+            Flow::Limit(limit) => panic!("limit {limit} of a custom stage"),
+        }
+    }
 }
 
 const PLAIN: &str = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
@@ -98,7 +96,8 @@ fn response_stages_run_in_reverse_each_with_its_own_state() {
     head.parse(text, Method::Get, &Limits::default()).unwrap();
     let mut edits = Edits::default();
     let view = ResponseHeadView::Endpoint(&head, text);
-    let mut response = ResponseCtx::new(view, &mut edits, &mut run);
+    let request = testing::head(PLAIN);
+    let mut response = ResponseCtx::new(testing::view(&request, PLAIN), view, &mut edits, &mut run);
     assert_eq!((response.status(), response.is_local()), (204, false));
     assert_eq!(response.field("x-a").collect::<Vec<_>>(), [b"1"]);
     chain.on_response(&mut response);
@@ -122,7 +121,7 @@ fn a_pending_stage_is_awaited_before_the_rest_runs() {
     let text = "GET / HTTP/1.1\r\nHost: a.example\r\nX-Wait: b\r\nX-Wait: c\r\n\r\n";
     with_request(text, &mut run, |request| {
         assert!(matches!(chain.on_request(request), Flow::Wait));
-        let mut resumed = pin!(chain.resume(request));
+        let mut resumed = pin!(resume(&chain, request));
         let cx = &mut Context::from_waker(Waker::noop());
         assert!(resumed.as_mut().poll(cx).is_pending(), "b waits");
         assert!(resumed.as_mut().poll(cx).is_pending(), "c waits");
@@ -138,7 +137,7 @@ fn a_pending_stage_may_reply() {
     let text = "GET /denied HTTP/1.1\r\nHost: a.example\r\nX-Wait: b\r\n\r\n";
     let reply = with_request(text, &mut run, |request| {
         assert!(matches!(chain.on_request(request), Flow::Wait));
-        let mut resumed = pin!(chain.resume(request));
+        let mut resumed = pin!(resume(&chain, request));
         let cx = &mut Context::from_waker(Waker::noop());
         assert!(resumed.as_mut().poll(cx).is_pending());
         match resumed.as_mut().poll(cx) {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! match ─► Chain::on_request ─ Continue ─► attempt … response head ──┐
-//!              │ Wait ─► Chain::resume                               ▼
+//!              │ Wait ─► Chain::wait ─► on_request again             ▼
 //!              └ Reply(LocalReply) ─────────────────────► Chain::on_response ─► client
 //! ```
 //! - A [`Middleware`] is one stage; a [`Chain`] is the compiled list of a rule's stages. A rule without
@@ -12,7 +12,10 @@
 //! - Stages run on the core that serves the request, between two of its I/O operations: they must not block.
 //!   A stage that has to wait returns [`Flow::Wait`]; a future is boxed only in this case.
 //!
-//! The crate is pure: it has no sockets, no clock and no snapshots.
+//! - Stages of the configuration are compiled from its chains ([`compile`]); each is a module of `builtin`.
+//!
+//! The crate is pure: it has no sockets, no clock and no snapshots. What a stage needs of its core, it gets by
+//! [`Services`].
 //!
 //! # Example
 //! ```
@@ -43,23 +46,36 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod builtin;
 mod chain;
+mod compile;
+mod credentials;
 mod edits;
+mod identity;
 mod reply;
 mod request;
 mod response;
+mod services;
+mod template;
+#[cfg(test)]
+mod testing;
 
 use std::future::Future;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 
 pub use body::{BodyError, BodyTransform, BodyTransforms};
+pub use builtin::Builtin;
 pub use chain::{Chain, Run, Stage};
+pub use compile::{ChainSource, CompiledChain, compile};
+pub use credentials::Credentials;
 pub use edits::Edits;
+pub use identity::Identity;
 pub use reply::{LocalReply, ReplyBody};
-pub use request::{RequestCtx, RequestView};
+pub use request::{RequestCtx, RequestParts, RequestView};
 pub use response::{ResponseCtx, ResponseHeadView};
 pub use ringway_wire::headers::FieldError;
+pub use services::{Call, CallError, CallKind, CallResponse, CoreState, Services, Waiting};
 
 /// Stage around every exchange of its rules. One instance serves all cores.
 pub trait Middleware: Send + Sync + 'static {
@@ -99,6 +115,9 @@ pub enum Flow {
     Reply(LocalReply),
     /// The decision is pending: [`Middleware::wait`] completes it.
     Wait,
+    /// Continues if the rate limit with this number admits the request. Limits belong to the rule; only stages
+    /// of the configuration have any.
+    Limit(usize),
 }
 
 /// Pending decision of [`Middleware::wait`].

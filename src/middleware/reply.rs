@@ -17,7 +17,12 @@ pub struct LocalReply {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplyBody {
     /// The proxy's error body for the status: JSON, HTML or a gRPC status, by the client's `Accept`.
-    Error,
+    Error {
+        /// Code in the body, in logs and in metrics.
+        code: &'static str,
+        /// Message for people.
+        message: Cow<'static, str>,
+    },
     /// These bytes; `Content-Type` is to be added like any other field.
     Bytes(Cow<'static, [u8]>),
 }
@@ -25,7 +30,13 @@ pub enum ReplyBody {
 impl LocalReply {
     /// Returns an error with the proxy's own error body. `status` is clamped to 400 to 599.
     pub fn error(status: u16) -> Self {
-        Self { status: status.clamp(400, 599), lines: Vec::new(), body: ReplyBody::Error }
+        Self::refusal(status, "filtered", "a middleware rejected the request")
+    }
+
+    /// Returns an error with a code and a message of its own. `status` is clamped to 400 to 599.
+    pub fn refusal(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        let body = ReplyBody::Error { code, message: message.into() };
+        Self { status: status.clamp(400, 599), lines: Vec::new(), body }
     }
 
     /// Returns a response with these bytes as its body. `status` is clamped to 200 to 599.
@@ -70,7 +81,7 @@ mod tests {
             [200, 200, 200, 200, 599]
         );
         assert_eq!([200, 403, 700].map(|status| LocalReply::error(status).status()), [400, 403, 599]);
-        assert_eq!(LocalReply::error(403).body(), &ReplyBody::Error);
+        assert!(matches!(LocalReply::error(403).body(), ReplyBody::Error { code: "filtered", .. }));
     }
 
     #[test]

@@ -7,61 +7,102 @@ use ringway_wire::headers::FieldError;
 
 use crate::body::BodyTransform;
 use crate::chain::Run;
+use crate::identity::Identity;
+use crate::services::Services;
 
 /// Request head and its routing result.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestView<'a> {
-    head: &'a RequestHead,
-    buf: &'a [u8],
-    client: IpAddr,
-    app: &'a str,
-    tenant: Option<&'a str>,
+    pub(crate) parts: RequestParts<'a>,
+}
+
+/// Parts of a [`RequestView`].
+#[derive(Clone, Copy, Debug)]
+pub struct RequestParts<'a> {
+    /// The head.
+    pub head: &'a RequestHead,
+    /// The bytes that it was parsed from.
+    pub buf: &'a [u8],
+    /// The client's address, as forwarded by trusted proxies.
+    pub client: IpAddr,
+    /// Whether the client uses https, as forwarded by trusted proxies.
+    pub is_secure: bool,
+    /// Id of the request.
+    pub request_id: &'a str,
+    /// Id of the route, or the domain.
+    pub route: &'a str,
+    /// The app or pool; empty for a rule that replies itself.
+    pub app: &'a str,
+    /// The tenant.
+    pub tenant: Option<&'a str>,
+    /// Subject of the client certificate that the handshake verified.
+    pub certificate: Option<&'a str>,
 }
 
 impl<'a> RequestView<'a> {
-    /// Returns a view of the head in `buf`.
-    pub fn new(
-        head: &'a RequestHead,
-        buf: &'a [u8],
-        client: IpAddr,
-        app: &'a str,
-        tenant: Option<&'a str>,
-    ) -> Self {
-        Self { head, buf, client, app, tenant }
+    /// Returns a view of these parts.
+    pub fn new(parts: RequestParts<'a>) -> Self {
+        Self { parts }
+    }
+
+    pub(crate) fn head(&self) -> &'a RequestHead {
+        self.parts.head
+    }
+
+    pub(crate) fn buf(&self) -> &'a [u8] {
+        self.parts.buf
+    }
+
+    pub(crate) fn client(&self) -> IpAddr {
+        self.parts.client
+    }
+
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.parts.is_secure { "https" } else { "http" }
     }
 }
 
 /// Request context of a stage: the head, the edits of the forwarded head, and the stage's state.
-#[derive(Debug)]
 pub struct RequestCtx<'a> {
-    view: RequestView<'a>,
+    pub(crate) view: RequestView<'a>,
+    pub(crate) services: &'a dyn Services,
     pub(crate) run: &'a mut Run,
 }
 
 impl<'a> RequestCtx<'a> {
     /// Returns the context of `view`; `run` keeps edits and state until the response.
-    pub fn new(view: RequestView<'a>, run: &'a mut Run) -> Self {
-        Self { view, run }
+    pub fn new(view: RequestView<'a>, services: &'a dyn Services, run: &'a mut Run) -> Self {
+        Self { view, services, run }
+    }
+
+    /// Services of the core.
+    pub fn services(&self) -> &'a dyn Services {
+        self.services
+    }
+
+    /// The identity that an earlier stage verified.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.run.identity.as_deref()
     }
 
     /// The method as sent.
     pub fn method(&self) -> &'a str {
-        self.view.head.method_str(self.view.buf)
+        self.view.head().method_str(self.view.buf())
     }
 
     /// The host, normalised: lower case, without port.
     pub fn host(&self) -> &'a str {
-        self.view.head.host()
+        self.view.head().host()
     }
 
     /// The path without its query, as sent.
     pub fn path(&self) -> &'a str {
-        self.view.head.path(self.view.buf)
+        self.view.head().path(self.view.buf())
     }
 
     /// The query without its question mark.
     pub fn query(&self) -> Option<&'a str> {
-        self.view.head.query(self.view.buf)
+        self.view.head().query(self.view.buf())
     }
 
     /// Values of a field, one per line, as received; the name is case-insensitive.
@@ -69,22 +110,37 @@ impl<'a> RequestCtx<'a> {
     where
         'a: 'n,
     {
-        self.view.head.field(self.view.buf, name)
+        self.view.head().field(self.view.buf(), name)
     }
 
     /// The client's address, as forwarded by trusted proxies.
     pub fn client(&self) -> IpAddr {
-        self.view.client
+        self.view.client()
+    }
+
+    /// Whether the client uses https, as forwarded by trusted proxies.
+    pub fn is_secure(&self) -> bool {
+        self.view.parts.is_secure
+    }
+
+    /// Id of the request.
+    pub fn request_id(&self) -> &'a str {
+        self.view.parts.request_id
+    }
+
+    /// Id of the route, or the domain.
+    pub fn route(&self) -> &'a str {
+        self.view.parts.route
     }
 
     /// The app that will serve the request.
     pub fn app(&self) -> &'a str {
-        self.view.app
+        self.view.parts.app
     }
 
     /// The tenant of the domain.
     pub fn tenant(&self) -> Option<&'a str> {
-        self.view.tenant
+        self.view.parts.tenant
     }
 
     /// Removes all received lines of a field.

@@ -6,6 +6,7 @@ use ringway_wire::headers::FieldError;
 use crate::body::BodyTransform;
 use crate::chain::Run;
 use crate::edits::{self, Edits};
+use crate::request::RequestView;
 
 /// Response head, before any edit.
 #[derive(Clone, Copy, Debug)]
@@ -24,15 +25,26 @@ pub enum ResponseHeadView<'a> {
 /// Response context of a stage: the head, the edits of the client's head, and the stage's state.
 #[derive(Debug)]
 pub struct ResponseCtx<'a> {
+    pub(crate) request: RequestView<'a>,
     head: ResponseHeadView<'a>,
     pub(crate) edits: &'a mut Edits,
     pub(crate) run: &'a mut Run,
 }
 
 impl<'a> ResponseCtx<'a> {
-    /// Returns the context of a response; stages collect their edits in `edits`.
-    pub fn new(head: ResponseHeadView<'a>, edits: &'a mut Edits, run: &'a mut Run) -> Self {
-        Self { head, edits, run }
+    /// Returns the context of a response to a request; stages collect their edits in `edits`.
+    pub fn new(
+        request: RequestView<'a>,
+        head: ResponseHeadView<'a>,
+        edits: &'a mut Edits,
+        run: &'a mut Run,
+    ) -> Self {
+        Self { request, head, edits, run }
+    }
+
+    /// Values of a field of the request, one per line, as received; the name is case-insensitive.
+    pub fn request_field(&self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.request.head().field(self.request.buf(), name)
     }
 
     /// The status.

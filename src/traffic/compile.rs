@@ -18,9 +18,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ringway_middleware::Credentials;
 use ringway_model::{
-    AppId, Delta, Desired, Health, HostPattern, Hostname, InstanceId, Kind, Owner, Resource, Revision,
-    Serial, Target, limits,
+    AppId, CredentialSource, Delta, Desired, Health, HostPattern, Hostname, InstanceId, Kind, Owner,
+    Resource, Revision, Serial, Target, limits,
 };
 
 use self::draft::Draft;
@@ -36,6 +37,7 @@ use crate::virtual_host::{TlsSettings, VirtualHost};
 
 mod draft;
 mod ids;
+mod middleware;
 mod traffic;
 
 /// Settings of a compiler.
@@ -442,6 +444,22 @@ impl Compiler {
                     draft.effects.work.hosts += 1;
                 }
             }
+        }))
+    }
+
+    /// Sets or removes the credentials of a source. The same revision, the next serial; `None` when they are
+    /// unchanged.
+    pub fn update_credentials(
+        &self,
+        source: &CredentialSource,
+        credentials: Option<&Arc<Credentials>>,
+    ) -> Option<Compiled> {
+        if self.snapshot().credentials(source) == credentials {
+            return None;
+        }
+        Some(self.edit(|draft| match credentials {
+            Some(credentials) => draft.snapshot.credentials.insert_mut(source.clone(), credentials.clone()),
+            None => _ = draft.snapshot.credentials.remove_mut(source),
         }))
     }
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use ringway_model::{self as model, PathMatch};
+use ringway_model::{self as model, PathMatch, RewriteStage};
 use ringway_wire::path::Slashes;
 
 use crate::route_path::{self, RoutePathError};
@@ -50,6 +50,24 @@ impl Rewrite {
             PathMatch::Prefix(prefix) => route_path::normal(prefix, slashes)?.trim_end_matches('/').len(),
         };
         Ok((bytes > 0 || !by.is_empty()).then_some(Self::Beginning { bytes, by }))
+    }
+
+    /// Compiles the rewriting of a stage.
+    ///
+    /// # Errors
+    /// [`RoutePathError`] of the replacement.
+    pub fn of_stage(stage: &RewriteStage, slashes: Slashes) -> Result<Self, RoutePathError> {
+        Ok(match stage {
+            RewriteStage::StripPrefix(prefix) => {
+                let bytes = route_path::normal(prefix, slashes)?.trim_end_matches('/').len();
+                Self::Beginning { bytes, by: "".into() }
+            }
+            RewriteStage::AddPrefix(by) => Self::Beginning {
+                bytes: 0,
+                by: route_path::normal(by, slashes)?.trim_end_matches('/').into(),
+            },
+            RewriteStage::ReplacePath(path) => Self::Path(route_path::normal(path, slashes)?),
+        })
     }
 
     /// Appends the rewritten `target`, a path with its query, to `out`. The result begins with one slash.

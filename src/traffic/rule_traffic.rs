@@ -21,6 +21,8 @@ pub struct RuleTraffic {
     pub retries: Option<Arc<Retries>>,
     /// Limit of the request rate.
     pub rate_limit: Option<Arc<RateLimiter>>,
+    /// Rate limits that stages number; `None` admits all.
+    pub stage_limits: Box<[Option<Arc<RateLimiter>>]>,
     /// Circuit breaker of its requests to its pool.
     pub breaker: Option<Arc<PoolBreaker>>,
     /// Canary and cohorts.

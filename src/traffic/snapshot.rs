@@ -5,9 +5,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use ringway_middleware::Credentials;
 use ringway_model::{
-    AppId, CertificateFiles, FailurePolicy, Generation, HostPattern, Hostname, InstanceId, OnAllUnhealthy,
-    PolicySettings, Revision, Serial, Target, TargetHost, Tick, UpstreamTls,
+    AppId, CertificateFiles, CredentialSource, FailurePolicy, Generation, HostPattern, Hostname, InstanceId,
+    OnAllUnhealthy, PolicySettings, Revision, Serial, Target, TargetHost, Tick, UpstreamTls,
 };
 use rpds::HashTrieMapSync;
 
@@ -196,6 +197,8 @@ pub struct Snapshot {
     pub default_certificate: Option<CertificateVersion>,
     /// Certificates of operators by the names that they are served for.
     pub(crate) certificates: Map<HostPattern, CertificateFiles>,
+    /// Credentials of middleware stages, as they were loaded last.
+    pub(crate) credentials: Map<CredentialSource, Arc<Credentials>>,
     pub(crate) challenges: Map<Arc<str>, Arc<str>>,
     pub(crate) hosts: Map<Hostname, Arc<VirtualHost>>,
     /// Virtual hosts with a pattern, where there are any.
@@ -215,6 +218,7 @@ impl Default for Snapshot {
             rules_removed: 0,
             default_certificate: None,
             certificates: map(),
+            credentials: map(),
             challenges: map(),
             hosts: map(),
             host_patterns: None,
@@ -275,6 +279,11 @@ impl Snapshot {
     pub fn pool_of(&self, rule: &Rule) -> Option<&Pool> {
         let pool = rule.pool()?;
         Some(self.pool(pool).expect("a snapshot has the pool of each of its rules"))
+    }
+
+    /// Credentials of a source; `None` while they were never loaded. One hash lookup.
+    pub fn credentials(&self, source: &CredentialSource) -> Option<&Arc<Credentials>> {
+        self.credentials.get(source)
     }
 
     /// The pool of an app. Two hash lookups.

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ringway_bridge::MailboxSender;
+use ringway_middleware::CoreState;
 use ringway_model::CoreId;
 use ringway_telemetry::{RequestIds, Telemetry};
 use ringway_tls::ServerTls;
@@ -74,6 +75,8 @@ pub(crate) struct Core<R: Runtime> {
     pub(crate) https_port: Option<u16>,
     /// Requests that wait for a permit of their route.
     pub(crate) load_queues: LoadQueues,
+    /// State of middleware stages.
+    pub(crate) stages: CoreState,
     /// Rate limit of warnings about attempts.
     pub(crate) warnings: Warnings,
     /// Link to the other cores; none for a single core.
@@ -143,6 +146,7 @@ impl<R: Runtime> Core<R> {
             samples: RefCell::default(),
             https_port: parts.https_port,
             load_queues: LoadQueues::default(),
+            stages: CoreState::default(),
             warnings: Warnings::default(),
             rebalancer: parts.rebalancer,
             tables: RefCell::new(Rc::new(Tables { snapshot })),

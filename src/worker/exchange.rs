@@ -56,6 +56,7 @@ mod rate_limit;
 pub(crate) mod request_body;
 pub(crate) mod request_source;
 pub(crate) mod response_writer;
+mod stage_services;
 mod stages;
 pub(crate) mod stream_info;
 pub(crate) mod tunnel;

@@ -237,7 +237,7 @@ impl<'a> Draft<'a> {
         let name: Arc<str> = domain.name.as_str().into();
         let layers = self.layers(desired, &name, domain.policy.as_slice(), Some(&domain.app));
         let policy = self.policy(&layers, None);
-        let traffic = self.rule_traffic(desired, &layers, (None, policy.head_timeout()), known);
+        let traffic = self.rule_traffic(desired, &layers, (None, policy.head_timeout()), &[], known);
         let (id, metric) = self.rule_id(known);
         let requires_client_cert = domain_needs_certificate(domain);
         let rule = Rule {
@@ -265,11 +265,14 @@ impl<'a> Draft<'a> {
         known: Known<'_>,
     ) -> Arc<Rule> {
         let spec = &route.spec;
+        let middleware = self.middleware(desired, route, known);
         let action = match &spec.action {
             RouteAction::Proxy { pool, rewrite } => {
                 let slashes = self.settings.defaults.slashes;
                 // A rule with an invalid path is rejected by its table.
-                let rewrite = Rewrite::new(rewrite, &spec.matcher.path, slashes).ok().flatten();
+                let own = Rewrite::new(rewrite, &spec.matcher.path, slashes).ok().flatten();
+                let of_stage = middleware.rewrite.as_ref().map(|of| Rewrite::of_stage(of, slashes));
+                let rewrite = of_stage.and_then(Result::ok).or(own);
                 Action::Proxy { pool: self.pool_of_app(desired, pool.id()), rewrite: rewrite.map(Arc::new) }
             }
             RouteAction::Redirect(redirect) => Action::Redirect(Arc::new(redirect.clone())),
@@ -277,9 +280,11 @@ impl<'a> Draft<'a> {
         };
         let fallback = Some(OPERATOR_UNAVAILABLE_STATUS);
         let name: Arc<str> = spec.id.as_str().into();
-        let layers = self.layers(desired, &name, &spec.policies, spec.pool());
+        let mut layers = self.layers(desired, &name, &spec.policies, spec.pool());
+        layers.limit_bodies(middleware.body_limit);
         let policy = self.policy(&layers, fallback);
-        let traffic = self.rule_traffic(desired, &layers, (Some(route), policy.head_timeout()), known);
+        let shape = (Some(route), policy.head_timeout());
+        let traffic = self.rule_traffic(desired, &layers, shape, &middleware.limits, known);
         let (id, metric) = self.rule_id(known);
         let rule = Rule {
             id,
@@ -292,7 +297,7 @@ impl<'a> Draft<'a> {
             action,
             policy,
             traffic,
-            stages: self.settings.defaults.stages.clone(),
+            stages: middleware.chain,
             metric,
         };
         self.keep_or_make(rule, known)

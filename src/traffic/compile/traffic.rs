@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_model::{AppId, Desired, Instance, PolicyRef, PolicySettings, Route};
+use ringway_model::{AppId, Desired, Instance, PolicyId, PolicyRef, PolicySettings, Route};
 
 use super::draft::{Draft, Known, settings_of};
 use crate::overload::LoadLimit;
@@ -51,10 +51,11 @@ impl Draft<'_> {
         desired: &Desired,
         layers: &Layers,
         (route, head_timeout): (Option<&Route>, Duration),
+        counted: &[PolicyId],
         known: Known<'_>,
     ) -> Option<Arc<RuleTraffic>> {
         let managed = route.and_then(|route| route.spec.traffic.as_ref());
-        if layers.0.is_empty() && managed.is_none() {
+        if layers.0.is_empty() && managed.is_none() && counted.is_empty() {
             return self.default_traffic.clone();
         }
         let (known, known_app) = match known {
@@ -70,7 +71,8 @@ impl Draft<'_> {
         let stable = route.and_then(|route| Some((route.id().as_str(), route.spec.pool()?)));
         let traffic = RuleTraffic {
             retries: settings.retries.map(Arc::new),
-            rate_limit: self.rate_limit(layers),
+            rate_limit: self.rate_limit(layers, counted),
+            stage_limits: self.stage_limits(desired, counted),
             breaker: settings.circuit_breaker.map(|breaker| {
                 // It counts the requests of one route to one pool.
                 let known = known.filter(|_| is_same_pool).and_then(|known| known.breaker.as_deref());
@@ -98,16 +100,31 @@ impl Draft<'_> {
         (!traffic.is_empty()).then(|| Arc::new(traffic))
     }
 
-    /// The rate limit of the most specific policy that has one, or else the process's.
-    pub(super) fn rate_limit(&self, layers: &Layers) -> Option<Arc<RateLimiter>> {
+    /// The rate limit of the most specific policy that has one, or else the process's. `None` where a stage
+    /// counts it.
+    pub(super) fn rate_limit(&self, layers: &Layers, counted: &[PolicyId]) -> Option<Arc<RateLimiter>> {
         let own = layers.0.iter().find_map(|(scope, layer)| Some((scope, layer.rate_limit.as_ref()?)));
         match own {
+            Some((LimitScope::Policy(id), _)) if counted.iter().any(|of| of.as_str() == &**id) => None,
             Some((scope, settings)) => {
                 let limiter = RateLimiter::new(scope.clone(), settings.clone(), self.rate_limits.clone());
                 Some(Arc::new(limiter))
             }
             None => self.default_traffic.as_ref()?.rate_limit.clone(),
         }
+    }
+}
+
+impl Draft<'_> {
+    /// The rate limits of stages. A policy without one has the process's, and without that one admits all.
+    fn stage_limits(&self, desired: &Desired, counted: &[PolicyId]) -> Box<[Option<Arc<RateLimiter>>]> {
+        let limiter = |id: &PolicyId| {
+            let own = desired.policy(id.as_str()).and_then(|policy| policy.settings.rate_limit.clone());
+            let scope = LimitScope::Policy(id.as_str().into());
+            let own = own.map(|own| Arc::new(RateLimiter::new(scope, own, self.rate_limits.clone())));
+            own.or_else(|| self.default_traffic.as_ref()?.rate_limit.clone())
+        };
+        counted.iter().map(limiter).collect()
     }
 }
 

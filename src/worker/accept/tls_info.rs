@@ -23,6 +23,7 @@ pub(crate) struct TlsInfo {
     has_client_certificate: bool,
     /// Header lines for apps that demand client certificates.
     client_headers: Box<[u8]>,
+    client_subject: Option<Box<str>>,
     /// `TLSv1.3` or `TLSv1.2`.
     pub(crate) version: &'static str,
 }
@@ -43,6 +44,7 @@ impl TlsInfo {
             client_auth,
             has_client_certificate: certificate.is_some(),
             client_headers,
+            client_subject: certificate.map(|certificate| certificate.subject.into()),
             version: stream.protocol(),
         }
     }
@@ -76,6 +78,11 @@ impl TlsInfo {
             Some(named) if serves_the_same(named) => Ok(()),
             _ => Err(LocalReply::misdirected()),
         }
+    }
+
+    /// Subject of the client's verified certificate.
+    pub(crate) fn client_subject(&self) -> Option<&str> {
+        self.client_subject.as_deref()
     }
 
     /// Returns the header lines about the client certificate; none unless the host demands one.

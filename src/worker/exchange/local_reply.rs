@@ -130,7 +130,7 @@ impl<'a> LocalReply<'a> {
     /// The reply of a stage.
     pub(crate) fn of_stage(reply: middleware::LocalReply) -> Self {
         let mut own = match reply.body() {
-            ReplyBody::Error => Self::error(reply.status(), "filtered", "a middleware rejected the request"),
+            ReplyBody::Error { code, message } => Self::error(reply.status(), code, message.clone()),
             ReplyBody::Bytes(bytes) => Self::new(reply.status(), Content::Bytes(bytes.clone())),
         };
         own.fields.extend_from_slice(reply.lines());

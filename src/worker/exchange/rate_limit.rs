@@ -26,7 +26,12 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         }
     }
 
-    fn count_against(&mut self, limiter: &'a RateLimiter, matched: Match<'a>) -> Result<(), Interrupt<'a>> {
+    /// Counts the request against a limit of its rule.
+    pub(super) fn count_against(
+        &mut self,
+        limiter: &'a RateLimiter,
+        matched: Match<'a>,
+    ) -> Result<(), Interrupt<'a>> {
         let ConnBuffers { request, client_in, .. } = &*self.buffers;
         let source = KeySource {
             rule: matched.rule.id,

@@ -4,50 +4,107 @@ use std::future::{Future, poll_fn};
 use std::ops::ControlFlow;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
-use ringway_middleware::{Edits, Flow, RequestCtx, RequestView, ResponseCtx, ResponseHeadView};
+use ringway_middleware::{
+    self as middleware, Chain, Edits, Flow, RequestCtx, RequestParts, RequestView, ResponseCtx,
+    ResponseHeadView, Stage,
+};
 use ringway_traffic::plan::Bucket;
 
 use crate::core::ConnBuffers;
 use crate::exchange::local_reply::LocalReply;
 use crate::exchange::match_rule::{self, Match, Target};
+use crate::exchange::stage_services::CoreServices;
 use crate::exchange::{Exchange, Interrupt};
 use crate::runtime::Runtime;
 
 impl<'a, R: Runtime> Exchange<'a, R> {
     /// Runs the request stages, before an endpoint is chosen. A stage may edit the request, or reply to it.
     pub(super) async fn request_stages(&mut self, matched: Match<'a>) -> Result<(), Interrupt<'a>> {
-        let Match { rule, .. } = matched;
-        let Some(stages) = &rule.stages else { return Ok(()) };
-        let ConnBuffers { request, client_in, .. } = &*self.buffers;
-        let app = rule.app.as_ref().map_or("", |app| app.as_str());
-        let tenant = matched.tenant().map(|tenant| tenant.id.as_str());
-        let view = RequestView::new(request, client_in, self.info.client, app, tenant);
-        let reply = match stages.on_request(&mut RequestCtx::new(view, &mut self.stages)) {
-            Flow::Continue => return Ok(()),
-            Flow::Reply(reply) => reply,
-            Flow::Wait => {
-                self.has_paused = true;
-                let timeout = self.core.runtime.sleep(rule.policy.head_timeout());
-                let mut request = RequestCtx::new(view, &mut self.stages);
-                // Boxed: it must not make every exchange larger.
-                match Box::pin(first(stages.resume(&mut request), timeout)).await {
-                    Some(ControlFlow::Continue(())) => return Ok(()),
-                    Some(ControlFlow::Break(reply)) => reply,
-                    None => return Err(LocalReply::middleware_timeout().into()),
+        let Some(stages) = &matched.rule.stages else { return Ok(()) };
+        let started_us = self.core.runtime.now_micros();
+        loop {
+            let flow = self.with_request(matched, |request| stages.on_request(request));
+            match flow {
+                Flow::Continue => return Ok(()),
+                Flow::Limit(limit) => {
+                    let limits = matched.rule.traffic.as_deref().map_or(&[][..], |of| &of.stage_limits);
+                    if let Some(Some(limiter)) = limits.get(limit) {
+                        self.count_against(limiter, matched)?;
+                    }
                 }
+                Flow::Wait => self.wait_for_stage(stages, matched, started_us).await?,
+                Flow::Reply(reply) => return Err(self.replied(stages, reply)),
             }
-        };
-        Err(LocalReply::of_stage(reply).into())
+            self.stages.pass();
+        }
+    }
+
+    /// Awaits the stage that the request stands at, for the rest of the time to its response head.
+    async fn wait_for_stage(
+        &mut self,
+        stages: &'a Chain,
+        matched: Match<'a>,
+        started_us: u64,
+    ) -> Result<(), Interrupt<'a>> {
+        self.has_paused = true;
+        let spent = Duration::from_micros(self.core.runtime.now_micros().saturating_sub(started_us));
+        let timeout = self.core.runtime.sleep(matched.rule.policy.head_timeout().saturating_sub(spent));
+        let services = CoreServices { core: self.core, snapshot: self.snapshot };
+        let mut run = std::mem::take(&mut self.stages);
+        let mut request = RequestCtx::new(self.request_view(matched), &services, &mut run);
+        // Boxed: it must not make every exchange larger.
+        let decision = Box::pin(first(stages.wait(&mut request), timeout)).await;
+        self.stages = run;
+        match decision {
+            Some(ControlFlow::Continue(())) => Ok(()),
+            Some(ControlFlow::Break(reply)) => Err(self.replied(stages, reply)),
+            None => Err(LocalReply::middleware_timeout().into()),
+        }
+    }
+
+    /// The interrupt of a stage's reply, which is noted for the log.
+    fn replied(&mut self, stages: &'a Chain, reply: middleware::LocalReply) -> Interrupt<'a> {
+        self.info.stage = stages.stage_of(&self.stages).map(Stage::name);
+        LocalReply::of_stage(reply).into()
+    }
+
+    /// Calls `f` with the context of the request.
+    fn with_request<T>(&mut self, matched: Match<'a>, f: impl FnOnce(&mut RequestCtx<'_>) -> T) -> T {
+        let services = CoreServices { core: self.core, snapshot: self.snapshot };
+        let mut run = std::mem::take(&mut self.stages);
+        let result = f(&mut RequestCtx::new(self.request_view(matched), &services, &mut run));
+        self.stages = run;
+        result
+    }
+
+    /// The request as stages see it.
+    fn request_view(&self, matched: Match<'a>) -> RequestView<'_> {
+        let ConnBuffers { request, client_in, .. } = &*self.buffers;
+        RequestView::new(RequestParts {
+            head: request,
+            buf: client_in,
+            client: self.info.client,
+            is_secure: match_rule::is_secure(self.client, request, client_in),
+            request_id: self.info.request_id_str(client_in),
+            route: &matched.rule.name,
+            app: matched.rule.app.as_ref().map_or("", |app| app.as_str()),
+            tenant: matched.tenant().map(|tenant| tenant.id.as_str()),
+            certificate: self.client.client_cert_subject(),
+        })
     }
 
     /// Runs the response stages over the head of the endpoint's response. `None` without stages and cookie.
     pub(super) fn response_stages(&mut self, target: &Target<'a>) -> Option<Edits> {
         let edits = target.matched.rule.stages.as_ref().map(|stages| {
+            let mut run = std::mem::take(&mut self.stages);
             let mut edits = Edits::default();
             let ConnBuffers { response, upstream_in, .. } = &*self.buffers;
             let head = ResponseHeadView::Endpoint(response, upstream_in);
-            stages.on_response(&mut ResponseCtx::new(head, &mut edits, &mut self.stages));
+            let request = self.request_view(target.matched);
+            stages.on_response(&mut ResponseCtx::new(request, head, &mut edits, &mut run));
+            self.stages = run;
             edits
         });
         self.with_bucket_cookie(edits)
@@ -55,9 +112,13 @@ impl<'a, R: Runtime> Exchange<'a, R> {
 
     /// Runs the response stages over a local reply. `None` without stages and cookie, and before the match.
     pub(super) fn reply_stages(&mut self, reply: &LocalReply<'_>) -> Option<Edits> {
-        let edits = self.info.matched?.rule.stages.as_ref().map(|stages| {
+        let matched = self.info.matched?;
+        let edits = matched.rule.stages.as_ref().map(|stages| {
+            let mut run = std::mem::take(&mut self.stages);
             let mut edits = Edits::default();
-            stages.on_response(&mut ResponseCtx::new(reply.head(), &mut edits, &mut self.stages));
+            let request = self.request_view(matched);
+            stages.on_response(&mut ResponseCtx::new(request, reply.head(), &mut edits, &mut run));
+            self.stages = run;
             edits
         });
         self.with_bucket_cookie(edits)

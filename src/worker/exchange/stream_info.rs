@@ -61,6 +61,8 @@ pub(crate) struct StreamInfo<'a> {
     pub(super) retry: Option<RetryOutcome>,
     /// State of the pool's circuit breaker.
     pub(super) breaker: Option<&'static str>,
+    /// Stage that replied.
+    pub(super) stage: Option<&'static str>,
 }
 
 impl<'a> StreamInfo<'a> {
@@ -106,6 +108,7 @@ impl<'a> StreamInfo<'a> {
             rate_limit: None,
             retry: None,
             breaker: None,
+            stage: None,
         }
     }
 

@@ -123,6 +123,11 @@ impl<S> DownstreamConn<S> {
         }
     }
 
+    /// Subject of the client's verified certificate.
+    pub(crate) fn client_cert_subject(&self) -> Option<&str> {
+        self.tls.as_ref()?.client_subject()
+    }
+
     /// Returns the header lines about the client certificate; none unless the host demands one.
     pub(crate) fn client_cert_headers(&self, host: &VirtualHost) -> &[u8] {
         match &self.tls {

@@ -1,0 +1,63 @@
+//! `header_transform`: adds, replaces and removes header fields of both heads.
+
+use ringway_model::{HeaderEdits, HeaderTransform};
+
+use crate::Flow;
+use crate::edits::Edits;
+use crate::identity::Identity;
+use crate::request::{RequestCtx, RequestView};
+use crate::response::ResponseCtx;
+use crate::template;
+
+/// The stage.
+#[derive(Debug)]
+pub(crate) struct Headers(HeaderTransform);
+
+impl Headers {
+    pub(crate) fn new(spec: &HeaderTransform) -> Self {
+        Self(spec.clone())
+    }
+
+    pub(crate) fn on_request(&self, request: &mut RequestCtx<'_>) -> Flow {
+        let view = request.view;
+        let run = &mut *request.run;
+        apply(&self.0.request, &view, run.identity.as_deref(), &mut run.edits);
+        Flow::Continue
+    }
+
+    pub(crate) fn on_response(&self, response: &mut ResponseCtx<'_>) {
+        let request = response.request;
+        apply(&self.0.response, &request, response.run.identity.as_deref(), response.edits);
+    }
+}
+
+/// Collects the edits, whose names were checked with the document. An empty value adds nothing: its variable
+/// is absent.
+fn apply(edits: &HeaderEdits, request: &RequestView<'_>, identity: Option<&Identity>, to: &mut Edits) {
+    for name in &edits.remove {
+        to.remove(name);
+    }
+    let mut value = Vec::new();
+    for (name, template) in &edits.set {
+        value.clear();
+        template::render(template, request, identity, &mut value);
+        to.remove(name);
+        push(to, name, &value);
+    }
+    for (name, template) in &edits.add {
+        value.clear();
+        template::render(template, request, identity, &mut value);
+        push(to, name, &value);
+    }
+}
+
+fn push(to: &mut Edits, name: &str, value: &[u8]) {
+    if !value.is_empty() {
+        // Only a value that cannot stand in a field is refused, and render leaves none.
+        let _ = to.append(name, value);
+    }
+}
+
+#[cfg(test)]
+#[path = "header_transform_tests.rs"]
+mod tests;

@@ -1,0 +1,43 @@
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use ringway_model::{HeaderEdits, HeaderTransform, StageSpec, Template};
+
+use crate::chain::{Chain, Run};
+use crate::compile::{ChainSource, compile};
+use crate::testing::{TestServices, reply_lines, request};
+use crate::{Flow, LocalReply};
+
+fn fields(fields: &[(&str, &str)]) -> Box<[(Arc<str>, Template)]> {
+    fields.iter().map(|(name, value)| (Arc::from(*name), Template::parse(value).unwrap())).collect()
+}
+
+fn chain(spec: HeaderTransform) -> Arc<Chain> {
+    let spec = StageSpec::HeaderTransform(spec);
+    let source = ChainSource { custom: None, stages: &[&spec], plugin: &|_| None };
+    compile(&source).chain.unwrap()
+}
+
+#[test]
+fn values_of_the_request_are_filled_in() {
+    let request_edits = HeaderEdits {
+        add: fields(&[("x-proxy-version", "1.0"), ("x-who", "${client_ip} ${tenant} ${header.x-a}")]),
+        set: fields(&[("x-scheme", "${scheme}"), ("x-absent", "${claim.sub}")]),
+        remove: ["x-internal-secret".into()].into(),
+    };
+    let response =
+        HeaderEdits { set: fields(&[("x-route", "${route}${header.x-a}")]), ..HeaderEdits::default() };
+    let chain = chain(HeaderTransform { request: request_edits, response });
+    let (services, mut run) = (TestServices::default(), Run::default());
+    let text = "GET /a HTTP/1.1\r\nHost: a.example\r\nX-A: b\r\n\r\n";
+    assert!(matches!(request(&chain, text, &services, &mut run), Flow::Continue));
+    let edits = run.request_edits();
+    assert_eq!(
+        String::from_utf8_lossy(edits.lines()),
+        "x-scheme: https\r\nx-proxy-version: 1.0\r\nx-who: 192.0.2.1 tenant-1 b\r\n"
+    );
+    let removed: Vec<_> = edits.removed().iter().map(|name| &**name).collect();
+    assert_eq!(removed, ["x-internal-secret", "x-scheme", "x-absent"], "an absent value removes the field");
+    assert_eq!(reply_lines(&chain, text, &LocalReply::error(403), &mut run), "x-route: routeb\r\n");
+}

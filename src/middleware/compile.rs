@@ -1,0 +1,96 @@
+//! Compiles the chains of a route to one chain of stages.
+
+use std::sync::Arc;
+
+use ringway_model::{PluginId, PluginSpec, PolicyId, RewriteStage, StageSpec};
+
+use crate::builtin::header_transform::Headers;
+use crate::builtin::{Builtin, Kind};
+use crate::chain::{Chain, Stage};
+use crate::reply::LocalReply;
+use crate::request::RequestCtx;
+use crate::{Flow, Middleware};
+
+/// Sources of a chain.
+#[derive(Clone, Copy)]
+pub struct ChainSource<'a> {
+    /// Stages of the embedder, which come first.
+    pub custom: Option<&'a Chain>,
+    /// Stages of the route's chains, in order.
+    pub stages: &'a [&'a StageSpec],
+    /// A plugin by its id.
+    pub plugin: &'a dyn Fn(&PluginId) -> Option<Arc<PluginSpec>>,
+}
+
+/// Compiled chain, and the settings of stages that other phases apply.
+#[derive(Debug, Default)]
+pub struct CompiledChain {
+    /// The stages; `None` without any.
+    pub chain: Option<Arc<Chain>>,
+    /// Policies of the rate limits that [`Flow::Limit`](crate::Flow::Limit) numbers.
+    pub limits: Vec<PolicyId>,
+    /// Maximum bytes of a request body.
+    pub body_limit: Option<u64>,
+    /// Change of the path.
+    pub rewrite: Option<RewriteStage>,
+    /// Whether requests are logged.
+    pub is_logged: Option<bool>,
+}
+
+/// Stage in place of one that cannot be compiled.
+struct Closed;
+
+impl Middleware for Closed {
+    fn on_request(&self, _: &mut RequestCtx<'_>) -> Flow {
+        Flow::Reply(LocalReply::refusal(
+            503,
+            "middleware_unavailable",
+            "the route's middleware is not configured",
+        ))
+    }
+}
+
+/// Compiles a chain.
+pub fn compile(source: &ChainSource<'_>) -> CompiledChain {
+    let mut compiled = CompiledChain::default();
+    let mut stages: Vec<Stage> = source.custom.map_or_else(Vec::new, |custom| custom.stages().to_vec());
+    for spec in source.stages {
+        if let Some(kind) = compiled.kind_of(spec, source) {
+            stages.push(Stage::Builtin(Arc::new(Builtin::new(spec, kind))));
+        }
+    }
+    compiled.chain = (!stages.is_empty()).then(|| Arc::new(Chain::new(stages)));
+    compiled
+}
+
+impl CompiledChain {
+    /// A chain that refuses all requests with 503.
+    pub fn closed() -> Self {
+        let stage = Stage::Custom(Arc::new(Closed));
+        Self { chain: Some(Arc::new(Chain::new(vec![stage]))), ..Self::default() }
+    }
+
+    /// The compiled form of a stage; `None` for one that another phase applies.
+    fn kind_of(&mut self, spec: &StageSpec, _source: &ChainSource<'_>) -> Option<Kind> {
+        Some(match spec {
+            StageSpec::HeaderTransform(spec) => Kind::Headers(Headers::new(spec)),
+            StageSpec::RateLimit(limit) => {
+                self.limits.push(limit.policy_ref.clone());
+                Kind::Limit(self.limits.len() - 1)
+            }
+            StageSpec::BodyLimit(limit) => {
+                self.body_limit = Some(self.body_limit.map_or(limit.size, |known| known.min(limit.size)));
+                return None;
+            }
+            StageSpec::Rewrite(rewrite) => {
+                self.rewrite = Some(rewrite.clone());
+                return None;
+            }
+            StageSpec::AccessLog(log) => {
+                self.is_logged = Some(log.enabled);
+                return None;
+            }
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,43 @@
+//! Services of the core for stages: time, credentials, calls to pools.
+
+use std::sync::Arc;
+
+use ringway_middleware::{Call, CallError, CallResponse, CoreState, Credentials, Services, Waiting};
+use ringway_model::CredentialSource;
+use ringway_traffic::snapshot::Snapshot;
+
+use crate::core::Core;
+use crate::runtime::Runtime;
+
+/// Services for the stages of one exchange.
+pub(crate) struct CoreServices<'a, R: Runtime> {
+    pub(crate) core: &'a Core<R>,
+    /// The configuration that the exchange has pinned.
+    pub(crate) snapshot: &'a Snapshot,
+}
+
+impl<R: Runtime> Services for CoreServices<'_, R> {
+    fn now(&self) -> u64 {
+        self.core.runtime.timestamp().0 / 1000
+    }
+
+    fn core(&self) -> &CoreState {
+        &self.core.stages
+    }
+
+    fn credentials(&self, source: &CredentialSource) -> Option<&Arc<Credentials>> {
+        self.snapshot.credentials(source)
+    }
+
+    fn refresh(&self, _: &CredentialSource) -> Waiting<'_, bool> {
+        Box::pin(std::future::ready(false))
+    }
+
+    fn verify_password(&self, _: Arc<str>, _: Box<[u8]>) -> Waiting<'_, Option<bool>> {
+        Box::pin(std::future::ready(None))
+    }
+
+    fn call<'s>(&'s self, _: Call<'s>) -> Waiting<'s, Result<CallResponse, CallError>> {
+        Box::pin(std::future::ready(Err(CallError::Unavailable)))
+    }
+}
