@@ -124,7 +124,8 @@ impl Cursors {
         let position = self.positions.entry(pick.pool.id).or_insert(usize::from(self.core.0));
         let start = *position % count;
         let next = |filter| {
-            (start..count).chain(0..start).find_map(|index| {
+            (start..start + count).find_map(|at| {
+                let index = if at < count { at } else { at - count };
                 let picked = pick.admit(&endpoints[index], filter)?;
                 *position = index + 1;
                 Some(picked)
@@ -196,14 +197,28 @@ impl Cursors {
 #[inline]
 fn by_health<'p>(
     mut choose: impl FnMut(Filter) -> Option<Picked<'p>>,
-    pick: &Pick<'_, '_>,
+    pick: &Pick<'p, '_>,
 ) -> Result<Picked<'p>, Unavailable> {
-    let of_share = match pick.rules {
-        Some((Selection { slow_start: Some(_), .. }, _)) => choose(Filter::OfShare { visit: 0 }),
-        _ => None,
+    let first = match pick.rules {
+        Some((Selection { slow_start: Some(_), .. }, _)) => Filter::OfShare { visit: 0 },
+        _ => Filter::Rotation,
     };
-    let picked = of_share.or_else(|| choose(Filter::Rotation)).or_else(|| choose(Filter::Joining));
-    if let Some(picked) = picked {
+    match choose(first) {
+        Some(picked) => Ok(picked),
+        None => by_health_after(first, &mut choose, pick),
+    }
+}
+
+/// The same where the first filter leaves none. Apart, and with a pointer to the choice: the compiler then
+/// inlines the first choice, which nearly all picks end with.
+#[cold]
+fn by_health_after<'p>(
+    first: Filter,
+    choose: &mut dyn FnMut(Filter) -> Option<Picked<'p>>,
+    pick: &Pick<'p, '_>,
+) -> Result<Picked<'p>, Unavailable> {
+    let of_any_share = if first == Filter::Rotation { None } else { choose(Filter::Rotation) };
+    if let Some(picked) = of_any_share.or_else(|| choose(Filter::Joining)) {
         return Ok(picked);
     }
     if pick.pool.traffic.is_some()
@@ -244,30 +259,37 @@ fn weighted_choice(pick: &Pick<'_, '_>, draw: u64, filter: Filter) -> Option<usi
 const CURSORS_SPARE: usize = 64;
 
 /// Endpoints already tried for one request, as many as a request has attempts.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct TriedSet {
-    ids: [Option<EndpointId>; limits::ATTEMPTS_MAX],
-    /// Index of the next entry; beyond the allowed attempts it overwrites the oldest.
-    next: usize,
+    ids: [EndpointId; limits::ATTEMPTS_MAX],
+    /// Number of insertions; beyond the allowed attempts they overwrite the oldest entries.
+    inserted: usize,
+}
+
+impl Default for TriedSet {
+    fn default() -> Self {
+        Self { ids: [EndpointId(0); limits::ATTEMPTS_MAX], inserted: 0 }
+    }
 }
 
 impl TriedSet {
     /// Adds an endpoint.
     pub fn insert(&mut self, id: EndpointId) {
         if !self.contains(id) {
-            self.ids[self.next] = Some(id);
-            self.next = (self.next + 1) % self.ids.len();
+            self.ids[self.inserted % limits::ATTEMPTS_MAX] = id;
+            self.inserted += 1;
         }
     }
 
-    /// Whether the set contains an endpoint.
+    /// Whether the set contains an endpoint. One comparison while it is empty.
+    #[inline]
     pub fn contains(&self, id: EndpointId) -> bool {
-        self.ids.contains(&Some(id))
+        self.ids.iter().take(self.inserted).any(|known| *known == id)
     }
 
     /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
-        self.ids[0].is_none()
+        self.inserted == 0
     }
 }
 

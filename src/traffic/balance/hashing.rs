@@ -110,15 +110,30 @@ fn highest<'p>(pick: &Pick<'p, '_>, hash: u64, filter: Filter) -> Option<Picked<
 
 /// The index of the endpoint with the highest score for a hash, among candidates.
 fn winner(pool: &Pool, hash: u64, is_candidate: impl Fn(&Endpoint) -> bool) -> Option<usize> {
-    let candidates = pool.endpoints.iter().enumerate().filter(|(_, endpoint)| is_candidate(endpoint));
     let score = |endpoint: &Endpoint| spread(hash ^ endpoint.affinity);
-    let best = match pool.shares {
-        Shares::Equal | Shares::None => candidates.max_by_key(|(_, endpoint)| score(endpoint)),
-        Shares::Weighted(_) => candidates
-            .map(|(index, endpoint)| ((index, endpoint), weighted_score(score(endpoint), endpoint.weight)))
-            .max_by(|(_, one), (_, two)| one.total_cmp(two))
-            .map(|(candidate, _)| candidate),
-    };
+    match pool.shares {
+        Shares::Equal | Shares::None => highest_score(&pool.endpoints, score, is_candidate),
+        Shares::Weighted(_) => {
+            let weighted = |endpoint: &Endpoint| weighted_score(score(endpoint), endpoint.weight);
+            highest_score(&pool.endpoints, weighted, is_candidate)
+        }
+    }
+}
+
+/// The index of the candidate with the highest score. Only an endpoint that scores higher than the best so
+/// far is checked for being one: of a hundred, about five.
+fn highest_score<S: PartialOrd>(
+    endpoints: &[Endpoint],
+    score: impl Fn(&Endpoint) -> S,
+    is_candidate: impl Fn(&Endpoint) -> bool,
+) -> Option<usize> {
+    let mut best: Option<(usize, S)> = None;
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        let score = score(endpoint);
+        if best.as_ref().is_none_or(|(_, highest)| score >= *highest) && is_candidate(endpoint) {
+            best = Some((index, score));
+        }
+    }
     best.map(|(index, _)| index)
 }
 

@@ -93,6 +93,15 @@ impl Breaker {
     /// Records a success. Writes only when failures were counted before, and for a probe.
     #[inline]
     pub(crate) fn record_success(&self, admission: Admission, needed: u8) -> Option<Transition> {
+        let unchanged = State { epoch: admission.epoch(), phase: Phase::Closed { failures: 0 } };
+        if self.0.load(Ordering::Relaxed) == unchanged.pack() {
+            return None;
+        }
+        self.step_success(admission, needed)
+    }
+
+    #[cold]
+    fn step_success(&self, admission: Admission, needed: u8) -> Option<Transition> {
         let (before, after) = self.step(|state| state.succeed(admission.epoch(), needed))?;
         (!before.is_closed() && after.is_closed()).then_some(Transition::Closed)
     }
