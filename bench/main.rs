@@ -12,6 +12,7 @@
 
 mod bridge;
 mod harness;
+mod policies;
 mod telemetry;
 mod traffic;
 mod wire;
@@ -25,6 +26,7 @@ fn main() {
     };
     wire::run(&mut bench);
     traffic::run(&mut bench);
+    policies::run(&mut bench);
     telemetry::run(&mut bench);
     bridge::run(&mut bench);
 }
