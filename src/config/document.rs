@@ -38,6 +38,8 @@ pub struct Document {
     pub set: Arc<OperatorSet>,
     /// Places of the resources of `set`.
     pub places: Places,
+    /// Fields of its routes that are checked after the reading.
+    pub checked_later: CheckedLater,
     /// Sections of resources that the sources have.
     pub sections: Sections,
     /// Rules for changes.
@@ -86,6 +88,33 @@ pub struct Places(Arc<[Ids; Kind::COUNT]>);
 
 /// Places by the ids of one kind.
 type Ids = HashMap<Arc<str>, Place, ahash::RandomState>;
+
+/// Fields of routes that are checked after the reading, because the reader does not compile them: regular
+/// expressions and redirects. A clone shares them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckedLater(Arc<HashMap<(Arc<str>, &'static str), FieldPlace, ahash::RandomState>>);
+
+/// Path and place of a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldPlace {
+    /// JSON pointer.
+    pub pointer: String,
+    /// Place of the value, if its position is known.
+    pub place: Option<Place>,
+}
+
+impl CheckedLater {
+    /// The field of a route.
+    pub fn get(&self, route: &str, field: &'static str) -> Option<&FieldPlace> {
+        self.0.get(&(route.into(), field))
+    }
+}
+
+impl FromIterator<((Arc<str>, &'static str), FieldPlace)> for CheckedLater {
+    fn from_iter<I: IntoIterator<Item = ((Arc<str>, &'static str), FieldPlace)>>(fields: I) -> Self {
+        Self(Arc::new(fields.into_iter().collect()))
+    }
+}
 
 impl Places {
     /// The place of a resource: that of its id.

@@ -10,7 +10,7 @@ use ringway_model::{
 };
 
 use crate::reader::Report;
-use crate::{GovernanceRule, Place, Pointer, Position, Reader, Sections};
+use crate::{FieldPlace, GovernanceRule, Place, Pointer, Position, Reader, Sections};
 
 /// Values read so far, and the names that were declared and used.
 #[derive(Default)]
@@ -39,6 +39,8 @@ pub(crate) struct Draft {
     pub(crate) defaults: Defaults,
     /// Name of the source under reading.
     pub(crate) file: Arc<str>,
+    /// Fields of routes that are checked after the reading.
+    pub(crate) checked_later: Vec<((Arc<str>, &'static str), FieldPlace)>,
     /// Routes declared so far: position of the next one.
     pub(crate) order: u32,
 }
@@ -78,6 +80,13 @@ impl Draft {
     /// The place of a position in the source under reading.
     pub(crate) fn place(&self, at: Option<Position>) -> Option<Place> {
         at.map(|at| Place::new(&self.file, at))
+    }
+
+    /// Notes a field of a route that is checked after the reading.
+    pub(crate) fn check_later(&mut self, reader: &Reader<'_>, route: &RouteId, name: &'static str) {
+        let place = self.place(reader.position(name));
+        let field = FieldPlace { pointer: reader.pointer(name).to_string(), place };
+        self.checked_later.push(((route.as_str().into(), name), field));
     }
 
     /// Notes the id of a resource; one that is taken is reported at the member `name`.

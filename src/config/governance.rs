@@ -57,7 +57,7 @@ pub enum Rule {
         /// The hosts.
         hosts: Vec<HostPattern>,
     },
-    /// No timeout of a policy is longer.
+    /// No timeout is longer: neither of a policy, nor that of the process for routes without one.
     MaxTimeout {
         /// The longest.
         max: Duration,

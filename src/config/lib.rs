@@ -1,7 +1,7 @@
 //! Configuration documents: YAML and JSON, read into resources and settings.
 //!
 //! ```text
-//! sources ─ tree (YAML, JSON) ─► Reader ◄─ shapes ─► Draft ─ resolve ─► Document, or findings
+//! sources ─ tree (YAML, JSON) ─► Reader ◄─ shapes ─► Draft ─ resolve ─► CheckedLater, Document, FieldPlace, or findings
 //! ```
 //! All mistakes of all sources are found at once, each with file, line and column. Everything here is pure:
 //! no clock, no I/O; whoever reads the files passes their texts.
@@ -28,7 +28,7 @@ mod statics;
 mod tree;
 pub mod values;
 
-pub use document::{Document, Places, Reading, Sections, Source, StaticValue};
+pub use document::{CheckedLater, Document, FieldPlace, Places, Reading, Sections, Source, StaticValue};
 pub use finding::{Finding, Severity};
 pub use governance::{GovernanceRule, Rule, RuleMode, Share};
 pub use place::{Place, Position};

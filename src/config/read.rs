@@ -123,6 +123,7 @@ impl Joined {
             statics: statics.clone(),
             set: Arc::new(set),
             places: places.filter_map(|(key, declared)| declared.place.map(|place| (key, place))).collect(),
+            checked_later: draft.checked_later.into_iter().collect(),
             sections: draft.sections,
             governance: draft.governance,
             bake: draft.bake,

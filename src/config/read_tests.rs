@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use ringway_model::{HostPattern, PathMatch, PolicyRef, PoolRef, Rewrite, RouteAction};
+use ringway_model::{HostPattern, PathMatch, PolicyRef, PoolRef, Probe, Rewrite, RouteAction};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -558,6 +558,40 @@ listeners:
     ] {
         let found = findings(text);
         assert!(found.len() == 1 && found[0].contains(expected), "{text}: {found:?}");
+    }
+}
+
+#[test]
+fn health_checks_are_a_request_or_a_connection() {
+    let checks = |text: &str| {
+        let text =
+            format!("health_checks: {text}\npools: [{{id: p, endpoints: [{{address: '10.0.0.1:80'}}]}}]\n");
+        document(&text).set.pools[0].endpoints[0].health_check.clone()
+    };
+    let check = checks("{path: /up, method: HEAD, expected_status: '204', interval: 5s}");
+    let Probe::Http(probe) = &check.probe else { panic!("{check:?}") };
+    assert_eq!((probe.path.as_str(), probe.method.as_str()), ("/up", "HEAD"));
+    assert_eq!((probe.statuses.to_string().as_str(), check.interval), ("204", Some(Duration::from_secs(5))));
+    assert_eq!(checks("{interval: 5s}").probe, Probe::Tcp);
+    let found = findings("health_checks: {expected_status: 200}\n");
+    assert!(found.len() == 1 && found[0].contains("expected_status needs path"), "{found:?}");
+    let schema = crate::schema();
+    let described = &schema["properties"]["health_checks"]["properties"];
+    for name in ["path", "method", "expected_status", "interval"] {
+        assert!(described[name].is_object(), "{name}: {described}");
+    }
+}
+
+#[test]
+fn patterns_of_other_proxies_are_named_with_the_right_spelling() {
+    for (route, expected) in [
+        (r"host: '~^(www\.)?a\.example$', pool: p", "/routes/0/host begins with ~, which no host has"),
+        ("host: 'x.*.com', pool: p", "/routes/0/host has a wildcard in a place where none is possible"),
+        ("host: 'www.a.*', pool: p", "write *.example.com for one label"),
+        ("path_regex: '~* /images/', pool: p", "/routes/0/path_regex begins with ~"),
+    ] {
+        let found = findings(&format!("pools: [{{id: p, endpoints: []}}]\nroutes: [{{id: r, {route}}}]\n"));
+        assert!(found.iter().any(|found| found.contains(expected)), "{route}: {found:?}");
     }
 }
 

@@ -31,6 +31,8 @@ pub enum HostPatternError {
     Host(HostError),
     /// A wildcard elsewhere than in front of a name.
     Wildcard,
+    /// A `~` before a regular expression.
+    Tilde,
     /// A regular expression of more than [`limits::PATTERN_BYTES_MAX`] bytes.
     TooLong,
 }
@@ -41,7 +43,12 @@ impl fmt::Display for HostPatternError {
             Self::Host(error) => error.fmt(f),
             Self::Wildcard => f.write_str(
                 "has a wildcard in a place where none is possible; write *.example.com for one label, \
-                 **.example.com for one or more, or a regular expression such as [a-z]+\\.example\\.com",
+                 **.example.com for one or more, or a regular expression such as [a-z]+\\.example\\.com or \
+                 example\\.(com|org)",
+            ),
+            Self::Tilde => f.write_str(
+                "begins with ~, which no host has; write the regular expression alone, as \
+                 [a-z]+\\.example\\.com: it is compared with the whole host in lower case",
             ),
             Self::TooLong => {
                 write!(f, "must not be longer than {} bytes as a pattern", limits::PATTERN_BYTES_MAX)
@@ -54,7 +61,8 @@ impl std::error::Error for HostPatternError {}
 
 impl HostPattern {
     /// Parses the text form. A text that is no host name is a regular expression when it has one of the
-    /// characters ``\ ( ) [ ] { } + ? | ^ $`` or the sequence `.*`; its syntax is checked by the compiler.
+    /// characters ``\ ( ) [ ] { } + ? | ^ $``; its syntax is checked by the compiler. With none of them,
+    /// `www.*.com` is no expression: its author means one label, and not any text.
     ///
     /// # Errors
     /// The text is neither a name nor a pattern.
@@ -69,8 +77,10 @@ impl HostPattern {
         if let Some(name) = text.strip_prefix("*.").and_then(below) {
             return Ok(Self::OneLabel(name));
         }
-        if text.contains(['\\', '(', ')', '[', ']', '{', '}', '+', '?', '|', '^', '$']) || text.contains(".*")
-        {
+        if text.starts_with('~') {
+            return Err(HostPatternError::Tilde);
+        }
+        if text.contains(['\\', '(', ')', '[', ']', '{', '}', '+', '?', '|', '^', '$']) {
             return match text.len() <= limits::PATTERN_BYTES_MAX {
                 true => Ok(Self::Regex(text.into())),
                 false => Err(HostPatternError::TooLong),
@@ -161,10 +171,15 @@ mod tests {
         for text in ["", "a b", "a_b.example", "http://a.example", "10.0.0.1", "a.example:80"] {
             assert!(matches!(HostPattern::parse(text), Err(HostPatternError::Host(_))), "{text}");
         }
-        for text in ["a*.example.com", "*a.example.com", "***.example.com", "a.*"] {
-            let parsed = HostPattern::parse(text);
-            assert!(matches!(parsed, Err(HostPatternError::Wildcard) | Ok(HostPattern::Regex(_))), "{text}");
+        // Also those that other proxies take, and that would match more as a regular expression.
+        for text in ["a*.example.com", "*a.example.com", "***.example.com", "a.*", "x.*.com", ".*.a.example"]
+        {
+            assert_eq!(HostPattern::parse(text), Err(HostPatternError::Wildcard), "{text}");
         }
+        for text in [r"~^(www\.)?a\.example$", "~a.example", r"~*.*\.example"] {
+            assert_eq!(HostPattern::parse(text), Err(HostPatternError::Tilde), "{text}");
+        }
+        assert!(HostPatternError::Tilde.to_string().contains(r"[a-z]+\.example\.com"));
         let long = "a+".repeat(limits::PATTERN_BYTES_MAX);
         assert_eq!(HostPattern::parse(&long), Err(HostPatternError::TooLong));
     }

@@ -46,7 +46,7 @@ pub(crate) fn active_check(reader: &mut Reader<'_>, is_h2c: bool) -> Option<Heal
 }
 
 /// Reads when a health check is made and how often it must fail or succeed: a check of a TCP connection.
-pub(crate) fn schedule(reader: &mut Reader<'_>) -> HealthCheck {
+fn schedule(reader: &mut Reader<'_>) -> HealthCheck {
     let interval = reader.optional(&HEALTH_INTERVAL);
     let timeout = reader.optional(&HEALTH_TIMEOUT);
     let unhealthy_threshold = reader.optional(&UNHEALTHY_THRESHOLD);

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::policy::policy_ref;
 use crate::draft::Draft;
-use crate::fields::{active_check, schedule};
+use crate::fields::active_check;
 use crate::values::boolean;
 use crate::{Fault, Field, Reader};
 
@@ -28,10 +28,7 @@ pub(super) fn defaults(reader: &mut Reader<'_>, draft: &mut Draft) {
     );
     let health = reader.object("health_checks", "The same as `defaults.health.active`.", |reader| {
         let is_enabled = reader.optional(&ENABLED);
-        let check = match reader.has("path") {
-            true => active_check(reader, false)?,
-            false => schedule(reader),
-        };
+        let check = active_check(reader, false)?;
         if is_enabled == Some(false) {
             reader.warn(ENABLED.name, "unsupported", "cannot be switched off: every endpoint is checked");
         }

@@ -168,12 +168,19 @@ static PATH: Field<Arc<str>> = Field {
 pub(super) static PATH_PREFIX: Field<Arc<str>> =
     Field { name: "path_prefix", doc: "Beginning of the path, by whole segments.", ..PATH };
 
-static PATH_REGEX: Field<Arc<str>> = Field {
+/// Regular expression of a path.
+pub(super) static PATH_REGEX: Field<Arc<str>> = Field {
     name: "path_regex",
     doc: "Regular expression of the whole path.",
     schema: || json!({ "type": "string", "minLength": 1, "maxLength": PATTERN_BYTES_MAX }),
     parse: |given| {
         let text = given.text()?;
+        if text.starts_with('~') {
+            return Err(Fault::invalid(
+                "begins with ~, which no path does; write the regular expression alone: it is compared with the \
+                 whole path, and (?i) at its begin ignores case",
+            ));
+        }
         match (1..=PATTERN_BYTES_MAX).contains(&text.len()) {
             true => Ok(text.into()),
             false => Err(Fault::range(format_args!("must have from 1 to {PATTERN_BYTES_MAX} bytes"))),

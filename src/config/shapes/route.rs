@@ -10,7 +10,7 @@ use ringway_model::{
 use serde_json::json;
 
 use super::later;
-use super::matcher::{HOST, conditions, is_field_value, parse_path};
+use super::matcher::{HOST, PATH_REGEX, conditions, is_field_value, parse_path};
 use super::policy::policy_refs;
 use super::tenant_id;
 use crate::draft::Draft;
@@ -52,8 +52,18 @@ fn route(reader: &mut Reader<'_>, draft: &mut Draft) -> Option<RouteSpec> {
     }
     policies.extend(draft.defaults.policy.clone());
     let order = draft.next_order();
+    let id = id?;
+    if let HostPattern::Regex(_) = host {
+        draft.check_later(reader, &id, HOST.name);
+    }
+    if let PathMatch::Regex(_) = matcher.path {
+        draft.check_later(reader, &id, PATH_REGEX.name);
+    }
+    if let Some(RouteAction::Redirect(_)) = action {
+        draft.check_later(reader, &id, REDIRECT.name);
+    }
     Some(RouteSpec {
-        id: id?,
+        id,
         host,
         tenant,
         matcher,
