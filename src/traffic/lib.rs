@@ -10,7 +10,7 @@
 //! - [`snapshot`] holds those tables: immutable, shared by all cores. [`virtual_host`] has the hosts and
 //!   their rules, [`rule_table`] those with conditions, [`policy`] the settings of rules and pools.
 //! - [`rewrite`] changes the target of a forwarded request, [`pattern`] compiles regular expressions, and
-//!   [`route_check`] finds routes that cannot be compiled.
+//!   [`route_check`] finds routes that cannot be compiled, and [`redirect`] those that redirect in circles.
 //! - [`breaker`] holds an endpoint's health and circuit breaker: the only shared state that data cores write,
 //!   in atomics.
 //! - [`rate_limit`] decides whether a request is within the limit of its key, by one table for all cores.
@@ -42,6 +42,7 @@ pub mod policy;
 pub mod pool_breaker;
 pub mod pool_state;
 pub mod rate_limit;
+pub mod redirect;
 pub mod report;
 pub mod request_key;
 pub mod retry;

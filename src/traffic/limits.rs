@@ -63,6 +63,13 @@ pub(crate) const PATTERN_PARSE_STEPS: u64 = 4_000;
 /// Steps that an expression counts which is refused for its size: ten milliseconds.
 pub(crate) const PATTERN_REFUSED_STEPS: u64 = 4_000_000;
 
+/// Redirects that are followed in the search for circles: as many as browsers follow.
+pub(crate) const REDIRECTS_FOLLOWED_MAX: usize = 20;
+/// Bytes compared in the search for circles of redirects, [`REDIRECT_BYTES`] for each request: half a second.
+pub(crate) const REDIRECT_BYTES_MAX: usize = 100_000_000;
+/// Bytes that each request of the search counts beside those that patterns are compared with.
+pub(crate) const REDIRECT_BYTES: usize = 1_000;
+
 // --- Balancing ---------------------------------------------------------------------------------------------
 
 /// Picks in the cycle of endpoints with unlike weights: 8 KiB, made in a fifth of a millisecond. Finer

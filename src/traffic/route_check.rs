@@ -116,7 +116,8 @@ impl<'r> Budget<'r> {
             None => {
                 self.is_exceeded = true;
                 let (steps, costliest) = self.costliest.unwrap_or((steps, route));
-                return Err(TableError::PatternBudget { costliest: costliest.clone(), steps });
+                let field = error(PatternError::TooLarge).field();
+                return Err(TableError::PatternBudget { field, costliest: costliest.clone(), steps });
             }
         }
         result.map(drop).map_err(error)

@@ -75,6 +75,8 @@ pub enum TableError {
     TooManyPatterns,
     /// The patterns of the configuration cost more than `PATTERN_STEPS_MAX`.
     PatternBudget {
+        /// The field that is beyond it: `host` or `path_regex`.
+        field: &'static str,
         /// Route with the costliest one.
         costliest: RouteId,
         /// Its steps.
@@ -82,17 +84,29 @@ pub enum TableError {
     },
 }
 
+impl TableError {
+    /// Field of the route that is refused.
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::Path(_) => "path",
+            Self::Rewrite(_) => "rewrite",
+            Self::Pattern(_) | Self::TooManyPatterns => "path_regex",
+            Self::Host(_) => "host",
+            Self::PatternBudget { field, .. } => field,
+        }
+    }
+}
+
 impl std::fmt::Display for TableError {
+    /// Writes the predicate of a sentence whose subject is the field.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Path(error) => write!(f, "path {error}"),
-            Self::Rewrite(error) => write!(f, "rewrite {error}"),
-            Self::Pattern(error) => write!(f, "path_regex {error}"),
-            Self::Host(error) => write!(f, "host {error}"),
+            Self::Path(error) | Self::Rewrite(error) => error.fmt(f),
+            Self::Pattern(error) | Self::Host(error) => error.fmt(f),
             Self::TooManyPatterns => {
                 write!(f, "is one of more than {PATTERNS_PER_HOST_MAX} patterns of one host")
             }
-            Self::PatternBudget { costliest, steps } => write!(
+            Self::PatternBudget { costliest, steps, .. } => write!(
                 f,
                 "exceeds the budget of {} million steps for compiling all regular expressions of a \
                  configuration; route {costliest} has the costliest one, with {steps} steps: use path_prefix, \
