@@ -30,6 +30,7 @@ mod sources;
 mod startup;
 mod thread;
 
+pub use checks::check_routes;
 pub use client::ConfigClient;
 pub use error::{ConfigError, Step};
 pub(crate) use governance::Reserved;

@@ -48,7 +48,8 @@ pub use configuration::{
     Applied, ApplyContent, ApplyRequest, Candidate, ChangeOp, ConfigClient, ConfigError,
     ConfigurationSettings, ConfigurationStatus, Current, Diff, DiffRequest, Effects, ExplainRequest,
     ExplainedRoute, Explanation, FieldChange, Mode, OnBadConfig, Proposal, ReloadRequest, Rerouted,
-    Rerouting, RollbackRequest, Sampled, SourceError, Start, Step, Validation, Version, read_sources,
+    Rerouting, RollbackRequest, Sampled, SourceError, Start, Step, Validation, Version, check_routes,
+    read_sources,
 };
 pub use control::Control;
 pub use discovery::{Resolved, ResolvedTarget, ResolverError, TargetResolver};

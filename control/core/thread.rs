@@ -186,8 +186,8 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
     }
     let mut probation = Probation::open(store.describe().path.as_deref());
     // The check of the documents and the compiler share the compiled patterns.
-    let (slashes, patterns) = (settings.defaults.slashes, Patterns::default());
-    let of_routes = (slashes, patterns.clone());
+    let patterns = Patterns::default();
+    let of_routes = (settings.defaults.clone(), patterns.clone());
     let configuration =
         configuration::prepare(stored, configuration, of_routes, &mut probation, clock::timestamp())
             .map_err(StartError::Configuration)?;

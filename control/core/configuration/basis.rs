@@ -10,7 +10,7 @@ use ringway_config::{Beside, Document, Finding, GovernanceRule, Place, Places, S
 use ringway_model::{Delta, Desired, Kind, Owner, Rejection, Timestamp};
 use ringway_net::clock;
 use ringway_traffic::pattern::{Pattern, Patterns};
-use ringway_wire::path::Slashes;
+use ringway_traffic::policy::Defaults;
 
 use super::checks;
 use super::diff;
@@ -30,7 +30,8 @@ pub(super) struct Basis {
     pub(super) admin: InForce,
     /// Documents before those of the files.
     pub(super) fixed: Arc<[Source]>,
-    pub(super) slashes: Slashes,
+    /// Settings of the process, which routes have where the documents leave them out.
+    pub(super) defaults: Defaults,
     /// Compiled patterns, which the compiler of the control thread uses too.
     pub(super) patterns: Patterns,
 }
@@ -166,10 +167,10 @@ impl Basis {
         proposal: &Proposal,
     ) -> Result<(Document, Vec<Arc<Pattern>>), ConfigError> {
         let (document, _) = self.read_valid(base, proposal)?;
-        let routes = checks::routes(&document, self.slashes, &self.patterns);
-        match routes.mistakes.is_empty() {
-            true => Ok((document, routes.patterns)),
-            false => Err(unreadable(routes.mistakes)),
+        let routes = checks::routes(&document, self.defaults.slashes, &self.patterns);
+        match routes.has_mistakes() {
+            true => Err(unreadable(routes.findings)),
+            false => Ok((document, routes.patterns)),
         }
     }
 
@@ -182,8 +183,8 @@ impl Basis {
         reason: Option<&str>,
         guards: Guards,
     ) -> Proposed {
-        let routes = checks::routes(&document, self.slashes, &self.patterns);
-        let mistakes = routes.mistakes.into_iter().chain(checks::files(&document));
+        let routes = checks::routes(&document, self.defaults.slashes, &self.patterns);
+        let mistakes = routes.findings.into_iter().chain(checks::files(&document));
         let mut findings: Vec<(Step, Finding)> = mistakes.map(|mistake| (Step::Reading, mistake)).collect();
         let change = replace(&owner, &document.set, None, None);
         let (after, deltas) = match base.apply(&change, Timestamp::default()) {
@@ -200,7 +201,9 @@ impl Basis {
             }
         };
         if let (Some(after), Guards::All | Guards::ForcedSize) = (&after, guards) {
-            let judged = Judged { before: &base, after, deltas: &deltas, owner: &owner, reason };
+            let default_timeout = self.defaults.policy.head_timeout();
+            let judged =
+                Judged { before: &base, after, deltas: &deltas, owner: &owner, reason, default_timeout };
             // A set cannot lift the rules that it is judged by, and the files rule over changes by requests.
             let rules = match owner {
                 Owner::File => vec![&self.file.governance, &document.governance],

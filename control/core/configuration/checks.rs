@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use ahash::AHashSet;
 use ringway_certs::{check_files_blocking, names_files};
-use ringway_config::{Document, Finding};
+use ringway_config::{Document, FieldPlace, Finding, Severity};
 use ringway_model::{Kind, OperatorSet, RouteId};
 use ringway_tls::{IdentityName, SecretKey};
 use ringway_traffic::pattern::{Pattern, Patterns};
-use ringway_traffic::route_check::{self, Checked};
+use ringway_traffic::redirect;
+use ringway_traffic::route_check;
+use ringway_traffic::rule_table::TableError;
 use ringway_wire::path::Slashes;
 
 use super::judge::error;
@@ -19,20 +21,73 @@ pub(super) const FILE: &str = "file";
 
 /// Routes of a document, checked.
 pub(super) struct CheckedRoutes {
-    pub(super) mistakes: Vec<Finding>,
+    /// Mistakes, or warnings where there is none.
+    pub(super) findings: Vec<Finding>,
     /// Their compiled patterns.
     pub(super) patterns: Vec<Arc<Pattern>>,
 }
 
-/// Checks whether the routes of a document compile.
+impl CheckedRoutes {
+    pub(super) fn has_mistakes(&self) -> bool {
+        self.findings.iter().any(Finding::is_error)
+    }
+}
+
+/// Checks whether the routes of a document compile, and whether redirects lead in circles.
 pub(super) fn routes(document: &Document, slashes: Slashes, patterns: &Patterns) -> CheckedRoutes {
-    let routes = document.set.routes.iter().map(|route| &**route);
-    let Checked { mistakes, patterns } = route_check::check(routes, slashes, patterns);
-    let of_route = |(id, why)| {
-        let place = document.places.get(Kind::Route, RouteId::as_str(&id)).cloned();
-        error("invalid", format!("route {id}: {why}"), place)
+    let routes = &document.set.routes;
+    let checked = route_check::check(routes.iter().map(|route| &**route), slashes, patterns);
+    let of_route = |(id, why): &(RouteId, TableError)| {
+        let field = why.field();
+        about_field(document, id, field, "invalid", Severity::Error, &why.to_string())
     };
-    CheckedRoutes { mistakes: mistakes.into_iter().map(of_route).collect(), patterns }
+    let mut findings: Vec<Finding> = checked.mistakes.iter().map(of_route).collect();
+    if findings.is_empty() {
+        let circles = redirect::circles(routes, slashes, patterns);
+        findings.extend(circles.iter().map(|circle| circle_finding(document, circle)));
+    }
+    CheckedRoutes { findings, patterns: checked.patterns }
+}
+
+/// Findings about the routes of a document that the reader does not make: for a check without a server.
+pub fn check_routes(document: &Document, slashes: Slashes) -> Vec<Finding> {
+    routes(document, slashes, &Patterns::default()).findings
+}
+
+fn circle_finding(document: &Document, circle: &[RouteId]) -> Finding {
+    let Some(first) = circle.first() else { return error("conflict", String::new(), None) };
+    let message = match circle {
+        [_] => "redirects to itself: a browser gives up".to_owned(),
+        _ => {
+            let names: Vec<&str> = circle.iter().chain([first]).map(RouteId::as_str).collect();
+            format!("redirects in a circle, {}: a browser gives up", names.join(" to "))
+        }
+    };
+    about_field(document, first, "redirect", "conflict", Severity::Warning, &message)
+}
+
+/// A finding about a field of a route, at its place where that is known.
+fn about_field(
+    document: &Document,
+    route: &RouteId,
+    field: &'static str,
+    code: &'static str,
+    severity: Severity,
+    why: &str,
+) -> Finding {
+    match document.checked_later.get(route.as_str(), field) {
+        Some(FieldPlace { pointer, place }) => Finding {
+            severity,
+            code,
+            pointer: pointer.clone(),
+            message: format!("{why} (route {route})"),
+            place: place.clone(),
+        },
+        None => {
+            let place = document.places.get(Kind::Route, route.as_str()).cloned();
+            Finding { severity, ..error(code, format!("route {route}: {field} {why}"), place) }
+        }
+    }
 }
 
 /// Named files that cannot be used. Reads them; blocks.

@@ -59,13 +59,13 @@ struct Application {
 
 impl Configurator {
     pub(crate) fn new(plane: Arc<dyn Plane>, started: Started, notices: SlotSender<Notice>) -> Self {
-        let Started { desired, settings, slashes, patterns, quarantined, .. } = started;
+        let Started { desired, settings, defaults, patterns, quarantined, .. } = started;
         let of_documents = settings.start.document().map(InForce::of);
         let basis = Basis {
             file: of_documents.unwrap_or_else(|| InForce::stored(&desired, &Owner::File)),
             admin: InForce::stored(&desired, &Owner::Admin),
             fixed: settings.fixed.clone().into(),
-            slashes,
+            defaults,
             patterns,
         };
         let mut configurator = Self {

@@ -12,8 +12,8 @@ use ringway_model::{
 
 use ringway_traffic::compile::{Compiler, CompilerSettings};
 use ringway_traffic::pattern::Patterns;
+use ringway_traffic::policy::Defaults;
 use ringway_traffic::samples::SampledHeads;
-use ringway_wire::path::Slashes;
 
 use super::super::requests::{Diff, DiffRequest, ExplainRequest, Mode, Proposal, Sampled};
 use super::super::startup::{ConfigurationSettings, OnBadConfig, Start, prepare};
@@ -195,8 +195,8 @@ impl Scene {
     }
 }
 
-fn of_routes() -> (Slashes, Patterns) {
-    (Slashes::Merge, Patterns::default())
+fn of_routes() -> (Defaults, Patterns) {
+    Default::default()
 }
 
 fn settings_of(folder: &Path) -> ConfigurationSettings {
@@ -620,11 +620,15 @@ fn routes_that_do_not_compile_and_files_that_are_missing_are_mistakes() {
     let regex = one("b", "b.example").replace("host: b.example", "host: b.example, path_regex: \"^/(a|\"");
     let error = scene.apply(&regex).unwrap_err();
     assert!(matches!(error, ConfigError::Refused { step: Step::Reading, .. }), "{error:?}");
-    assert!(
-        messages(&error).contains("request:2:") && messages(&error).contains("route b"),
-        "{}",
-        messages(&error)
-    );
+    let text = messages(&error);
+    let expected = "request:2:47: /routes/0/path_regex is not a valid regular expression: unclosed group (route b)";
+    assert_eq!(text, expected);
+    // A question does not compile it either.
+    let question = scene.questions.explain(&question("b.example/a", Some(proposal(&regex))));
+    assert_eq!(messages(&question.unwrap_err()), expected);
+    assert_eq!(messages(&scene.questions.simulate(&proposal(&regex)).unwrap_err()), expected);
+    let diff = scene.questions.diff(DiffRequest::Proposal(proposal(&regex))).unwrap();
+    assert!(diff.effects.sampled.is_none() && diff.findings[0].to_string() == expected, "{diff:?}");
     // A file that appears later is looked for again.
     let ca = scene.folder.path().join("ca.pem");
     let text = one("a", "a.example").replace("10.0.0.1:8000", "https://10.0.0.1:8000");
@@ -644,6 +648,24 @@ fn routes_that_do_not_compile_and_files_that_are_missing_are_mistakes() {
     assert_eq!(wait(), refused, "the same reason counts once");
     fs::write(&ca, "no certificate").unwrap();
     assert_eq!(wait(), refused + 1, "judged again without a save");
+}
+
+#[test]
+fn redirects_in_a_circle_are_a_warning() {
+    let mut scene = Scene::without_files();
+    let text = "version: v1
+routes:
+  - {id: a, host: a.example, redirect: {to: 'https://b.example', keep_path: true}}
+  - {id: b, host: b.example, redirect: {to: 'https://a.example', keep_path: true}}
+";
+    let expected = "request:3:40: warning: /routes/0/redirect redirects in a circle, a to b to a: a browser gives \
+                    up (route a)";
+    let validation = scene.questions.validate(&proposal(text)).unwrap();
+    assert!(validation.is_valid() && validation.findings.len() == 1, "{validation:?}");
+    assert_eq!(validation.findings[0].to_string(), expected);
+    let applied = scene.apply(text).unwrap();
+    assert_eq!(applied.findings[0].to_string(), expected);
+    assert_eq!(scene.routes(), ["a", "b"]);
 }
 
 // --- History ----------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringway_config::{Finding, GovernanceRule, Place, Places, Rule, RuleMode, Severity, Share};
 use ringway_model::{
@@ -32,6 +33,8 @@ pub(super) struct Judged<'a> {
     pub(super) owner: &'a Owner,
     /// Reason that the author gave; `None` for a question, which needs none.
     pub(super) reason: Option<&'a str>,
+    /// Timeout to the response head of routes without one.
+    pub(super) default_timeout: Duration,
 }
 
 /// A broken rule: its message, and the resource that breaks it.
@@ -125,7 +128,22 @@ fn breaches(rule: &Rule, change: &Judged<'_>, now: Timestamp) -> Vec<Breach> {
                     > Some(*max)
             };
             let seconds = max.as_secs_f64();
-            policies_with(change, too_long, &|what| format!("a timeout of {what} is longer than {seconds} s"))
+            let mut breaches = policies_with(change, too_long, &|what| {
+                format!("a timeout of {what} is longer than {seconds} s")
+            });
+            if change.default_timeout > *max {
+                let of_process = change.default_timeout.as_secs_f64();
+                let without = routes(change).filter(|route| inherits_timeout(change.after, route));
+                breaches.extend(without.map(|route| {
+                    let message = format!(
+                        "route {} has no timeout, and that of the process, {of_process} s, is longer than \
+                         {seconds} s",
+                        route.id()
+                    );
+                    of_route(route, message)
+                }));
+            }
+            breaches
         }
         Rule::MaxAttempts { max } => {
             let too_many = |policy: &PolicySettings| {
@@ -211,12 +229,22 @@ fn policies_with(
 
 /// Whether a route has a rate limit that refuses requests: of its own policies, or of its pool's.
 fn has_rate_limit(desired: &Desired, route: &Route) -> bool {
+    effective(desired, route, |policy| policy.rate_limit.clone()).is_some_and(|limit| !limit.dry_run)
+}
+
+/// Whether only the process's timeout ends the wait of a route's request for its response.
+fn inherits_timeout(desired: &Desired, route: &Route) -> bool {
+    let timeout = |policy: &PolicySettings| policy.timeout.or(policy.total_timeout);
+    route.spec.pool().is_some() && effective(desired, route, timeout).is_none()
+}
+
+/// A value of a route: of its own policies, or of its pool's.
+fn effective<T>(desired: &Desired, route: &Route, value: impl Fn(&PolicySettings) -> Option<T>) -> Option<T> {
     let of_pool = || {
         let pool = desired.app(route.spec.pool()?.as_str())?;
-        in_force(desired, pool.policy.as_slice(), |policy| policy.rate_limit.clone())
+        in_force(desired, pool.policy.as_slice(), &value)
     };
-    let limit = in_force(desired, &route.spec.policies, |policy| policy.rate_limit.clone()).or_else(of_pool);
-    limit.is_some_and(|limit| !limit.dry_run)
+    in_force(desired, &route.spec.policies, &value).or_else(of_pool)
 }
 
 /// Name of a rule in documents.

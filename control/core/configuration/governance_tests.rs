@@ -67,8 +67,14 @@ fn broken_by(
     };
     let before = put(&Desired::default(), before).desired;
     let applied = put(&before, after);
-    let judged =
-        Judged { before: &before, after: &applied.desired, deltas: &applied.deltas, owner: &owner, reason };
+    let judged = Judged {
+        before: &before,
+        after: &applied.desired,
+        deltas: &applied.deltas,
+        owner: &owner,
+        reason,
+        default_timeout: Duration::from_secs(30),
+    };
     let place = Some(Place::new(&"rules.yaml".into(), Position { line: 3, column: 5 }));
     let rules = vec![GovernanceRule { rule: rule.clone(), mode: RuleMode::Refuse, place }];
     // A rule of the present and of the proposed documents is named once.
@@ -156,6 +162,48 @@ fn timeouts_have_a_maximum() {
     };
     assert!(broken(&rule, OperatorSet::default(), of(30)).is_empty());
     assert_eq!(broken(&rule, OperatorSet::default(), of(31)).len(), 1);
+    // Those of a pool, too.
+    let of_pool = |seconds| {
+        let settings = PolicySettings { per_try_timeout: seconds, ..PolicySettings::default() };
+        let mut set = set(&[], &[("a", "a.example")]);
+        set.pools[0].policy = Some(PolicyRef::Inline(Arc::new(settings)));
+        set
+    };
+    assert!(broken(&rule, OperatorSet::default(), of_pool(Some(Duration::from_secs(30)))).is_empty());
+    let messages = broken(&rule, OperatorSet::default(), of_pool(Some(Duration::from_secs(31))));
+    assert!(messages[0].starts_with("a timeout of pool p is longer than 30 s"), "{messages:?}");
+}
+
+#[test]
+fn the_timeout_of_the_process_counts_where_a_route_has_none() {
+    let rule = Rule::MaxTimeout { max: Duration::from_secs(29) };
+    let plain = || set(&["http://10.0.0.1:1"], &[("a", "a.example"), ("b", "b.example")]);
+    let messages = broken(&rule, OperatorSet::default(), plain());
+    assert_eq!(messages.len(), 2);
+    assert!(
+        messages[0].contains("has no timeout, and that of the process, 30 s, is longer than 29 s"),
+        "{messages:?}"
+    );
+    let five = Some(Duration::from_secs(5));
+    for settings in [
+        PolicySettings { timeout: five, ..PolicySettings::default() },
+        PolicySettings { total_timeout: five, ..PolicySettings::default() },
+    ] {
+        assert!(broken(&rule, OperatorSet::default(), with_policy(plain(), settings.clone())).is_empty());
+        let mut of_pool = plain();
+        of_pool.pools[0].policy = Some(PolicyRef::Inline(Arc::new(settings)));
+        assert!(broken(&rule, OperatorSet::default(), of_pool).is_empty());
+    }
+    // A timeout of one attempt leaves the wait over all attempts open.
+    let settings = PolicySettings { per_try_timeout: five, ..PolicySettings::default() };
+    assert_eq!(broken(&rule, OperatorSet::default(), with_policy(plain(), settings)).len(), 2);
+    // A route that the change leaves alone, and one without a pool.
+    assert!(broken(&rule, plain(), plain()).is_empty());
+    let mut redirect = set(&[], &[("a", "a.example")]);
+    let to = ringway_model::Redirect { to: "/x".into(), status: 308, keep_path: false };
+    redirect.routes[0] =
+        Arc::new(RouteSpec { action: RouteAction::Redirect(to), ..RouteSpec::clone(&redirect.routes[0]) });
+    assert!(broken(&rule, OperatorSet::default(), redirect).is_empty());
 }
 
 #[test]
@@ -166,6 +214,13 @@ fn pools_have_a_minimum_of_endpoints() {
     let messages = broken(&rule, two(), set(&["http://10.0.0.1:1"], &[]));
     assert!(messages[0].starts_with("pool p has 1 endpoints, 2 are required"), "{messages:?}");
     assert!(broken(&rule, two(), OperatorSet::default()).is_empty(), "a pool that is removed");
+    let mut idle = two();
+    idle.pools[0].endpoints[1].weight = 0;
+    let messages = broken(&rule, two(), idle);
+    assert!(
+        messages[0].starts_with("pool p has 1 endpoints"),
+        "one without weight serves nothing: {messages:?}"
+    );
 }
 
 #[test]

@@ -17,7 +17,7 @@ use ringway_model::{
     PoolSpec, Replacement, SetVersion, Timestamp,
 };
 use ringway_traffic::pattern::{Pattern, Patterns};
-use ringway_wire::path::Slashes;
+use ringway_traffic::policy::Defaults;
 
 use super::checks;
 use super::governance::{Reserved, reserved_hosts};
@@ -87,7 +87,7 @@ pub(crate) struct Started {
     /// Its differences from the stored one.
     pub(crate) deltas: Vec<Delta>,
     pub(crate) settings: ConfigurationSettings,
-    pub(crate) slashes: Slashes,
+    pub(crate) defaults: Defaults,
     pub(crate) patterns: Patterns,
     /// Compiled patterns of the documents, kept until the first snapshot has them.
     _compiled: Vec<Arc<Pattern>>,
@@ -113,7 +113,7 @@ impl Started {
 pub(crate) fn prepare(
     stored: Desired,
     mut settings: ConfigurationSettings,
-    (slashes, patterns): (Slashes, Patterns),
+    (defaults, patterns): (Defaults, Patterns),
     probation: &mut Probation,
     now: Timestamp,
 ) -> Result<Started, Vec<Finding>> {
@@ -123,7 +123,7 @@ pub(crate) fn prepare(
         desired: stored.clone(),
         deltas,
         settings,
-        slashes,
+        defaults: defaults.clone(),
         patterns: patterns.clone(),
         _compiled: Vec::new(),
         quarantined: Vec::new(),
@@ -136,10 +136,10 @@ pub(crate) fn prepare(
             let conflicts = stored.conflicts(&Owner::File, &document.set);
             let own = conflicts.iter().filter(|conflict| is_mistake(conflict));
             let own = own.map(|conflict| conflict_finding(conflict, &places, &Unknown));
-            let routes = checks::routes(document, slashes, &patterns);
+            let routes = checks::routes(document, defaults.slashes, &patterns);
             compiled = routes.patterns;
-            let mistakes = routes.mistakes.into_iter().chain(checks::files(document));
-            let mistakes: Vec<Finding> = mistakes.chain(own).collect();
+            let mistakes = routes.findings.into_iter().filter(Finding::is_error);
+            let mistakes: Vec<Finding> = mistakes.chain(checks::files(document)).chain(own).collect();
             if !mistakes.is_empty() {
                 if settings.on_bad == OnBadConfig::Fail {
                     return Err(mistakes);
@@ -169,7 +169,7 @@ pub(crate) fn prepare(
         Ok(applied) => {
             deltas.extend(applied.deltas);
             let desired = applied.desired;
-            Ok(Started { desired, deltas, settings, slashes, patterns, _compiled: compiled, quarantined })
+            Ok(Started { desired, deltas, settings, defaults, patterns, _compiled: compiled, quarantined })
         }
         Err(rejection) => {
             let failure = error("conflict", rejection.to_string(), None);

@@ -2,10 +2,7 @@
 
 use std::path::Path;
 
-use ringway_config::{Finding, Severity, Source};
-use ringway_model::Kind;
-use ringway_traffic::pattern::Patterns;
-use ringway_traffic::route_check;
+use ringway_config::{Finding, Source};
 use ringway_wire::path::Slashes;
 use serde_json::{Value, json};
 
@@ -48,18 +45,8 @@ pub(super) fn check(sources: &[Source]) -> Checked {
         findings.extend(of_documents.map(|finding: Finding| FindingView::from(&finding)));
     }
     if let Some(document) = &reading.document {
-        let routes = document.set.routes.iter().map(|route| &**route);
-        let checked = route_check::check(routes, Slashes::default(), &Patterns::default());
-        findings.extend(checked.mistakes.into_iter().map(|(id, why)| {
-            let place = document.places.get(Kind::Route, id.as_str()).cloned();
-            FindingView::from(&Finding {
-                severity: Severity::Error,
-                code: "invalid",
-                pointer: String::new(),
-                message: format!("route {id}: {why}"),
-                place,
-            })
-        }));
+        let of_routes = ringway_control::check_routes(document, Slashes::default());
+        findings.extend(of_routes.iter().map(FindingView::from));
     }
     findings.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
     Checked { findings, document: reading.document }
