@@ -621,7 +621,8 @@ fn routes_that_do_not_compile_and_files_that_are_missing_are_mistakes() {
     let error = scene.apply(&regex).unwrap_err();
     assert!(matches!(error, ConfigError::Refused { step: Step::Reading, .. }), "{error:?}");
     let text = messages(&error);
-    let expected = "request:2:47: /routes/0/path_regex is not a valid regular expression: unclosed group (route b)";
+    let expected =
+        "request:2:47: /routes/0/path_regex is not a valid regular expression: unclosed group (route b)";
     assert_eq!(text, expected);
     // A question does not compile it either.
     let question = scene.questions.explain(&question("b.example/a", Some(proposal(&regex))));
