@@ -1,14 +1,32 @@
 //! Stages of the configuration.
 
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
 use ringway_model::StageSpec;
 
 use crate::request::RequestCtx;
 use crate::response::ResponseCtx;
 use crate::{Flow, Pending};
 
+pub(crate) mod cors;
+pub(crate) mod error_pages;
 pub(crate) mod header_transform;
+pub(crate) mod ip_acl;
+pub(crate) mod maintenance;
+mod networks;
+pub(crate) mod redirect;
+pub(crate) mod security_headers;
+pub(crate) mod tracing;
 
+use cors::Cors;
+use error_pages::ErrorPages;
 use header_transform::Headers;
+use ip_acl::IpAcl;
+use maintenance::Maintenance;
+use redirect::{CanonicalHost, Redirect};
+use security_headers::SecurityHeaders;
+use tracing::Tracing;
 
 /// Stage of the configuration, compiled. Equal to another with the same configuration.
 #[derive(Debug)]
@@ -29,7 +47,17 @@ impl Eq for Builtin {}
 /// Compiled form of a stage.
 #[derive(Debug)]
 pub(crate) enum Kind {
+    /// Field of the response with the request's id.
+    RequestId(Arc<str>),
+    Tracing(Tracing),
     Headers(Headers),
+    Cors(Cors),
+    SecurityHeaders(SecurityHeaders),
+    IpAcl(IpAcl),
+    Redirect(Redirect),
+    CanonicalHost(CanonicalHost),
+    Maintenance(Maintenance),
+    ErrorPages(ErrorPages),
     /// Number of the rate limit.
     Limit(usize),
 }
@@ -38,7 +66,7 @@ impl Kind {
     fn limit(&self) -> Option<usize> {
         match self {
             Self::Limit(limit) => Some(*limit),
-            Self::Headers(_) => None,
+            _ => None,
         }
     }
 }
@@ -60,24 +88,50 @@ impl Builtin {
 
     pub(crate) fn on_request(&self, request: &mut RequestCtx<'_>) -> Flow {
         match &self.kind {
+            Kind::Tracing(tracing) => tracing.on_request(request),
             Kind::Headers(headers) => headers.on_request(request),
+            Kind::Cors(cors) => cors.on_request(request),
+            Kind::IpAcl(acl) => acl.on_request(request),
+            Kind::Redirect(redirect) => redirect.on_request(request),
+            Kind::CanonicalHost(host) => host.on_request(request),
+            Kind::Maintenance(maintenance) => maintenance.on_request(request),
             Kind::Limit(limit) => Flow::Limit(*limit),
+            Kind::RequestId(_) | Kind::SecurityHeaders(_) | Kind::ErrorPages(_) => Flow::Continue,
         }
     }
 
     pub(crate) fn wait<'a>(&'a self, _: &'a mut RequestCtx<'_>) -> Pending<'a> {
-        match &self.kind {
-            // These never wait.
-            Kind::Headers(_) | Kind::Limit(_) => {
-                Box::pin(std::future::ready(std::ops::ControlFlow::Continue(())))
-            }
-        }
+        // None of these waits.
+        Box::pin(std::future::ready(ControlFlow::Continue(())))
     }
 
     pub(crate) fn on_response(&self, response: &mut ResponseCtx<'_>) {
         match &self.kind {
+            Kind::RequestId(header) => {
+                let id = response.request.parts.request_id;
+                if !response.is_local() {
+                    // Name and id can stand in a head. Local replies have the id already.
+                    let _ = response.set(header, id.as_bytes());
+                }
+            }
             Kind::Headers(headers) => headers.on_response(response),
-            Kind::Limit(_) => {}
+            Kind::Cors(cors) => cors.on_response(response),
+            Kind::SecurityHeaders(headers) => headers.on_response(response),
+            Kind::ErrorPages(pages) => pages.on_response(response),
+            Kind::Tracing(_)
+            | Kind::IpAcl(_)
+            | Kind::Redirect(_)
+            | Kind::CanonicalHost(_)
+            | Kind::Maintenance(_)
+            | Kind::Limit(_) => {}
         }
     }
+}
+
+/// A chain of these stages.
+#[cfg(test)]
+pub(crate) fn test_chain(stages: &[StageSpec]) -> Arc<crate::Chain> {
+    let stages: Vec<_> = stages.iter().collect();
+    let source = crate::ChainSource { custom: None, stages: &stages, plugin: &|_| None };
+    crate::compile(&source).chain.expect("a stage")
 }

@@ -4,7 +4,14 @@ use std::sync::Arc;
 
 use ringway_model::{PluginId, PluginSpec, PolicyId, RewriteStage, StageSpec};
 
+use crate::builtin::cors::Cors;
+use crate::builtin::error_pages::ErrorPages;
 use crate::builtin::header_transform::Headers;
+use crate::builtin::ip_acl::IpAcl;
+use crate::builtin::maintenance::Maintenance;
+use crate::builtin::redirect::{CanonicalHost, Redirect};
+use crate::builtin::security_headers::SecurityHeaders;
+use crate::builtin::tracing::Tracing;
 use crate::builtin::{Builtin, Kind};
 use crate::chain::{Chain, Stage};
 use crate::reply::LocalReply;
@@ -73,7 +80,16 @@ impl CompiledChain {
     /// The compiled form of a stage; `None` for one that another phase applies.
     fn kind_of(&mut self, spec: &StageSpec, _source: &ChainSource<'_>) -> Option<Kind> {
         Some(match spec {
+            StageSpec::RequestId(spec) => Kind::RequestId(spec.header.clone()),
+            StageSpec::Tracing(spec) => Kind::Tracing(Tracing::new(spec)),
             StageSpec::HeaderTransform(spec) => Kind::Headers(Headers::new(spec)),
+            StageSpec::Cors(spec) => Kind::Cors(Cors::new(spec)),
+            StageSpec::SecurityHeaders(spec) => Kind::SecurityHeaders(SecurityHeaders::new(spec)),
+            StageSpec::IpAcl(spec) => Kind::IpAcl(IpAcl::new(spec)),
+            StageSpec::Redirect(spec) => Kind::Redirect(Redirect::new(spec)),
+            StageSpec::CanonicalHost(spec) => Kind::CanonicalHost(CanonicalHost::new(spec)),
+            StageSpec::Maintenance(spec) => Kind::Maintenance(Maintenance::new(spec)),
+            StageSpec::ErrorPages(spec) => Kind::ErrorPages(ErrorPages::new(spec)),
             StageSpec::RateLimit(limit) => {
                 self.limits.push(limit.policy_ref.clone());
                 Kind::Limit(self.limits.len() - 1)

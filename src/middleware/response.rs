@@ -19,6 +19,8 @@ pub enum ResponseHeadView<'a> {
         status: u16,
         /// Field lines, each with its CRLF, without those that are added when it is sent.
         lines: &'a [u8],
+        /// Whether it is an error with a code, whose content the proxy makes.
+        is_error: bool,
     },
 }
 
@@ -60,6 +62,11 @@ impl<'a> ResponseCtx<'a> {
         matches!(self.head, ResponseHeadView::Local { .. })
     }
 
+    /// Whether it is an error of the proxy itself, whose content it makes.
+    pub fn is_error(&self) -> bool {
+        matches!(self.head, ResponseHeadView::Local { is_error: true, .. })
+    }
+
     /// Values of a field, one per line, as received; the name is case-insensitive.
     pub fn field(&self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let (endpoint, local) = match self.head {
@@ -67,6 +74,11 @@ impl<'a> ResponseCtx<'a> {
             ResponseHeadView::Local { lines, .. } => (None, Some(edits::values(lines, name))),
         };
         endpoint.into_iter().flatten().chain(local.into_iter().flatten())
+    }
+
+    /// Whether the response has a field: received, or of an earlier response stage.
+    pub fn has(&self, name: &'a str) -> bool {
+        self.field(name).next().is_some() || edits::values(self.edits.lines(), name).next().is_some()
     }
 
     /// Removes all received lines of a field.

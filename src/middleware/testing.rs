@@ -102,7 +102,8 @@ pub(crate) fn request(chain: &Chain, text: &str, services: &TestServices, run: &
 /// Lines that the response stages add to a local reply to the request.
 pub(crate) fn reply_lines(chain: &Chain, text: &str, reply: &LocalReply, run: &mut Run) -> String {
     let (head, mut edits) = (head(text), Edits::default());
-    let local = ResponseHeadView::Local { status: reply.status(), lines: reply.lines() };
+    let is_error = matches!(reply.body(), crate::ReplyBody::Error { .. });
+    let local = ResponseHeadView::Local { status: reply.status(), lines: reply.lines(), is_error };
     chain.on_response(&mut ResponseCtx::new(view(&head, text), local, &mut edits, run));
     String::from_utf8(edits.lines().to_vec()).expect("lines of tests are text")
 }

@@ -29,6 +29,24 @@ impl Cidr {
     }
 }
 
+impl Cidr {
+    /// Whether it is a network of IPv4.
+    pub fn is_ipv4(&self) -> bool {
+        self.address.is_ipv4()
+    }
+
+    /// The first and last address, as numbers.
+    pub fn range(&self) -> (u128, u128) {
+        let (address, bits) = match self.address {
+            IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
+            IpAddr::V6(address) => (address.to_bits(), 128),
+        };
+        let host_bits = bits - u32::from(self.prefix_bits);
+        let rest = u128::MAX.checked_shr(128 - host_bits).unwrap_or(0);
+        (address & !rest, address | rest)
+    }
+}
+
 impl FromStr for Cidr {
     type Err = CidrError;
 

@@ -1,5 +1,6 @@
 //! Stages of a chain, as configured.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -309,6 +310,25 @@ pub struct ErrorPage {
     pub content_type: Arc<str>,
     /// Content, at most 16 KiB; `${request_id}` and `${status}` are replaced.
     pub body: Arc<str>,
+}
+
+impl ErrorPage {
+    /// Parses its statuses: `503`, `5xx` and `400-499`, separated by commas. `None` for others than 400 to 599.
+    pub fn ranges(&self) -> Option<Vec<RangeInclusive<u16>>> {
+        let range = |part: &str| {
+            let part = part.trim();
+            let (first, last) = match (part.split_once('-'), part.strip_suffix("xx")) {
+                (Some((first, last)), _) => (first.trim().parse().ok()?, last.trim().parse().ok()?),
+                (None, Some(class)) => {
+                    let first = class.parse::<u16>().ok()?.checked_mul(100)?;
+                    (first, first + 99)
+                }
+                (None, None) => (part.parse().ok()?, part.parse().ok()?),
+            };
+            (400 <= first && first <= last && last <= 599).then_some(first..=last)
+        };
+        self.statuses.split(',').map(range).collect()
+    }
 }
 
 /// Fields as an object, in their order.

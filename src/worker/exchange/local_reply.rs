@@ -228,7 +228,7 @@ impl<'a> LocalReply<'a> {
 
     /// Its head for response stages: the fields behind the usual ones.
     pub(crate) fn head(&self) -> ResponseHeadView<'_> {
-        ResponseHeadView::Local { status: self.status, lines: &self.fields }
+        ResponseHeadView::Local { status: self.status, lines: &self.fields, is_error: self.code().is_some() }
     }
 
     /// Code of an error.
