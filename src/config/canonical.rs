@@ -103,6 +103,8 @@ pub fn route(spec: &RouteSpec) -> Json {
     }
     members.add("client_auth", spec.client_auth.as_ref().map(client_auth));
     members.add("require_mtls", Some(true).filter(|_| spec.requires_client_cert));
+    let chains: Vec<&str> = spec.middleware.iter().map(|id| id.as_str()).collect();
+    members.add("middleware", Some(chains).filter(|chains| !chains.is_empty()));
     members.finish()
 }
 

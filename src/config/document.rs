@@ -34,7 +34,7 @@ pub struct Reading {
 pub struct Document {
     /// Values of the static sections, in the order of the text: settings of the process.
     pub statics: Vec<StaticValue>,
-    /// Routes, pools, policies and certificates.
+    /// Routes, pools, policies, certificates, chains and plugins.
     pub set: Arc<OperatorSet>,
     /// Places of the resources of `set`.
     pub places: Places,
@@ -67,8 +67,32 @@ pub struct Sections {
     pub traffic: bool,
     /// `tls.certificates`, or `certificates`.
     pub certificates: bool,
+    /// `middleware`.
+    pub middlewares: bool,
+    /// `plugins`.
+    pub plugins: bool,
     /// `governance`.
     pub governance: bool,
+}
+
+/// Section that chains, or pools, come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Routes,
+    Pools,
+    Middlewares,
+    Plugins,
+}
+
+impl Sections {
+    pub(crate) fn has(self, origin: Origin) -> bool {
+        match origin {
+            Origin::Routes => self.routes,
+            Origin::Pools => self.pools,
+            Origin::Middlewares => self.middlewares,
+            Origin::Plugins => self.plugins,
+        }
+    }
 }
 
 /// A scalar of a static section.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_model::{
-    AppId, CertificateSpec, CircuitBreaker, ClientAuth, HealthCheck, Kind, MiddlewareSpec, OnAllUnhealthy,
-    PluginSpec, PolicyId, PolicyRef, PolicySpec, PoolSpec, RateLimit, RouteId, RouteSpec, TrafficSpec,
+    AppId, CertificateSpec, CircuitBreaker, ClientAuth, HealthCheck, Kind, MiddlewareId, MiddlewareSpec,
+    OnAllUnhealthy, PluginSpec, PolicyId, PolicyRef, PolicySpec, PoolSpec, RateLimit, RouteId, RouteSpec,
+    TrafficSpec,
 };
 
 use crate::reader::Report;
@@ -19,8 +20,8 @@ pub(crate) struct Draft {
     pub(crate) pools: Vec<PoolSpec>,
     pub(crate) routes: Vec<RouteSpec>,
     pub(crate) certificates: Vec<CertificateSpec>,
-    pub(crate) middlewares: Vec<MiddlewareSpec>,
-    pub(crate) plugins: Vec<PluginSpec>,
+    pub(crate) middlewares: Vec<Arc<MiddlewareSpec>>,
+    pub(crate) plugins: Vec<Arc<PluginSpec>>,
     pub(crate) governance: Vec<GovernanceRule>,
     pub(crate) bake: Option<Duration>,
     pub(crate) sections: Sections,
@@ -29,6 +30,8 @@ pub(crate) struct Draft {
     pub(crate) client_auth: Option<ClientAuth>,
     /// Routes that need a client certificate.
     pub(crate) mtls_routes: Vec<Reference>,
+    /// Chain of all routes.
+    pub(crate) security: Option<MiddlewareId>,
     /// Traffic management of routes, in the order of the text.
     pub(crate) traffic: Vec<TrafficEntry>,
     /// Circuit breaker of the pools that have none.

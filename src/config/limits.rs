@@ -85,3 +85,24 @@ pub const COHORT_BYTES_MAX: usize = 128;
 pub const MIRROR_MS_MAX: u64 = 60_000;
 /// Bytes of the name of a cookie.
 pub const COOKIE_NAME_BYTES_MAX: usize = 128;
+
+// --- Middleware --------------------------------------------------------------------------------------------
+
+/// Bytes of a page of `maintenance` or `error_pages`: it is in every core's snapshot.
+pub const PAGE_BYTES_MAX: usize = 16 * 1024;
+/// Pages of one stage: a few for each kind of error.
+pub const ERROR_PAGES_MAX: usize = 32;
+/// Methods of one `auth` stage: each may cost a request a decision.
+pub const AUTH_METHODS_MAX: usize = 8;
+/// Audiences of tokens.
+pub const AUDIENCES_MAX: usize = 32;
+/// Values of a claim of which a token needs one.
+pub const CLAIM_VALUES_MAX: usize = 64;
+/// Longest tolerance of clocks in milliseconds: five minutes; a token that is stolen lives as much longer.
+pub const LEEWAY_MS_MAX: u64 = 300_000;
+/// Longest timeout of a decision in milliseconds: ten seconds; the client waits for it.
+pub const DECISION_MS_MAX: u64 = 10_000;
+/// Longest time that a decision is kept, in milliseconds: a minute; revocations wait for it.
+pub const DECISION_TTL_MS_MAX: u64 = 60_000;
+/// Fields that a service gets, that it asserts, and that its decision depends on.
+pub const DECISION_FIELDS_MAX: usize = 64;

@@ -5,17 +5,19 @@
 //! source ─ tree ─ shapes ─┴─► Draft ─ resolve: references, conditions, client certificates ─► Document
 //! ```
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use ringway_model::{Kind, OperatorSet};
+use ringway_model::{Kind, MiddlewareSpec, OperatorSet, PluginSpec, PoolSpec};
 
 use crate::draft::Draft;
 use crate::finding::arrange;
 use crate::reader::{Outcome, RawStatic, Reader, Report, read_document};
+use crate::shapes::{origin_of_chain, origin_of_pool};
 use crate::tree::{Parsed, Value, json, yaml};
 use crate::{
-    Document, Finding, Object, Place, Pointer, Position, Reading, Severity, Source, StaticValue, canonical,
-    limits, resolve, shapes, statics,
+    Document, Finding, Object, Place, Pointer, Position, Reading, Sections, Severity, Source, StaticValue,
+    canonical, limits, resolve, shapes, statics,
 };
 
 /// The resources beside which a document stands.
@@ -106,8 +108,8 @@ impl Joined {
             pools: draft.pools,
             routes: draft.routes.into_iter().map(Arc::new).collect(),
             certificates: draft.certificates,
-            middlewares: draft.middlewares.into_iter().map(Arc::new).collect(),
-            plugins: draft.plugins.into_iter().map(Arc::new).collect(),
+            middlewares: draft.middlewares,
+            plugins: draft.plugins,
         };
         if let Some(base) = beside.base {
             fill(&mut set, draft.sections, &base.set);
@@ -135,12 +137,9 @@ impl Joined {
 }
 
 /// Takes the sections that a document leaves out from the present set.
-fn fill(set: &mut OperatorSet, given: crate::Sections, base: &OperatorSet) {
+fn fill(set: &mut OperatorSet, given: Sections, base: &OperatorSet) {
     if !given.policies {
         set.policies.clone_from(&base.policies);
-    }
-    if !given.pools {
-        set.pools.clone_from(&base.pools);
     }
     if !given.routes {
         set.routes.clone_from(&base.routes);
@@ -148,6 +147,20 @@ fn fill(set: &mut OperatorSet, given: crate::Sections, base: &OperatorSet) {
     if !given.certificates {
         set.certificates.clone_from(&base.certificates);
     }
+    let pool = |pool: &PoolSpec| pool.id.as_str().to_owned();
+    keep(&mut set.pools, &base.pools, pool, |id| given.has(origin_of_pool(id)));
+    let chain = |chain: &Arc<MiddlewareSpec>| chain.id.as_str().to_owned();
+    keep(&mut set.middlewares, &base.middlewares, chain, |id| given.has(origin_of_chain(id)));
+    let plugin = |plugin: &Arc<PluginSpec>| plugin.id.as_str().to_owned();
+    keep(&mut set.plugins, &base.plugins, plugin, |_| given.plugins);
+}
+
+/// Adds the present resources whose section a document leaves out, but for those that it replaces.
+fn keep<T: Clone>(new: &mut Vec<T>, base: &[T], id: impl Fn(&T) -> String, is_given: impl Fn(&str) -> bool) {
+    let ids: HashSet<String> = new.iter().map(&id).collect();
+    let kept = base.iter().filter(|one| !is_given(&id(one)) && !ids.contains(&id(one)));
+    new.extend(kept.cloned());
+    new.sort_by_key(id);
 }
 
 fn read_source(text: &str, draft: &mut Draft) -> Outcome {
@@ -172,7 +185,7 @@ fn read_source(text: &str, draft: &mut Draft) -> Outcome {
         None => ("missing", "is empty".to_owned(), None),
     };
     // Its ids are not known.
-    draft.names.unreadable.extend([Kind::App, Kind::Policy]);
+    draft.names.unreadable.extend([Kind::App, Kind::Policy, Kind::Middleware, Kind::Plugin]);
     if reports.is_empty() {
         reports.push(Report::error(Pointer::default(), code, message, at.or(Some(start))));
     }

@@ -17,6 +17,7 @@ mod field;
 mod nearest;
 mod reads;
 mod report;
+mod variant;
 
 pub use document::SettingForm;
 pub(crate) use document::{Outcome, RawStatic, read_document};
@@ -25,6 +26,7 @@ pub(crate) use field::{NO_EFFECT, digits};
 pub(crate) use nearest::nearest;
 use reads::{Found, Reads};
 pub use report::{Origin, Report};
+pub(crate) use variant::Tag;
 
 /// Input of an operation.
 #[derive(Debug, Default)]
@@ -45,7 +47,28 @@ pub struct Reader<'a> {
 
 enum Mode<'a> {
     Reads(Reads<'a>),
-    Describes(Vec<Described>),
+    Describes(Description),
+}
+
+/// Description of an object.
+#[derive(Default)]
+struct Description {
+    fields: Vec<Described>,
+    /// Further fields, by the word of its tag; see [`Reader::variant`].
+    forms: Vec<Vec<Described>>,
+}
+
+impl Description {
+    fn schema(self) -> serde_json::Value {
+        if self.forms.is_empty() {
+            return object_schema(&self.fields);
+        }
+        let forms = self.forms.into_iter().map(|form| {
+            let fields: Vec<_> = self.fields.iter().cloned().chain(form).collect();
+            object_schema(&fields)
+        });
+        json!({ "oneOf": forms.collect::<Vec<_>>() })
+    }
 }
 
 /// Kind of the input.
@@ -90,10 +113,10 @@ pub(crate) fn describe_document<T>(shape: impl FnOnce(&mut Reader<'_>) -> Option
 }
 
 fn describe_form<T>(form: Form, shape: impl FnOnce(&mut Reader<'_>) -> Option<T>) -> Vec<Described> {
-    let mut reader = Reader { mode: Mode::Describes(Vec::new()), form };
+    let mut reader = Reader { mode: Mode::Describes(Description::default()), form };
     shape(&mut reader);
     match reader.mode {
-        Mode::Describes(fields) => fields,
+        Mode::Describes(description) => description.fields,
         Mode::Reads(_) => Vec::new(),
     }
 }
@@ -142,7 +165,7 @@ impl<'a> Reader<'a> {
         shape: impl FnOnce(&mut Self) -> Option<T>,
     ) -> Option<T> {
         if self.is_describing() {
-            let schema = object_schema(&self.describe_nested(shape));
+            let schema = self.describe_nested(shape);
             self.add_described(name, doc, schema, Need::Nullable);
             return None;
         }
@@ -180,7 +203,7 @@ impl<'a> Reader<'a> {
         shape: impl FnOnce(&mut Self) -> Option<T>,
     ) -> Option<T> {
         if self.is_describing() {
-            let object = object_schema(&self.describe_nested(shape));
+            let object = self.describe_nested(shape);
             let mut forms = vec![(field.schema)(), object];
             if self.form == Form::Request {
                 forms.push(json!({ "type": "null" }));
@@ -267,8 +290,8 @@ impl<'a> Reader<'a> {
         let form = self.form;
         let Mode::Reads(reads) = &mut self.mode else {
             let described = Described { location, ..described(form, field, need) };
-            if let Mode::Describes(fields) = &mut self.mode {
-                fields.push(described);
+            if let Mode::Describes(description) = &mut self.mode {
+                description.fields.push(described);
             }
             return Found::Absent;
         };
@@ -286,13 +309,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Describes the fields of a nested object.
-    fn describe_nested<T>(&mut self, shape: impl FnOnce(&mut Self) -> Option<T>) -> Vec<Described> {
-        let mut inner = Self { mode: Mode::Describes(Vec::new()), form: self.form };
+    /// The schema of a nested object.
+    fn describe_nested<T>(&mut self, shape: impl FnOnce(&mut Self) -> Option<T>) -> serde_json::Value {
+        let mut inner = Self { mode: Mode::Describes(Description::default()), form: self.form };
         shape(&mut inner);
         match inner.mode {
-            Mode::Describes(fields) => fields,
-            Mode::Reads(_) => Vec::new(),
+            Mode::Describes(description) => description.schema(),
+            Mode::Reads(_) => serde_json::Value::Null,
         }
     }
 
@@ -307,9 +330,9 @@ impl<'a> Reader<'a> {
             true => nullable(schema),
             false => schema,
         };
-        if let Mode::Describes(fields) = &mut self.mode {
+        if let Mode::Describes(description) = &mut self.mode {
             let is_required = need == Need::Required;
-            fields.push(Described { name, doc, schema, is_required, location: Location::Body });
+            description.fields.push(Described { name, doc, schema, is_required, location: Location::Body });
         }
     }
 

@@ -8,7 +8,8 @@ use ringway_model::{ClientAuth, HostPattern, Kind, RouteMatch, RouteSpec};
 
 use crate::draft::{Declared, Draft, noun};
 use crate::reader::nearest;
-use crate::{Beside, Finding, Severity};
+use crate::shapes::{origin_of_chain, origin_of_pool};
+use crate::{Beside, Document, Finding, Severity};
 
 mod lint;
 mod traffic;
@@ -22,6 +23,7 @@ pub(crate) fn resolve(draft: &mut Draft, beside: &Beside<'_>) -> Vec<Finding> {
     findings.extend(client_auth_of_hosts(draft));
     traffic::circuit_breakers(draft);
     traffic::rate_limit(draft);
+    security_chain(draft);
     findings.extend(traffic::manage(draft));
     findings.extend(lint::lint(draft));
     findings
@@ -30,14 +32,20 @@ pub(crate) fn resolve(draft: &mut Draft, beside: &Beside<'_>) -> Vec<Finding> {
 /// References to resources that do not exist.
 fn dangling(draft: &Draft, beside: &Beside<'_>) -> Vec<Finding> {
     let names = &draft.names;
-    let kept = |kind: Kind, id: &str| match (beside.base, kind) {
-        (Some(base), Kind::App) if !draft.sections.pools => {
-            base.set.pools.iter().any(|pool| pool.id.as_str() == id)
+    let kept = |kind: Kind, id: &str| {
+        let Some(Document { set, .. }) = beside.base else { return false };
+        let given = draft.sections;
+        match kind {
+            Kind::App => {
+                !given.has(origin_of_pool(id)) && set.pools.iter().any(|pool| pool.id.as_str() == id)
+            }
+            Kind::Policy => !given.policies && set.policies.iter().any(|policy| policy.id.as_str() == id),
+            Kind::Middleware => {
+                !given.has(origin_of_chain(id)) && set.middlewares.iter().any(|of| of.id.as_str() == id)
+            }
+            Kind::Plugin => !given.plugins && set.plugins.iter().any(|of| of.id.as_str() == id),
+            _ => false,
         }
-        (Some(base), Kind::Policy) if !draft.sections.policies => {
-            base.set.policies.iter().any(|policy| policy.id.as_str() == id)
-        }
-        _ => false,
     };
     let dangles = |kind: Kind, id: &std::sync::Arc<str>| {
         !names.unreadable.contains(&kind)
@@ -83,6 +91,15 @@ fn client_certificates(draft: &mut Draft) -> Vec<Finding> {
         route.client_auth.get_or_insert_with(|| auth.clone());
     }
     Vec::new()
+}
+
+/// Gives all routes the chain of `security`, before their own.
+fn security_chain(draft: &mut Draft) {
+    let Some(chain) = &draft.security else { return };
+    for route in &mut draft.routes {
+        let own = std::mem::take(&mut route.middleware).into_vec();
+        route.middleware = std::iter::once(chain.clone()).chain(own).collect();
+    }
 }
 
 /// Routes of which one can never serve a request.

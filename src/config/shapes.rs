@@ -10,6 +10,7 @@
 //! | `governance`, `canary` | `governance` |
 //! | settings of the process | `process` |
 //! | `traffic_management` | `traffic` |
+//! | `middleware`, `plugins` | `middleware` |
 //! | `circuit_breaker` of all pools | `policy` |
 //! | `security` | `security` |
 //! | sections that later versions support | `later` |
@@ -25,6 +26,7 @@ mod defaults;
 mod governance;
 mod later;
 mod matcher;
+mod middleware;
 mod policy;
 mod pool;
 mod process;
@@ -36,6 +38,7 @@ mod tenants;
 mod tls;
 mod traffic;
 
+pub(crate) use middleware::{origin_of_chain, origin_of_pool};
 pub(crate) use policy::{doubts, key_text};
 pub use policy::{policy, policy_patch};
 pub(crate) use pool::default_failures;
@@ -55,6 +58,8 @@ pub(crate) fn document(reader: &mut Reader<'_>, draft: &mut Draft) {
     tenants::tenants(reader, draft);
     tls::tls(reader, draft);
     traffic::traffic_management(reader, draft);
+    middleware::middleware(reader, draft);
+    middleware::plugins(reader, draft);
     circuit_breaker(reader, draft);
     security::security(reader, draft);
     governance::governance(reader, draft);

@@ -69,7 +69,7 @@ pub use id::{
 pub use instance::{Instance, InstanceSpec};
 pub use middleware::{
     AccessLogStage, ApiKey, ApiKeys, AuthMethod, AuthStage, BasicAuth, BodyLimit, CanonicalHost, ClaimField,
-    ClaimRule, Cors, CredentialSource, DecisionCache, ErrorPage, ErrorPages, ExternalFilter,
+    ClaimRule, Cors, CredentialSource, DecisionCache, Direction, ErrorPage, ErrorPages, ExternalFilter,
     ExternalProtocol, FailMode, FrameOptions, HeaderEdits, HeaderTransform, Hsts, IpAcl, JwtAuth, JwtKeys,
     Maintenance, Middleware, MiddlewareSpec, PathRedirect, Plugin, PluginKind, PluginRef, PluginSpec,
     RateLimitRef, RequestIdStage, RewriteStage, SecurityHeaders, StageSpec, Template, TemplateError,

@@ -11,6 +11,7 @@ use crate::{Configured, Kind, MiddlewareId, Owner, PluginId, Timestamp};
 
 mod auth;
 mod external;
+mod protected;
 mod serde_text;
 mod stage;
 mod template;
@@ -20,6 +21,7 @@ pub use auth::{
     JwtKeys, TokenPlace,
 };
 pub use external::{DecisionCache, ExternalFilter, ExternalProtocol, FailMode};
+pub use protected::Direction;
 pub use stage::{
     AccessLogStage, BodyLimit, CanonicalHost, Cors, ErrorPage, ErrorPages, FrameOptions, HeaderEdits,
     HeaderTransform, Hsts, IpAcl, Maintenance, PathRedirect, PluginRef, RateLimitRef, RequestIdStage,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{Fault, Field, Form, Given, Mode, NO_EFFECT, Need, Reader, Reads, object_schema};
+use super::{Fault, Field, Form, Given, Mode, NO_EFFECT, Need, Reader, Reads};
 use crate::{Node, Object, Position, Report, Severity, Value};
 
 /// A value of a static section, as written.
@@ -48,7 +48,7 @@ impl<'a> Reader<'a> {
         mut shape: impl FnMut(&mut Self) -> Option<T>,
     ) -> Option<Vec<T>> {
         if self.is_describing() {
-            let schema = list_schema(object_schema(&self.describe_nested(shape)));
+            let schema = list_schema(self.describe_nested(shape));
             self.add_described(name, doc, schema, Need::Nullable);
             return None;
         }
@@ -70,8 +70,8 @@ impl<'a> Reader<'a> {
         object: impl FnOnce(&mut Self) -> Option<()>,
     ) -> Option<()> {
         if self.is_describing() {
-            let list = list_schema(object_schema(&self.describe_nested(item)));
-            let object = object_schema(&self.describe_nested(object));
+            let list = list_schema(self.describe_nested(item));
+            let object = self.describe_nested(object);
             self.add_described(name, doc, json!({ "oneOf": [list, object] }), Need::Nullable);
             return None;
         }
@@ -137,7 +137,7 @@ impl<'a> Reader<'a> {
     ) -> Option<Vec<T>> {
         let name = field.name;
         if self.is_describing() {
-            let object = object_schema(&self.describe_nested(shape));
+            let object = self.describe_nested(shape);
             let one = json!({ "oneOf": [(field.schema)(), object] });
             let schema = json!({ "oneOf": [one.clone(), { "type": "array", "items": one }] });
             self.add_described(name, field.doc, schema, Need::Nullable);
@@ -164,18 +164,6 @@ impl<'a> Reader<'a> {
             }
         }
         Some(values)
-    }
-
-    /// Accepts anything below a name: the configuration of a stage or a plugin, whose shape is its own.
-    pub fn anything(&mut self, name: &'static str, doc: &'static str) {
-        if self.is_describing() {
-            self.add_described(name, doc, json!({ "type": "object" }), Need::Nullable);
-        } else if let Some(reads) = self.reads()
-            && let Some(other) = reads.ask(name)
-            && !matches!(other, Value::Object(_))
-        {
-            self.mistyped(name, "an object", other);
-        }
     }
 
     /// Reads a word of a list.
@@ -296,8 +284,8 @@ impl<'a> Reader<'a> {
 
     /// Marks a described member as one without effect.
     fn describe_without_effect(&mut self, name: &str) {
-        if let Mode::Describes(fields) = &mut self.mode
-            && let Some(field) = fields.iter_mut().rfind(|field| field.name == name)
+        if let Mode::Describes(description) = &mut self.mode
+            && let Some(field) = description.fields.iter_mut().rfind(|field| field.name == name)
         {
             field.schema[NO_EFFECT] = json!(true);
         }

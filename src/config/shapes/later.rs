@@ -6,7 +6,7 @@ mod extensions;
 mod process;
 mod traffic;
 
-pub(super) use extensions::{discover, lua_of_tenant, middleware_of_route, security};
+pub(super) use extensions::{discover, lua_of_tenant, security};
 pub(super) use process::members_of_settings;
 pub(super) use traffic::cache_of_rule;
 
@@ -27,20 +27,6 @@ fn object(
     shape: impl FnOnce(&mut Reader<'_>),
 ) {
     reader.object(name, doc, |reader| {
-        shape(reader);
-        Some(())
-    });
-    reader.has_no_effect(name);
-}
-
-/// Reads a list of objects without effect.
-fn list(
-    reader: &mut Reader<'_>,
-    name: &'static str,
-    doc: &'static str,
-    mut shape: impl FnMut(&mut Reader<'_>),
-) {
-    reader.list(name, doc, |reader| {
         shape(reader);
         Some(())
     });

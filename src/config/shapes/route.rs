@@ -9,8 +9,8 @@ use ringway_model::{
 };
 use serde_json::json;
 
-use super::later;
 use super::matcher::{HOST, PATH_REGEX, conditions, is_field_value, parse_path};
+use super::middleware::middleware_of_route;
 use super::policy::policy_refs;
 use super::tenant_id;
 use crate::draft::Draft;
@@ -44,7 +44,7 @@ fn route(reader: &mut Reader<'_>, draft: &mut Draft) -> Option<RouteSpec> {
     let mut policies = policy_refs(reader, draft);
     let client_auth = client_auth(reader);
     let requires_client_cert = reader.optional(&REQUIRE_MTLS).unwrap_or(false);
-    later::middleware_of_route(reader);
+    let middleware = middleware_of_route(reader, draft, id.as_ref());
     if requires_client_cert && client_auth.is_none() {
         let id = id.as_ref().map_or("", RouteId::as_str);
         let reference = draft.reference(reader, Kind::Route, id, REQUIRE_MTLS.name);
@@ -74,7 +74,7 @@ fn route(reader: &mut Reader<'_>, draft: &mut Draft) -> Option<RouteSpec> {
         client_auth,
         requires_client_cert,
         traffic: None,
-        middleware: Box::default(),
+        middleware,
     })
 }
 
@@ -242,7 +242,8 @@ static REDIRECT_TO: Field<Arc<str>> = Field {
     parse: redirect_to,
 };
 
-static REDIRECT_STATUS: Field<u16> = Field {
+/// Status of a redirect.
+pub(super) static REDIRECT_STATUS: Field<u16> = Field {
     name: "status",
     doc: "Status; 308 when absent.",
     schema: || json!({ "type": "integer", "enum": REDIRECT_STATUSES }),
@@ -257,7 +258,7 @@ static REDIRECT_STATUS: Field<u16> = Field {
 
 const REDIRECT_STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
 /// Permanent, and the method is kept (RFC 9110 §15.4.9).
-const REDIRECT_STATUS_DEFAULT: u16 = 308;
+pub(super) const REDIRECT_STATUS_DEFAULT: u16 = 308;
 
 static KEEP_PATH: Field<bool> =
     boolean("keep_path", "Whether path and query of the request are appended; not when absent.");
@@ -272,7 +273,8 @@ static RESPOND_STATUS: Field<u16> = Field {
     },
 };
 
-static CONTENT_TYPE: Field<Arc<str>> = Field {
+/// Media type of a content.
+pub(super) static CONTENT_TYPE: Field<Arc<str>> = Field {
     name: "content_type",
     doc: "Media type; text/plain in UTF-8 when absent.",
     schema: || json!({ "type": "string", "maxLength": CONTENT_TYPE_BYTES_MAX, "examples": ["application/json"] }),
@@ -299,12 +301,12 @@ static BODY: Field<Arc<str>> = Field {
     },
 };
 
-fn redirect_to_schema() -> serde_json::Value {
+pub(super) fn redirect_to_schema() -> serde_json::Value {
     json!({ "type": "string", "pattern": "^(https?://|/)", "maxLength": PATH_BYTES_MAX, "examples": ["https://www.example.com"] })
 }
 
 /// Parses the target of a redirect. `//host` would be another host by accident.
-fn redirect_to(given: Given<'_>) -> Result<Arc<str>, Fault> {
+pub(super) fn redirect_to(given: Given<'_>) -> Result<Arc<str>, Fault> {
     let text = given.text()?;
     let is_url = ["http://", "https://"]
         .iter()
@@ -318,5 +320,17 @@ fn redirect_to(given: Given<'_>) -> Result<Arc<str>, Fault> {
     match text.len() <= PATH_BYTES_MAX {
         true => Ok(text.into()),
         false => Err(Fault::range(format_args!("must not be longer than {PATH_BYTES_MAX} bytes"))),
+    }
+}
+
+/// Parses path and query of a request.
+pub(super) fn request_target(given: Given<'_>) -> Result<Arc<str>, Fault> {
+    let text = given.text()?;
+    let is_visible = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"#\\".contains(&byte));
+    match text.starts_with('/') && is_visible && text.len() <= PATH_BYTES_MAX {
+        true => Ok(text.into()),
+        false => Err(Fault::invalid(format_args!(
+            "must be a path such as /check: visible ASCII without # and \\, at most {PATH_BYTES_MAX} bytes"
+        ))),
     }
 }

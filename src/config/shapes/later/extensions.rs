@@ -1,16 +1,8 @@
-//! Middleware, plugins, scripts, filters, security, commands.
+//! Scripts, filters, commands.
 
-use serde_json::json;
-
-use super::{list, object};
+use super::object;
 use crate::Reader;
-use crate::values::{boolean, bounded_text, number, size, text, texts, time};
-
-/// Reads `middleware` of a route.
-pub(in crate::shapes) fn middleware_of_route(reader: &mut Reader<'_>) {
-    reader.optional(&text("middleware", "A chain of `middleware`."));
-    reader.has_no_effect("middleware");
-}
+use crate::values::{boolean, number, size, text, texts, time};
 
 /// Reads `lua_routes` of a tenant.
 pub(in crate::shapes) fn lua_of_tenant(reader: &mut Reader<'_>) {
@@ -34,25 +26,6 @@ pub(in crate::shapes) fn discover(reader: &mut Reader<'_>) {
 }
 
 pub(super) fn sections(reader: &mut Reader<'_>) {
-    list(reader, "middleware", "Chains of stages around requests.", |reader| {
-        reader.optional(&text("id", "Id of the chain."));
-        reader.list("stages", "Stages, in order.", |reader| {
-            reader.optional(&text("type", "Kind of the stage."));
-            reader.anything("config", "Settings of the stage.");
-            reader.optional(&text("ref", "The plugin or script."));
-            reader.optional(&text("policy_ref", "The policy."));
-            Some(())
-        });
-    });
-    list(reader, "plugins", "Plugins and external filters.", |reader| {
-        reader.optional(&text("id", "Id of the plugin."));
-        reader.one_of("type", "Kind of the plugin.", &["builtin", "external_grpc", "external_http"]);
-        reader.optional(&text("name", "Name of a builtin."));
-        reader.optional(&text("address", "Address of an external filter."));
-        reader.optional(&time("timeout", "Timeout of an external filter."));
-        reader.one_of("fail_mode", "Treatment of requests when it fails.", &["open", "closed"]);
-        reader.anything("config", "Settings of the plugin.");
-    });
     reader.list_or_object("scripts", "Lua scripts, or the folder with them.", script, script_folder);
     reader.has_no_effect("scripts");
     object(reader, "lua_routing", "Lua scripts.", |reader| {
@@ -109,15 +82,4 @@ fn filtering(reader: &mut Reader<'_>) {
 /// Reads the members of `security` without effect.
 pub(in crate::shapes) fn security(reader: &mut Reader<'_>) {
     object(reader, "filtering", FILTERING, filtering);
-    object(reader, "acl", "Client addresses.", |reader| {
-        reader.optional(&boolean("enabled", "Whether addresses are checked."));
-        reader.optional(&texts("allowed_ips", "Networks that are admitted."));
-        reader.optional(&texts("denied_ips", "Networks that are refused."));
-    });
-    reader.entries(
-        "headers",
-        "Header fields added to responses.",
-        (|| json!({ "type": "string" }), bounded_text),
-    );
-    reader.has_no_effect("headers");
 }
