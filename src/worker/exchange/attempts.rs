@@ -136,6 +136,10 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         let retries = retries(target);
         let (failed, body) = match (result, retries) {
             (Ok(_), None) => return Retry::No(None),
+            // Nearly all responses end here: the rest is for those that fail.
+            (Ok(_), Some(retries)) if !retries.statuses.has(self.buffers.response.status()) => {
+                return Retry::No(None);
+            }
             (Ok(response), Some(_)) => self.point_of(response),
             (Err(failed), _) => (failed.point(), failed.body),
         };
@@ -229,7 +233,8 @@ impl<'a, R: Runtime> Exchange<'a, R> {
                 None => Some(RetryOutcome::Exhausted),
             };
             if result.is_ok() && stopped.is_none() {
-                let now_us = self.core.runtime.now_micros();
+                // The time of the response's head spares a look at the clock.
+                let now_us = self.info.response_us.unwrap_or_else(|| self.core.runtime.now_micros());
                 target.pool.retry_budget.deposit(self.core.id.0.into(), now_us);
             }
         }

@@ -45,8 +45,11 @@ pub(crate) fn is_call(request: &RequestHead, input: &[u8]) -> bool {
 
 /// Timeout that the client of a call has set for it; `None` for other requests, and for an invalid one.
 pub(crate) fn timeout(request: &RequestHead, input: &[u8]) -> Option<Duration> {
-    let value = request.field(input, "grpc-timeout").next()?;
-    is_call(request, input).then(|| parse_timeout(value)).flatten()
+    // The media type first: it is found by its kind, other fields by comparing names.
+    if !is_call(request, input) {
+        return None;
+    }
+    parse_timeout(request.field(input, "grpc-timeout").next()?)
 }
 
 /// Parses up to eight digits and a unit: `100m` are 100 milliseconds.
