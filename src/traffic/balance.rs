@@ -150,12 +150,11 @@ impl Cursors {
                 *position = at + 1;
                 Some(picked)
             });
-            found.or_else(|| {
+            if found.is_none() {
                 *position = start + 1;
-                let draw = spread(start as u64);
-                let chosen = weighted_choice(pick, draw, filter)?;
-                pick.admit(&endpoints[chosen], filter.without_shares())
-            })
+                return by_weight_alone(pick, start, filter);
+            }
+            found
         };
         by_health(next, pick)
     }
@@ -234,6 +233,13 @@ fn by_health_after<'p>(
 /// Steps along the sequence, beyond two for each endpoint, after which an endpoint is chosen by its weight
 /// alone: where a heavy one is not available, the sequence may have thousands of its entries in a row.
 const STEPS_SPARE: usize = 16;
+
+/// Picks by weight alone, where the steps from `start` on met no endpoint that is available.
+#[cold]
+fn by_weight_alone<'p>(pick: &Pick<'p, '_>, start: usize, filter: Filter) -> Option<Picked<'p>> {
+    let chosen = weighted_choice(pick, spread(start as u64), filter)?;
+    pick.admit(&pick.pool.endpoints[chosen], filter.without_shares())
+}
 
 /// Chooses among the endpoints that pass the filter, with a probability of their weights; in a slow start of
 /// the part that has risen. The same `draw` chooses the same one. Linear in the pool's size.
