@@ -36,12 +36,7 @@ pub fn record(
         endpoint.tally.add(core, verdict, now.as_micros());
     }
     match (verdict, &pool.traffic) {
-        (Verdict::Success, None) => state.record_success(admission),
-        (Verdict::Success, Some(_)) => {
-            let closed = state.record_success(admission)?;
-            state.begin_window(now.as_micros());
-            Some(closed)
-        }
+        (Verdict::Success, _) => confirm(pool, (endpoint, admission), now),
         (Verdict::Neutral, _) => {
             state.abandon(admission, now);
             None
@@ -57,6 +52,16 @@ pub fn record(
             detector.record_failure(endpoint, admission, core, now)
         }
     }
+}
+
+/// Records a success with the breaker alone: a probe has its response head, and its verdict follows, by which
+/// the attempt is counted.
+pub fn confirm(pool: &Pool, (endpoint, admission): (&Endpoint, Admission), now: Tick) -> Option<Transition> {
+    let closed = endpoint.state.record_success(admission)?;
+    if pool.traffic.is_some() {
+        endpoint.state.begin_window(now.as_micros());
+    }
+    Some(closed)
 }
 
 /// Outlier detection of one pool.

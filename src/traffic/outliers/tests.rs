@@ -153,6 +153,21 @@ fn an_endpoint_that_has_left_takes_no_place() {
     assert_eq!(state(&new).would_eject(ConsecutiveFailures), 0);
 }
 
+/// Its response head closes the breaker, its end is the one that counts.
+#[test]
+fn a_probe_counts_once_for_the_error_rate() {
+    let pool = pool(4, Outliers { error_rate: Some(Percent::whole(50)), ..outliers() });
+    fail(&pool, 0, START_US);
+    let endpoint = &pool.endpoints[0];
+    let due = tick(START_US).after(pool.traffic.as_ref().unwrap().settings.outliers.ejection);
+    let before = endpoint.tally.sum_since(0, due.as_micros()).successes;
+    let probe = endpoint.state.admit(Candidate::Ready, &pool.settings.breaker, due).unwrap();
+    assert!(probe.is_probe());
+    assert_eq!(confirm(&pool, (endpoint, probe), due), Some(Transition::Closed));
+    assert_eq!(record(&pool, (endpoint, probe), Verdict::Success, (0, due)), None);
+    assert_eq!(endpoint.tally.sum_since(0, due.as_micros()).successes - before, 1);
+}
+
 #[test]
 fn a_pool_that_shrinks_reinstates_the_excess() {
     let old = pool(4, outliers());

@@ -89,12 +89,7 @@ fn confirm_probes<R: Runtime>(core: &Core<R>, picked: &Picked<'_>, status: u16, 
     }
     if picked.admission.is_probe() {
         let now = core.runtime.now();
-        let confirmed = outliers::record(
-            target.pool,
-            (picked.endpoint, picked.admission),
-            Verdict::Success,
-            (core.id.0.into(), now),
-        );
+        let confirmed = outliers::confirm(target.pool, (picked.endpoint, picked.admission), now);
         report_transition(core, picked.endpoint, confirmed, target.pool);
     }
     for (circuit, breaker, admission) in target.circuits().of(picked.passed) {
