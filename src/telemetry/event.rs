@@ -150,7 +150,7 @@ pub struct Exchange<'a> {
     pub limited_by: Option<&'a str>,
     /// Result of the retries that a policy admits; `None` when none was due.
     pub retry: Option<RetryOutcome>,
-    /// State of the pool's circuit breaker: `closed`, `open` or `half_open`; `None` without one.
+    /// State of the circuit breaker of pool or route: `closed`, `open` or `half_open`; `None` without one.
     pub breaker: Option<&'static str>,
 }
 

@@ -107,6 +107,20 @@ impl PoolBreaker {
         &self.state
     }
 
+    /// Whether [`admit`](Self::admit) would admit an attempt. One relaxed load.
+    pub fn is_due(&self, now: Tick) -> bool {
+        self.settings.dry_run || self.state.breaker.is_due(now)
+    }
+
+    /// State at `now`, in words of the access log.
+    pub fn state_name(&self, now: Tick) -> &'static str {
+        match self.state.view(now) {
+            BreakerView::Closed => "closed",
+            BreakerView::Open { .. } => "open",
+            BreakerView::HalfOpen => "half_open",
+        }
+    }
+
     /// Admits an attempt. One relaxed load while it is closed.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Circuit breakers of routes and pools: the check before an endpoint is selected, and its refusal.
 
+use ringway_model::Tick;
 use ringway_traffic::pool_breaker::{Circuit, CircuitOpen, Circuits, PoolBreaker};
 
 use crate::exchange::failure::seconds;
@@ -22,6 +23,17 @@ impl<'a> Target<'a> {
 }
 
 impl<'a, R: Runtime> Exchange<'a, R> {
+    /// Notes the state of the breaker that an attempt meets, before it may become its probe: that of the pool
+    /// or, where that is closed, of the route.
+    #[inline]
+    pub(super) fn note_circuits(&mut self, circuits: Circuits<'a>, now: Tick) {
+        let states = [circuits.pool, circuits.route].into_iter().flatten();
+        let mut names = states.map(|breaker| breaker.state_name(now));
+        if let Some(first) = names.next() {
+            self.info.breaker = Some(if first == "closed" { names.next().unwrap_or(first) } else { first });
+        }
+    }
+
     /// Returns the reply to a request that an open breaker refuses.
     #[cold]
     pub(super) fn refuse_circuit(&mut self, target: &Target<'a>, open: CircuitOpen) -> Interrupt<'a> {

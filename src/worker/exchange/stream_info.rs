@@ -59,7 +59,7 @@ pub(crate) struct StreamInfo<'a> {
     /// Rate limit whose fields its response gets, and the decision.
     pub(super) rate_limit: Option<(&'a RateLimiter, Decision)>,
     pub(super) retry: Option<RetryOutcome>,
-    /// State of the pool's circuit breaker.
+    /// State of the circuit breaker of pool or route that the first attempt met.
     pub(super) breaker: Option<&'static str>,
     /// Stage that replied.
     pub(super) stage: Option<&'static str>,
