@@ -1,5 +1,5 @@
 //! Metrics of traffic policies that are read from their state: circuit breakers, ejections, overload
-//! protection, the table of rate limits.
+//! protection, retry budgets, the trickle, the table of rate limits.
 //!
 //! Series are bounded: only pools and routes with a metric slot have one.
 
@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use ringway_traffic::overload::LoadGauges;
+use ringway_traffic::retry_budget::BudgetSize;
 use ringway_traffic::snapshot::Snapshot;
 
 use super::circuits::{circuits, ejections};
@@ -34,6 +35,11 @@ pub(super) fn render(engine: &Engine, now: Now, out: &mut String) {
         }
     }
     render_loads(view.snapshot, out);
+    render_retry_budgets(view.snapshot, now, out);
+    let trickle = engine.publisher().compiler().trickle().admitted();
+    let name = "proxy_trickle_requests_total";
+    family(out, name, "counter", "Requests let through to pools without an available endpoint.");
+    let _ = writeln!(out, "{name} {trickle}");
     let evictions = engine.publisher().compiler().rate_limits().evictions();
     family(
         out,
@@ -107,6 +113,22 @@ fn render_loads(snapshot: &Snapshot, out: &mut String) {
         for (route, load) in &loads {
             sample(out, name, &format!("route=\"{route}\""), value(load));
         }
+    }
+}
+
+/// What is left of the retry budget of each route's pool.
+fn render_retry_budgets(snapshot: &Snapshot, now: Now, out: &mut String) {
+    let tokens = |rule: &ringway_traffic::virtual_host::Rule| {
+        let retries = rule.traffic.as_deref()?.retries.as_deref()?;
+        let size = BudgetSize { share: retries.budget, floor: retries.budget_floor };
+        Some(snapshot.pool_of(rule)?.retry_budget.tokens(size, now.micros.0))
+    };
+    let budgets: BTreeMap<&str, u64> =
+        rules(snapshot).filter_map(|rule| Some((&*rule.name, tokens(rule)?))).collect();
+    let name = "proxy_retry_budget_tokens";
+    family(out, name, "gauge", "Retries that the budget of the route's pool has left.");
+    for (route, tokens) in budgets {
+        sample(out, name, &format!("route=\"{route}\""), tokens);
     }
 }
 
