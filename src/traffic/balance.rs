@@ -2,8 +2,9 @@
 //!
 //! A [`Cursors`] belongs to one core, so that a pick takes no lock and no shared write. A pool's cursor
 //! stands behind the endpoint chosen last. An endpoint that is not available is skipped, and its share is
-//! spread over all others: the next in order does not get twice as many requests. Cores start at different
-//! endpoints, which balances their sum. Endpoints of unlike weights come in the order of a
+//! spread over all others: the next in order does not get twice as many requests. A retry takes no turn and
+//! goes to a random endpoint: of two in turn, all requests would otherwise begin at the one that fails. Cores
+//! start at different endpoints, which balances their sum. Endpoints of unlike weights come in the order of a
 //! [`Sequence`], and one of weight 0 gets nothing.
 //!
 //! Everything beyond that is a pool's [`Selection`]: `least_request`, `hashing`, slow starts and limits
@@ -110,6 +111,9 @@ impl Cursors {
         {
             return by_health(|filter| least_request::pick(&pick, selection, draw, filter), &pick);
         }
+        if tried.is_retry {
+            return pick_at_random(&pick, self.draw());
+        }
         match &pool.shares {
             Shares::Weighted(sequence) => self.pick_weighted(&pick, sequence),
             Shares::Equal | Shares::None => self.pick_next(&pick),
@@ -191,6 +195,22 @@ impl Cursors {
     }
 }
 
+/// Picks by the weights alone: a retry takes no turn. Linear in the pool's size.
+#[cold]
+fn pick_at_random<'p>(pick: &Pick<'p, '_>, draw: u64) -> Result<Picked<'p>, Unavailable> {
+    let endpoints = &pick.pool.endpoints;
+    let choose = |filter: Filter| {
+        let chosen = &endpoints[weighted_choice(pick, draw, filter)?];
+        let filter = filter.without_shares();
+        // Another core may have taken the probe of a breaker.
+        pick.admit(chosen, filter).or_else(|| {
+            let mut others = endpoints.iter().filter(|endpoint| endpoint.weight > 0);
+            others.find_map(|endpoint| pick.admit(endpoint, filter))
+        })
+    };
+    by_health(choose, pick)
+}
+
 /// Picks among the endpoints in rotation, else among those that join, else among all where the pool falls
 /// back. In a pool with slow starts, first among those whose share the request is of.
 #[inline]
@@ -226,7 +246,7 @@ fn by_health_after<'p>(
     {
         return Ok(picked);
     }
-    let picked = if falls_back(pick.pool, pick.now) { choose(Filter::Any) } else { None };
+    let picked = fallback(pick).and_then(choose);
     picked.ok_or_else(|| unavailable_reason(pick.pool, pick.tried, pick.now))
 }
 
@@ -270,21 +290,29 @@ pub struct TriedSet {
     ids: [EndpointId; limits::ATTEMPTS_MAX],
     /// Number of insertions; beyond the allowed attempts they overwrite the oldest entries.
     inserted: usize,
+    /// Whether the request has had an attempt, also after [`restart`](TriedSet::restart).
+    is_retry: bool,
 }
 
 impl Default for TriedSet {
     fn default() -> Self {
-        Self { ids: [EndpointId(0); limits::ATTEMPTS_MAX], inserted: 0 }
+        Self { ids: [EndpointId(0); limits::ATTEMPTS_MAX], inserted: 0, is_retry: false }
     }
 }
 
 impl TriedSet {
     /// Adds an endpoint.
     pub fn insert(&mut self, id: EndpointId) {
+        self.is_retry = true;
         if !self.contains(id) {
             self.ids[self.inserted % limits::ATTEMPTS_MAX] = id;
             self.inserted += 1;
         }
+    }
+
+    /// Forgets the endpoints, so that each of them may be tried again by the same request.
+    pub fn restart(&mut self) {
+        self.inserted = 0;
     }
 
     /// Whether the set contains an endpoint. One comparison while it is empty.
@@ -331,7 +359,10 @@ enum Filter {
     },
     Rotation,
     Joining,
+    /// Whatever its health.
     Any,
+    /// Whatever its health and its breaker: a request of the trickle.
+    Trickle,
 }
 
 impl Filter {
@@ -343,7 +374,7 @@ impl Filter {
     fn without_shares(self) -> Self {
         match self {
             Self::OfShare { .. } => Self::Rotation,
-            Self::Rotation | Self::Joining | Self::Any => self,
+            Self::Rotation | Self::Joining | Self::Any | Self::Trickle => self,
         }
     }
 
@@ -351,7 +382,7 @@ impl Filter {
     fn at_visit(self, visit: u64) -> Self {
         match self {
             Self::OfShare { .. } => Self::OfShare { visit },
-            Self::Rotation | Self::Joining | Self::Any => self,
+            Self::Rotation | Self::Joining | Self::Any | Self::Trickle => self,
         }
     }
 }
@@ -380,6 +411,7 @@ impl<'p> Pick<'p, '_> {
             }
             Filter::Joining => endpoint.state.admit_joining(self.candidate, breaker, self.now),
             Filter::Any => endpoint.state.admit_ignoring_health(self.candidate, breaker, self.now),
+            Filter::Trickle => endpoint.state.admit_early(self.candidate, breaker, self.now),
         }?;
         Some(Picked::new(endpoint, admission))
     }
@@ -392,6 +424,7 @@ impl<'p> Pick<'p, '_> {
             }
             Filter::Joining => endpoint.is_available(self.now),
             Filter::Any => endpoint.state.breaker_wait(self.now).is_none(),
+            Filter::Trickle => true,
         };
         self.offers(endpoint, filter) && is_available
     }
@@ -416,21 +449,27 @@ impl<'p> Pick<'p, '_> {
             && self.rules.is_none_or(|(selection, draw)| {
                 let draw = match filter {
                     Filter::OfShare { visit } => Some(nth_draw(draw, visit)),
-                    Filter::Rotation | Filter::Joining | Filter::Any => None,
+                    Filter::Rotation | Filter::Joining | Filter::Any | Filter::Trickle => None,
                 };
                 selection.admits(endpoint, draw, self.now)
             })
     }
 }
 
-/// Whether this request is admitted although no endpoint is healthy.
+/// Returns the filter by which this request is admitted although no endpoint is available.
 #[cold]
-fn falls_back(pool: &Pool, now: Tick) -> bool {
+fn fallback(pick: &Pick<'_, '_>) -> Option<Filter> {
+    let (pool, now) = (pick.pool, pick.now);
     match &pool.fallback {
-        Fallback::Reject => false,
-        Fallback::PanicOpen => are_all_unhealthy(pool),
+        Fallback::Reject => None,
+        Fallback::PanicOpen => are_all_unhealthy(pool).then_some(Filter::Any),
         Fallback::Trickle(trickle) => {
-            are_all_unhealthy(pool) && trickle.admit(pool.settings.trickle_interval, now)
+            let is_down = |endpoint: &Endpoint| endpoint.weight == 0 || !endpoint.is_available(now);
+            let takes = |endpoint: &Endpoint| endpoint.weight > 0 && pick.offers(endpoint, Filter::Trickle);
+            let passes = pool.endpoints.iter().all(is_down)
+                && pool.endpoints.iter().any(takes)
+                && trickle.admit(pool.settings.trickle_interval, now);
+            passes.then_some(Filter::Trickle)
         }
     }
 }

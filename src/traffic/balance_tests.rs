@@ -217,6 +217,43 @@ fn a_tried_endpoint_is_not_picked_again() {
     assert_eq!(sticky(&pool, 1, &tried, NOW).err(), Some(Unavailable::Exhausted));
 }
 
+/// Of two endpoints, one of which fails: first attempts alternate although each failed one is repeated.
+#[test]
+fn a_retry_takes_no_turn() {
+    for pool in [pool(1, 2), weighted(&[2, 1]), pool(2, 5)] {
+        let bad = EndpointId(1);
+        let (mut with_retries, mut without) = (Cursors::new(CoreId(0)), Cursors::new(CoreId(0)));
+        for _ in 0..30 {
+            let mut tried = TriedSet::default();
+            let first = with_retries.pick(&pool, &tried, Candidate::Ready, NOW).unwrap().endpoint.id;
+            assert_eq!(Ok(first), pick(&mut without, &pool, NOW));
+            if first == bad {
+                tried.insert(first);
+                let second = with_retries.pick(&pool, &tried, Candidate::Ready, NOW).unwrap().endpoint.id;
+                assert_ne!(second, bad);
+                tried.restart();
+                assert!(
+                    with_retries.pick(&pool, &tried, Candidate::Ready, NOW).is_ok(),
+                    "any may be tried again"
+                );
+            }
+        }
+    }
+}
+
+/// The one after the endpoint that fails does not get all of its retries.
+#[test]
+fn retries_are_spread_over_the_other_endpoints() {
+    let pool = pool(1, 4);
+    let mut cursors = Cursors::new(CoreId(0));
+    let mut tried = TriedSet::default();
+    tried.insert(EndpointId(1));
+    let counts =
+        counts((0..3_000).map(|_| cursors.pick(&pool, &tried, Candidate::Ready, NOW).unwrap().endpoint.id));
+    assert_eq!(counts.len(), 3);
+    assert!(counts.values().all(|count| (850..1_150).contains(count)), "{counts:?}");
+}
+
 #[test]
 fn the_set_of_tried_endpoints_holds_all_attempts_of_a_request() {
     let mut tried = TriedSet::default();
@@ -375,6 +412,40 @@ fn a_trickle_is_one_request_a_second_over_all_cores() {
     // With a healthy endpoint no request is refused.
     pool.endpoints[0].state.set_health(Health::Healthy);
     assert!((0..4).all(|_| pick(&mut one, &pool, later) == Ok(EndpointId(1))));
+}
+
+/// Of all pools one request a second, which is a probe of the endpoint that it goes to.
+#[test]
+fn a_trickle_passes_open_breakers_and_is_one_for_all_pools() {
+    let trickle: Arc<crate::breaker::Trickle> = Arc::default();
+    let pools = [1, 2].map(|id| Pool { fallback: Fallback::Trickle(trickle.clone()), ..pool(id, 2) });
+    for pool in &pools {
+        open_breaker(&pool.endpoints[0], NOW);
+        pool.endpoints[1].state.set_health(Health::Unhealthy);
+    }
+    let (mut cursors, none) = (Cursors::new(CoreId(0)), TriedSet::default());
+    let mut probes = 0;
+    for second in 0..4 {
+        let now = NOW.after(crate::limits::TRICKLE_INTERVAL * second);
+        let picked = cursors.pick(&pools[0], &none, Candidate::Ready, now).unwrap();
+        probes += usize::from(picked.admission.is_probe());
+        picked.endpoint.state.record_failure(picked.admission, &BREAKER, now);
+        for pool in &pools {
+            assert!(matches!(pick(&mut cursors, pool, now), Err(Unavailable::BreakersOpen { .. })));
+        }
+    }
+    assert_eq!((probes, trickle.admitted()), (2, 4), "in turn, the other one has a closed breaker");
+    // A success brings the endpoint back long before its breaker is due.
+    let now = NOW.after(crate::limits::TRICKLE_INTERVAL * 4);
+    assert_eq!(pick(&mut cursors, &pools[0], now), Ok(EndpointId(1)));
+    assert!((0..4).all(|_| pick(&mut cursors, &pools[0], now) == Ok(EndpointId(1))));
+    assert!(pick(&mut cursors, &pools[1], now).is_err());
+    // Tried endpoints, and a pool that rejects, cost no turn of the trickle.
+    let later = now.after(crate::limits::TRICKLE_INTERVAL);
+    let mut tried = TriedSet::default();
+    pools[1].endpoints.iter().for_each(|endpoint| tried.insert(endpoint.id));
+    assert!(cursors.pick(&pools[1], &tried, Candidate::Ready, later).is_err());
+    assert_eq!(trickle.admitted(), 5);
 }
 
 #[test]

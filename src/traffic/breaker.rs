@@ -34,6 +34,7 @@
 //! | probing, level l     | failure                     | open until now + 30 s × 2^(l+1), level l+1| next  |
 //! | probing, level l     | abandon                     | probing until now at most, level l        | same  |
 //! | closed, open         | abandon                     | same                                      | same  |
+//! | open, probing        | admit early                 | as admit, from `until` on                 | as it |
 //! | closed               | renew                       | closed, 0 failures                        | next  |
 //! | open, probing        | renew                       | open until 0 (admits a probe), level l    | next  |
 //! | any                  | result of another epoch     | same                                      | same  |
@@ -264,6 +265,16 @@ impl EndpointState {
         self.breaker.admit(candidate, settings, now)
     }
 
+    /// Admits a request whatever the health and the state of the breaker, of which it is a probe.
+    pub(crate) fn admit_early(
+        &self,
+        candidate: Candidate,
+        settings: &BreakerSettings,
+        now: Tick,
+    ) -> Option<Admission> {
+        self.breaker.admit_early(candidate, settings, now)
+    }
+
     /// Records a success. Writes only when failures were counted before.
     #[inline]
     pub fn record_success(&self, admission: Admission) -> Option<Transition> {
@@ -349,11 +360,13 @@ impl EndpointState {
     }
 }
 
-/// Rate limiter of one request per interval over all cores, for apps without a healthy instance.
+/// Rate limiter of one request per interval over all cores and pools, for pools without an available
+/// endpoint. One of its requests is a probe of its endpoint.
 #[derive(Debug, Default)]
 pub struct Trickle {
     /// Time from which the next request may pass.
     next: AtomicU64,
+    admitted: AtomicU64,
 }
 
 impl Trickle {
@@ -361,7 +374,17 @@ impl Trickle {
     pub fn admit(&self, interval: Duration, now: Tick) -> bool {
         let next = self.next.load(Ordering::Relaxed);
         let after = now.after(interval).0;
-        next <= now.0 && self.next.compare_exchange(next, after, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let passes = next <= now.0
+            && self.next.compare_exchange(next, after, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if passes {
+            self.admitted.fetch_add(1, Ordering::Relaxed);
+        }
+        passes
+    }
+
+    /// Requests that passed so far.
+    pub fn admitted(&self) -> u64 {
+        self.admitted.load(Ordering::Relaxed)
     }
 }
 

@@ -26,7 +26,7 @@ use ringway_model::{
 
 use self::draft::Draft;
 use self::ids::{Branch, Ids};
-use crate::breaker::EndpointState;
+use crate::breaker::{EndpointState, Trickle};
 use crate::pattern::Patterns;
 use crate::policy::Defaults;
 use crate::rate_limit::{LimitScope, RateLimitTable, RateLimiter};
@@ -69,6 +69,8 @@ pub struct Compiler {
     settings: CompilerSettings,
     /// Debts of all rate limits, shared by all snapshots.
     rate_limits: Arc<RateLimitTable>,
+    /// Requests to pools without an available endpoint, shared by all snapshots.
+    trickle: Arc<Trickle>,
     /// Traffic decisions of rules without settings of their own.
     default_traffic: Option<Arc<RuleTraffic>>,
     state: State,
@@ -239,12 +241,17 @@ impl Compiler {
             let limiter = RateLimiter::new(LimitScope::Process, limit, rate_limits.clone());
             Arc::new(RuleTraffic { rate_limit: Some(Arc::new(limiter)), ..RuleTraffic::default() })
         });
-        Self { settings, rate_limits, default_traffic, state }
+        Self { settings, rate_limits, trickle: Arc::default(), default_traffic, state }
     }
 
     /// Debts of the keys of all rate limits.
     pub fn rate_limits(&self) -> &Arc<RateLimitTable> {
         &self.rate_limits
+    }
+
+    /// The limiter of requests to pools without an available endpoint.
+    pub fn trickle(&self) -> &Trickle {
+        &self.trickle
     }
 
     /// The snapshot in use.

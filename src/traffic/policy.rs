@@ -100,8 +100,8 @@ pub struct PoolSettings {
     pub balancer: Balancer,
     /// Circuit breaker of each endpoint.
     pub breaker: BreakerSettings,
-    /// Interval between the requests admitted while no endpoint is healthy, for apps with the `trickle`
-    /// policy.
+    /// Interval between the requests admitted while no endpoint is available, over all pools with the
+    /// `trickle` policy.
     pub trickle_interval: Duration,
 }
 

@@ -95,8 +95,8 @@ pub enum Fallback {
     Reject,
     /// All are admitted.
     PanicOpen,
-    /// One is admitted each [`PoolSettings::trickle_interval`]; the limiter is shared with all snapshots that
-    /// have it.
+    /// One is admitted each [`PoolSettings::trickle_interval`], also where the breakers are open; all pools and
+    /// snapshots share the limiter.
     Trickle(Arc<Trickle>),
 }
 
@@ -122,9 +122,12 @@ impl Pool {
         find(&self.endpoints, endpoint.instance.as_str()).is_some_and(|found| found.id == endpoint.id)
     }
 
-    /// Whether an endpoint could take a new request now. Two relaxed loads per endpoint until one can.
+    /// Whether an endpoint could take a new request now, and the pool's breaker would admit it. Two relaxed
+    /// loads per endpoint until one can.
     pub fn has_available(&self, now: Tick) -> bool {
-        self.endpoints.iter().any(|endpoint| endpoint.weight > 0 && endpoint.is_available(now))
+        let breaker = self.traffic.as_ref().and_then(|traffic| traffic.breaker.as_deref());
+        let admits = breaker.is_none_or(|breaker| breaker.is_due(now));
+        admits && self.endpoints.iter().any(|endpoint| endpoint.weight > 0 && endpoint.is_available(now))
     }
 
     /// All endpoints, those in rotation first.

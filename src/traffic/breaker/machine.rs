@@ -53,6 +53,22 @@ impl State {
         })
     }
 
+    /// The same before it is due.
+    pub(super) fn admit_early(
+        self,
+        candidate: Candidate,
+        settings: &BreakerSettings,
+        now: Tick,
+    ) -> Option<Self> {
+        let until = Tick(0);
+        let phase = match self.phase {
+            Phase::Open { level, .. } => Phase::Open { until, level },
+            Phase::Probing { level, successes, .. } => Phase::Probing { until, level, successes },
+            closed @ Phase::Closed { .. } => closed,
+        };
+        Self { phase, ..self }.admit(candidate, settings, now)
+    }
+
     /// The last of `needed` successes of probes closes it. Before, the next probe may pass at once.
     pub(super) fn succeed(self, epoch: Epoch, needed: u8) -> Option<Self> {
         let phase = match self.phase {

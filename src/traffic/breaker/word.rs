@@ -90,6 +90,17 @@ impl Breaker {
         Some(if before == after { Admission::Yes(after.epoch) } else { Admission::Probe(after.epoch) })
     }
 
+    /// Admits a request whatever the state; as a probe where it is not closed.
+    pub(crate) fn admit_early(
+        &self,
+        candidate: Candidate,
+        settings: &BreakerSettings,
+        now: Tick,
+    ) -> Option<Admission> {
+        let (before, after) = self.step(|state| state.admit_early(candidate, settings, now))?;
+        Some(if before.is_closed() { Admission::Yes(after.epoch) } else { Admission::Probe(after.epoch) })
+    }
+
     /// Records a success. Writes only when failures were counted before, and for a probe.
     #[inline]
     pub(crate) fn record_success(&self, admission: Admission, needed: u8) -> Option<Transition> {

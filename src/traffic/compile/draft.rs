@@ -43,6 +43,7 @@ pub(super) struct Draft<'a> {
     pub(super) settings: &'a CompilerSettings,
     patterns: &'a Patterns,
     pub(super) rate_limits: &'a Arc<RateLimitTable>,
+    trickle: &'a Arc<Trickle>,
     pub(super) default_traffic: &'a Option<Arc<RuleTraffic>>,
     certificates: &'a Map<Hostname, CertificateVersion>,
     /// The configuration that it is a draft of.
@@ -92,6 +93,7 @@ impl<'a> Draft<'a> {
             settings: &compiler.settings,
             patterns: &compiler.settings.patterns,
             rate_limits: &compiler.rate_limits,
+            trickle: &compiler.trickle,
             default_traffic: &compiler.default_traffic,
             certificates: &compiler.state.certificates,
             branch,
@@ -513,11 +515,10 @@ impl<'a> Draft<'a> {
             return;
         }
         let known = old.as_deref().or(other);
-        let fallback = match (on_all_unhealthy, known.map(|known| &known.fallback)) {
-            (OnAllUnhealthy::Reject, _) => Fallback::Reject,
-            (OnAllUnhealthy::PanicOpen, _) => Fallback::PanicOpen,
-            (OnAllUnhealthy::Trickle, Some(known @ Fallback::Trickle(_))) => known.clone(),
-            (OnAllUnhealthy::Trickle, _) => Fallback::Trickle(Arc::new(Trickle::default())),
+        let fallback = match on_all_unhealthy {
+            OnAllUnhealthy::Reject => Fallback::Reject,
+            OnAllUnhealthy::PanicOpen => Fallback::PanicOpen,
+            OnAllUnhealthy::Trickle => Fallback::Trickle(self.trickle.clone()),
         };
         let pool = Pool {
             id,

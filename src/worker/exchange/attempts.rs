@@ -322,6 +322,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         attempts: &mut Attempts<'a>,
     ) -> Result<Picked<'a>, Interrupt<'a>> {
         let (circuits, now) = (target.circuits(), self.core.runtime.now());
+        self.note_circuits(circuits, now);
         let passed = match circuits.admit(self.candidate(), now) {
             Ok(passed) => passed,
             Err(open) => return Err(self.refuse_circuit(target, open)),
@@ -347,7 +348,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         let passed = circuits.admit(self.candidate(), now).ok()?;
         let mut picked = self.begin_at_endpoint(target.pool, attempts, Pinned::Before);
         if matches!(picked, Err(Unavailable::Exhausted)) && retries(target).is_some() {
-            attempts.tried = TriedSet::default();
+            attempts.tried.restart();
             picked = self.begin_at_endpoint(target.pool, attempts, Pinned::Before);
         }
         match picked {
