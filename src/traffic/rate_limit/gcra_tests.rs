@@ -78,7 +78,8 @@ proptest! {
         for (first, begin) in admitted.iter().enumerate() {
             for (last, end) in admitted.iter().enumerate().skip(first) {
                 let count = (last - first + 1) as u128;
-                let of_rate = u128::from(end - begin) * u128::from(requests) / per.as_micros();
+                // Both are whole microseconds, and the window ends with the last one.
+                let of_rate = u128::from(end - begin + 1) * u128::from(requests) / per.as_micros();
                 prop_assert!(count <= u128::from(burst) + of_rate + 1, "{count} in {} µs", end - begin);
             }
         }
