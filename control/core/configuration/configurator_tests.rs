@@ -832,6 +832,26 @@ pools: [{id: p, endpoints: [{address: \"10.0.0.1:8000\"}]}]
 }
 
 #[test]
+fn an_explanation_names_a_cohort_that_counts_from_trusted_proxies_only() {
+    let mut scene = Scene::without_files();
+    let document = "routes: [{id: r, host: a.example, pool: p}]
+pools:
+  - {id: p, endpoints: [{address: \"10.0.0.1:8000\"}]}
+  - {id: q, endpoints: [{address: \"10.0.0.2:8000\"}]}
+traffic_management:
+  - {route: r, cohort_routing: {header: X-Cohort, mappings: {beta: q}, trusted_only: true}}
+";
+    scene.apply(document).unwrap();
+    for (cohort, is_named) in [("beta", true), ("other", false)] {
+        let headers = vec![("X-Cohort".into(), cohort.into())];
+        let request = ExplainRequest { headers, ..question("a.example/", None) };
+        let route = scene.questions.explain(&request).unwrap().route.unwrap();
+        assert_eq!(route.pool.as_deref(), Some("p"));
+        assert_eq!(route.variant_reason.unwrap().contains("trusted proxies"), is_named, "{cohort}");
+    }
+}
+
+#[test]
 fn a_proposal_is_explained_without_being_applied() {
     let scene = Scene::without_files();
     let explanation = scene.questions.explain(&question("a.example/x", Some(proposal(TWO_PATHS)))).unwrap();

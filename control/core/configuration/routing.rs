@@ -120,17 +120,24 @@ fn variant(
     let client = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let request = PlanRequest { head, buf, client, is_trusted: false, draw: u64::MAX };
     let choice = plan.choose(&request, |_| true);
+    let by_proxy = plan.choose(&PlanRequest { is_trusted: true, ..request }, |_| true);
+    let note = match by_proxy.reason {
+        Reason::CohortHeader | Reason::CohortCookie if choice.reason != by_proxy.reason => {
+            "; its cohort counts only in requests of trusted proxies"
+        }
+        _ => "",
+    };
     let weight = plan.weight();
     let by_client =
         plan.canary.as_ref().is_some_and(|canary| matches!(canary.settings.hash, Some(RequestKey::Client)));
     let undecided = match choice.reason {
-        Reason::Draw(_) => format!("{weight} % of such requests, drawn by weight, go to the canary"),
+        Reason::Draw(_) => format!("{weight} % of such requests, drawn by weight, go to the canary{note}"),
         Reason::Hash(_) if by_client => {
-            format!("the client's address decides; {weight} % of all clients go to the canary")
+            format!("the client's address decides; {weight} % of all clients go to the canary{note}")
         }
         reason => {
             let pool = snapshot.pool(choice.pool).map(|pool| pool.app.as_str().into());
-            return (pool, Some(choice.variant), Some(reason.to_string().into()));
+            return (pool, Some(choice.variant), Some(format!("{reason}{note}").into()));
         }
     };
     (None, None, Some(undecided.into()))
