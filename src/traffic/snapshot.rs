@@ -208,7 +208,8 @@ pub struct Snapshot {
     pub(crate) host_patterns: Option<Arc<HostPatterns>>,
     pub(crate) pools: Map<PoolId, Arc<Pool>>,
     pub(crate) pool_ids: Map<AppId, PoolId>,
-    pub(crate) endpoints: Map<EndpointId, PoolId>,
+    /// Whether each endpoint takes new requests: its weight is above 0.
+    pub(crate) endpoints: Map<EndpointId, bool>,
 }
 
 impl Default for Snapshot {
@@ -302,6 +303,12 @@ impl Snapshot {
     /// Whether an endpoint is in any pool. One hash lookup.
     pub fn has_endpoint(&self, id: EndpointId) -> bool {
         self.endpoints.contains_key(&id)
+    }
+
+    /// Whether an endpoint takes new requests, so that a connection to it may have a use: it is in a pool, and
+    /// its weight there is above 0. One hash lookup.
+    pub fn keeps_connections(&self, id: EndpointId) -> bool {
+        self.endpoints.get(&id).is_some_and(|takes_requests| *takes_requests)
     }
 
     /// Whether a host is ready for requests: it is known, other than to the default host, and each non-empty

@@ -74,7 +74,7 @@ impl Connector for MonoioRuntime {
     }
 
     fn retain_endpoints(&self, snapshot: &Snapshot) {
-        self.shared.retain(|endpoint| snapshot.has_endpoint(endpoint));
+        self.shared.retain(|endpoint| snapshot.keeps_connections(endpoint));
     }
 
     fn can_splice(&self, from: &Transport, to: &Transport) -> bool {

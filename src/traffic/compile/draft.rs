@@ -494,7 +494,7 @@ impl<'a> Draft<'a> {
                 }
                 _ if let Some(other) = adoptable => {
                     same = false;
-                    self.adopt_endpoint(id, other, instance, weight)
+                    self.adopt_endpoint(other, instance, weight)
                 }
                 Some(known) => {
                     same = false;
@@ -503,7 +503,7 @@ impl<'a> Draft<'a> {
                 }
                 None => {
                     same = false;
-                    self.make_endpoint(id, instance, weight, health)
+                    self.make_endpoint(instance, weight, health)
                 }
             };
             match instance.draining {
@@ -542,6 +542,12 @@ impl<'a> Draft<'a> {
         for gone in old.iter().flat_map(|old| old.all_endpoints()) {
             if pool.endpoint(gone.instance.as_str()).is_none_or(|kept| kept.id != gone.id) {
                 self.drop_endpoint(app, gone);
+            }
+        }
+        for endpoint in pool.all_endpoints() {
+            let takes_requests = endpoint.weight > 0;
+            if self.snapshot.endpoints.get(&endpoint.id) != Some(&takes_requests) {
+                self.snapshot.endpoints.insert_mut(endpoint.id, takes_requests);
             }
         }
         let pool = Arc::new(pool);
@@ -598,7 +604,7 @@ impl<'a> Draft<'a> {
         self.effects.work.pools += 1;
     }
 
-    fn make_endpoint(&mut self, pool: PoolId, instance: &Instance, weight: u16, health: Health) -> Endpoint {
+    fn make_endpoint(&mut self, instance: &Instance, weight: u16, health: Health) -> Endpoint {
         let id = self.ids.endpoint();
         let metric = self.ids.endpoint_slots.take(self.branch);
         if metric != MetricSlot::SHARED {
@@ -609,7 +615,7 @@ impl<'a> Draft<'a> {
                 target: instance.target.clone(),
             });
         }
-        self.add_endpoint(id, pool, instance);
+        self.add_endpoint(id, instance, weight);
         Endpoint {
             id,
             instance: instance.id.clone(),
@@ -626,26 +632,20 @@ impl<'a> Draft<'a> {
     }
 
     /// Takes over an endpoint of the other configuration, with its state.
-    fn adopt_endpoint(
-        &mut self,
-        pool: PoolId,
-        other: &Endpoint,
-        instance: &Instance,
-        weight: u16,
-    ) -> Endpoint {
+    fn adopt_endpoint(&mut self, other: &Endpoint, instance: &Instance, weight: u16) -> Endpoint {
         if !self.snapshot.has_endpoint(other.id) {
             self.ids.endpoint_slots.share(other.metric, self.branch);
-            self.add_endpoint(other.id, pool, instance);
+            self.add_endpoint(other.id, instance, weight);
         }
         let addresses = self.addresses_of(&instance.target);
         Endpoint { addresses, weight, ..other.clone() }
     }
 
-    fn add_endpoint(&mut self, id: EndpointId, pool: PoolId, instance: &Instance) {
+    fn add_endpoint(&mut self, id: EndpointId, instance: &Instance, weight: u16) {
         if let TargetHost::Name(name) = instance.target.host() {
             self.use_name(name, &instance.app);
         }
-        self.snapshot.endpoints.insert_mut(id, pool);
+        self.snapshot.endpoints.insert_mut(id, weight > 0);
     }
 
     fn drop_endpoint(&mut self, app: &AppId, endpoint: &Endpoint) {

@@ -254,8 +254,8 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         let is_sent = matches!(response.upload, Upload::None) && self.transfer.upload.is_whole();
         if is_sent && is_all_there(head, upstream_in, &response.conn.stream) && !core.draining.get() {
             response.conn.keep_alive.set(head.keep_alive_timeout());
-            let is_there = |endpoint| core.tables().snapshot.has_endpoint(endpoint);
-            core.upstreams.borrow_mut().give(response.conn, core.runtime.now(), is_there);
+            let is_in_use = |endpoint| core.tables().snapshot.keeps_connections(endpoint);
+            core.upstreams.borrow_mut().give(response.conn, core.runtime.now(), is_in_use);
         }
     }
 

@@ -90,13 +90,13 @@ impl<S: Stream> ConnectionPool<S> {
     }
 
     /// Keeps a connection for the next request, unless the pool is full or the connection has carried its
-    /// most requests. `is_there` checks whether an endpoint is still in the snapshot; it is called only for
-    /// endpoints without an entry.
+    /// most requests. `is_in_use` checks whether the snapshot still sends requests to an endpoint; it is
+    /// called only for endpoints without an entry.
     pub(crate) fn give(
         &mut self,
         upstream: Rc<UpstreamConn<S>>,
         now: Tick,
-        is_there: impl FnOnce(EndpointId) -> bool,
+        is_in_use: impl FnOnce(EndpointId) -> bool,
     ) {
         let requests = upstream.requests.get() + 1;
         upstream.requests.set(requests);
@@ -112,7 +112,7 @@ impl<S: Stream> ConnectionPool<S> {
         }
         let idle = match self.idle.entry(upstream.endpoint) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(_) if !is_there(upstream.endpoint) => return,
+            Entry::Vacant(_) if !is_in_use(upstream.endpoint) => return,
             Entry::Vacant(new) => new.insert(VecDeque::new()),
         };
         if idle.len() < limits::UPSTREAM_IDLE_PER_ENDPOINT_MAX {
@@ -130,12 +130,19 @@ impl<S: Stream> ConnectionPool<S> {
 
     /// Closes connections past their idle timeout.
     pub(crate) fn expire(&mut self, now: Tick) {
-        self.retain(|_, idle| idle.until > now);
+        self.retain(|idle| idle.until > now);
     }
 
-    /// Closes connections to endpoints that a new snapshot no longer has.
+    /// Closes connections to endpoints that a new snapshot no longer sends requests to. Their entries go too:
+    /// connections in use now are closed when they are given back.
     pub(crate) fn keep_only(&mut self, snapshot: &Snapshot) {
-        self.retain(|endpoint, _| snapshot.has_endpoint(endpoint));
+        let mut closed = 0;
+        self.idle.retain(|endpoint, idle| {
+            let is_in_use = snapshot.keeps_connections(*endpoint);
+            closed += if is_in_use { 0 } else { idle.len() };
+            is_in_use
+        });
+        self.count -= closed;
     }
 
     /// Closes all.
@@ -144,10 +151,10 @@ impl<S: Stream> ConnectionPool<S> {
         self.count = 0;
     }
 
-    fn retain(&mut self, keep: impl Fn(EndpointId, &Idle<S>) -> bool) {
+    fn retain(&mut self, keep: impl Fn(&Idle<S>) -> bool) {
         let mut count = 0;
-        self.idle.retain(|endpoint, idle| {
-            idle.retain(|candidate| keep(*endpoint, candidate));
+        self.idle.retain(|_, idle| {
+            idle.retain(&keep);
             count += idle.len();
             !idle.is_empty()
         });
