@@ -14,13 +14,15 @@ use std::sync::Arc;
 
 use ringway_model::{Change, Rejection};
 
-use self::canaries::{list_canaries, resume_canary};
+use self::canaries::{list_canaries, resume_canary, set_canary_weight};
 use self::certificates::{remove_certificate, upload_certificate, verify_domain};
 use self::changes::submit;
 use self::configuration::{ConfigCall, configure};
 use self::instances::{deregister, lease, remove_instance};
 use self::lookup::app_of;
-use self::pools::{list_breakers, list_tenants, override_endpoint, show_pool_health, tenants_health};
+use self::pools::{
+    list_breakers, list_pools, list_tenants, override_endpoint, show_pool, show_pool_health, tenants_health,
+};
 use self::queries::{
     list_apps, list_certificates, list_domains, list_instances, list_webhooks, show_app, show_app_status,
     show_domain,
@@ -165,6 +167,8 @@ pub(crate) async fn handle<P: Plane>(
         Operation::Configuration(operation) => {
             configure(&**plane, ConfigCall { operation, input, caller, expect, is_yaml }, trail).await
         }
+        Operation::ListPools => list_pools(plane, take(input, shape::pool_page)?).await,
+        Operation::ShowPool => show_pool(&**plane, take(input, shape::pool_key)?).await,
         Operation::PoolHealth => show_pool_health(&**plane, take(input, shape::pool_key)?).await,
         Operation::SetEndpoint => {
             override_endpoint(&**plane, take(input, shape::set_endpoint)?, caller, conditions, trail).await
@@ -180,6 +184,10 @@ pub(crate) async fn handle<P: Plane>(
         Operation::ResumeCanary => {
             let route = take(input, shape::route_key)?;
             resume_canary(&**plane, route, conditions, trail).await
+        }
+        Operation::SetCanaryWeight => {
+            let weight = take(input, shape::canary_weight)?;
+            set_canary_weight(&**plane, weight, caller, conditions, trail).await
         }
         Operation::ListTenants => list_tenants(plane, take(input, shape::tenant_page)?).await,
         Operation::ShowDomain => show_domain(&**plane, &take(input, shape::domain_key)?),

@@ -55,6 +55,10 @@ pub(crate) const TENANT_ROUTES_MAX: usize = 100;
 pub(crate) const TENANT_BACKENDS_MAX: usize = 100;
 /// Backends in a readiness report, which anyone may request.
 pub(crate) const READINESS_BACKENDS_MAX: usize = 100;
+/// Overridden endpoints in a status, and with a change of the configuration.
+pub(crate) const OVERRIDES_SHOWN_MAX: usize = 100;
+/// Names that a problem about an unknown one lists.
+pub(crate) const NAMES_SUGGESTED_MAX: usize = 10;
 /// Apps in a status by default: as many as fit on a screen.
 pub(crate) const STATUS_APPS: usize = 20;
 

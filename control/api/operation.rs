@@ -9,8 +9,9 @@ use crate::request::shapes as shape;
 use crate::views::{
     AppDetails, AppPage, AppStatusView, BreakerPage, CanariesView, CanaryView, CertificatePage,
     DomainDetails, DomainPage, DomainView, DrainedView, DrainingView, EndpointView, Gone, HealthView,
-    InstancePage, InstanceView, LeaseView, LivenessView, PoolHealthView, ReadinessView, RegisteredView,
-    StatusView, TenantPage, UploadedView, VerificationView, WebhookPage, WebhookView,
+    InstancePage, InstanceView, LeaseView, LivenessView, PoolDetails, PoolHealthView, PoolPage,
+    ReadinessView, RegisteredView, StatusView, TenantPage, UploadedView, VerificationView, WebhookPage,
+    WebhookView,
 };
 use ringway_config::{Described, describe};
 
@@ -47,12 +48,15 @@ pub(crate) enum Operation {
     Status,
     Health,
     AppStatus,
+    ListPools,
+    ShowPool,
     PoolHealth,
     SetEndpoint,
     ResetEndpoint,
     ListBreakers,
     ListCanaries,
     ResumeCanary,
+    SetCanaryWeight,
     ListTenants,
     Configuration(ConfigOperation),
     Liveness,
@@ -104,12 +108,16 @@ impl Operation {
             | Self::OpenApi => Access::Registrations,
             Self::Status
             | Self::Health
+            | Self::ListPools
+            | Self::ShowPool
             | Self::PoolHealth
             | Self::ListBreakers
             | Self::ListCanaries
             | Self::ListTenants
             | Self::Metrics => Access::Scoped(Scope::Read),
-            Self::ResumeCanary | Self::SetEndpoint | Self::ResetEndpoint => Access::Scoped(Scope::Apply),
+            Self::ResumeCanary | Self::SetCanaryWeight | Self::SetEndpoint | Self::ResetEndpoint => {
+                Access::Scoped(Scope::Apply)
+            }
             Self::RegisterApp
             | Self::RemoveApp
             | Self::AddInstance
@@ -365,6 +373,20 @@ impl Operation {
                 &[UnknownApp, Conflicting],
             ),
             Self::Configuration(operation) => operation.spec(),
+            Self::ListPools => (
+                "listPools",
+                "List the pools of operators and the registered apps, by id: endpoints, their states, overrides.",
+                describe(shape::pool_page),
+                json(schema_of::<PoolPage>()),
+                &[Conflicting],
+            ),
+            Self::ShowPool => (
+                "showPool",
+                "Show a pool with its endpoints: weights, overrides, states, requests in flight.",
+                describe(shape::pool_key),
+                json(schema_of::<PoolDetails>()),
+                &[UnknownApp, Conflicting],
+            ),
             Self::PoolHealth => (
                 "poolHealth",
                 "Show the health of a pool's endpoints.",
@@ -406,6 +428,13 @@ impl Operation {
                 describe(shape::route_key),
                 [200, 202].map(|status| (status, Some(schema_of_accepted::<CanaryView>()))).into(),
                 &[UnknownCanary, NotBraked, Conflicting],
+            ),
+            Self::SetCanaryWeight => (
+                "setCanaryWeight",
+                "Set the weight of a canary at run time, or end that. Outlives restarts and reloads, and ends with the plan.",
+                describe(shape::canary_weight),
+                [200, 202].map(|status| (status, Some(schema_of_accepted::<CanaryView>()))).into(),
+                &[UnknownCanary, CanaryBraked, CanarySteps, Conflicting],
             ),
             Self::ListTenants => (
                 "listTenants",
@@ -549,7 +578,8 @@ impl Operation {
             | Self::AddRoute
             | Self::SetEndpoint
             | Self::ResetEndpoint
-            | Self::ResumeCanary => true,
+            | Self::ResumeCanary
+            | Self::SetCanaryWeight => true,
             Self::ListApps
             | Self::ShowApp
             | Self::ListInstances
@@ -564,6 +594,8 @@ impl Operation {
             | Self::Status
             | Self::Health
             | Self::AppStatus
+            | Self::ListPools
+            | Self::ShowPool
             | Self::PoolHealth
             | Self::ListBreakers
             | Self::ListCanaries

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use ringway_certs::{DomainState, Overview, UploadError, Verification};
 use ringway_control::{
-    AppStatus, Applied, ApplyRequest, CanaryStatus, CircuitStatus, ConfigError, Control, Current, Diff,
-    DiffRequest, EjectionStatus, ExplainRequest, Explanation, InstanceDrained, InstanceStatus, NoTrial,
-    Proposal, Receipt, Refusal, ReloadRequest, Rerouting, ResumeError, RollbackRequest, Status, Submission,
+    AppStatus, Applied, ApplyRequest, CanaryError, CanaryStatus, CircuitStatus, ConfigError, Control,
+    Current, Diff, DiffRequest, EjectionStatus, ExplainRequest, Explanation, InstanceDrained, InstanceStatus,
+    NoTrial, Proposal, Receipt, Refusal, ReloadRequest, Rerouting, RollbackRequest, Status, Submission,
     TrialStatus, Validation, Version,
 };
 use ringway_model::{
-    AppId, CanaryState, Desired, Generation, Hostname, InstanceId, Owner, Rejection, RouteId,
+    AppId, CanaryState, Desired, Generation, Hostname, InstanceId, Owner, Rejection, RouteId, SetWeight,
 };
 use ringway_tls::{Facts, LoadError, SecretKey};
 
@@ -104,7 +104,16 @@ pub trait Plane: 'static {
     ///
     /// # Errors
     /// The route has no canary, or it is not braked.
-    fn resumed_canary(&self, route: &RouteId) -> Result<CanaryState, ResumeError>;
+    fn resumed_canary(&self, route: &RouteId) -> Result<CanaryState, CanaryError>;
+    /// The state of a canary with a weight in place of its plan's; `None` for the plan's again.
+    ///
+    /// # Errors
+    /// The route has no canary, or it is braked or stepping.
+    fn weighted_canary(
+        &self,
+        route: &RouteId,
+        set_weight: Option<SetWeight>,
+    ) -> Result<CanaryState, CanaryError>;
     /// The configuration on trial, or the last one that was.
     fn trial(&self) -> Option<TrialStatus>;
     /// Promotes the configuration on trial.
@@ -257,8 +266,16 @@ impl Plane for Control {
         Self::canaries(self)
     }
 
-    fn resumed_canary(&self, route: &RouteId) -> Result<CanaryState, ResumeError> {
+    fn resumed_canary(&self, route: &RouteId) -> Result<CanaryState, CanaryError> {
         Self::resumed_canary(self, route)
+    }
+
+    fn weighted_canary(
+        &self,
+        route: &RouteId,
+        set_weight: Option<SetWeight>,
+    ) -> Result<CanaryState, CanaryError> {
+        Self::weighted_canary(self, route, set_weight)
     }
 
     fn trial(&self) -> Option<TrialStatus> {

@@ -121,6 +121,10 @@ kinds! {
     NoConfigFile = 409 "no_config_file" "There is no configuration file",
     /// The canary is not braked.
     NotBraked = 409 "not_braked" "The canary is not braked",
+    /// The canary is braked.
+    CanaryBraked = 409 "canary_braked" "The canary is braked",
+    /// The canary steps by its plan.
+    CanarySteps = 409 "canary_steps" "The canary steps by its plan",
     /// The route has no canary.
     UnknownCanary = 404 "unknown_canary" "There is no canary of this route",
     /// No change is on trial.

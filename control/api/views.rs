@@ -7,6 +7,7 @@ mod certificates;
 mod changes;
 mod configuration;
 mod domains;
+mod endpoints;
 mod instances;
 mod policies;
 mod pools;
@@ -26,10 +27,11 @@ pub(crate) use configuration::{
     ReroutingView, RolloutView, ValidationView, VersionView, findings as config_findings,
 };
 pub(crate) use domains::{DomainDetails, DomainPage, DomainView};
+pub(crate) use endpoints::{EndpointView, PoolDetails, PoolPage, PoolView, overridden};
 pub(crate) use instances::{DrainedView, DrainingView, InstancePage, InstanceView, LeaseView, instance_view};
 pub(crate) use pools::{
-    BreakerPage, BreakerTail, BreakerView, CircuitView, EjectionView, EndpointView, PoolHealthView,
-    TenantPage, TenantRoutes, TenantView, takes_traffic, tenant_of,
+    BreakerPage, BreakerTail, BreakerView, CircuitView, EjectionView, PoolHealthView, TenantPage,
+    TenantRoutes, TenantView, takes_traffic, tenant_of,
 };
 pub(crate) use status::{
     AppOverview, AuditView, HealthView, LivenessView, ReadinessView, StatusView, TenantsHealth,

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_model::{CanaryState, Change, Desired, Route, RouteId, Tick, Timestamp};
+use ringway_model::{CanaryState, Change, Desired, Route, RouteId, SetWeight, Tick, Timestamp};
 use ringway_traffic::plan::TrafficPlan;
 use ringway_traffic::snapshot::Snapshot;
 
@@ -57,13 +57,17 @@ pub(crate) enum Effect {
     Braked(CanaryState),
 }
 
-/// Reason why a canary cannot be resumed.
+/// Reason why a canary refuses an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ResumeError {
+pub enum CanaryError {
     /// The route has no canary, or there is no such route.
     NoCanary,
-    /// It is not braked.
+    /// It is not braked, and so cannot be resumed.
     NotBraked,
+    /// It is braked: a weight would have no effect.
+    Braked,
+    /// It steps by its plan: the next step would replace a weight.
+    Stepping,
 }
 
 impl Canaries {
@@ -140,29 +144,51 @@ impl Canaries {
         self.watched.retain(|key, _| known.contains(key));
     }
 
-    /// Takes a stored state into force, unless a later decision is: a canary is resumed by it.
+    /// Takes a stored state into force, unless a later decision is: it resumes a canary, or sets its weight.
     pub(crate) fn handle_stored(&mut self, state: &CanaryState, now: Now) {
         let Some(watched) = self.watched.get_mut(&(state.route.clone(), state.plan)) else { return };
         let braked = watched.state.as_ref().and_then(|known| known.braked.as_ref());
         if braked.is_some_and(|braked| state.braked.is_none() && state.stepped_at >= braked.at) {
             tracing::info!(route = %state.route, "canary resumed");
             watched.put(state.clone(), now);
+        } else if braked.is_none()
+            && state.braked.is_none()
+            && watched.set_weight() != state.set_weight.as_ref()
+        {
+            watched.put(state.clone(), now);
+            let weight_percent = watched.plan.weight();
+            tracing::info!(route = %state.route, %weight_percent, "weight of the canary set at run time");
         }
     }
 
     /// The state that resumes a braked canary, to be stored.
     ///
     /// # Errors
-    /// See [`ResumeError`].
-    pub(crate) fn resumed(&self, route: &RouteId, now: Timestamp) -> Result<CanaryState, ResumeError> {
+    /// See [`CanaryError`].
+    pub(crate) fn resumed(&self, route: &RouteId, now: Timestamp) -> Result<CanaryState, CanaryError> {
         let mut plans = self.of_route(route).peekable();
-        plans.peek().ok_or(ResumeError::NoCanary)?;
+        plans.peek().ok_or(CanaryError::NoCanary)?;
         let state = plans.find_map(|watched| watched.state.clone().filter(|state| state.braked.is_some()));
-        let mut state = state.ok_or(ResumeError::NotBraked)?;
+        let mut state = state.ok_or(CanaryError::NotBraked)?;
         // Never before the brake, though the clock may have been set back.
         let braked = state.braked.take().map_or(now, |braked| braked.at);
         state.stepped_at = now.max(braked);
         Ok(state)
+    }
+
+    /// The state of a canary with a weight in place of its plan's, or with the plan's again, to be stored.
+    ///
+    /// # Errors
+    /// See [`CanaryError`].
+    pub(crate) fn weighted(
+        &self,
+        route: &RouteId,
+        set_weight: Option<SetWeight>,
+        now: Timestamp,
+    ) -> Result<CanaryState, CanaryError> {
+        let mut watched = self.of_route(route).filter(|watched| watched.is_in_force);
+        let watched = watched.next().ok_or(CanaryError::NoCanary)?;
+        watched.weighted(set_weight, now)
     }
 
     /// Status of all canaries in force, by route.

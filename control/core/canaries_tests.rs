@@ -199,9 +199,9 @@ fn another_plan_is_not_braked_and_the_state_of_the_former_is_removed() {
 #[test]
 fn a_resumed_canary_begins_with_a_fresh_window() {
     let mut harness = Harness::new(canary(BrakeMode::On));
-    assert_eq!(harness.canaries.resumed(&route_id(), Timestamp(0)), Err(ResumeError::NotBraked));
+    assert_eq!(harness.canaries.resumed(&route_id(), Timestamp(0)), Err(CanaryError::NotBraked));
     let unknown = RouteId::parse("blog").unwrap();
-    assert_eq!(harness.canaries.resumed(&unknown, Timestamp(0)), Err(ResumeError::NoCanary));
+    assert_eq!(harness.canaries.resumed(&unknown, Timestamp(0)), Err(CanaryError::NoCanary));
     harness.pass(HEALTHY, (100, 60));
     // The clock was set back: the state still counts as later than the brake.
     let resumed = harness.canaries.resumed(&route_id(), Timestamp(1)).unwrap();

@@ -8,12 +8,12 @@ use crate::limits::DNS_TIMEOUT;
 use ringway_certs::Certificates;
 use ringway_model::{
     AppId, CanaryState, Desired, Generation, Hostname, InstanceId, Owner, Rejection, Revision, RouteId,
-    SetVersion, Tick,
+    SetVersion, SetWeight, Tick,
 };
 use ringway_net::sync::oneshot;
 use ringway_net::{clock, spawn};
 
-use crate::canaries::{CanaryStatus, ResumeError};
+use crate::canaries::{CanaryError, CanaryStatus};
 use crate::configuration::ConfigClient;
 use crate::engine::{Engine, ReplyTo};
 use crate::instances::outage;
@@ -128,8 +128,20 @@ impl Control {
     ///
     /// # Errors
     /// The route has no canary, or it is not braked.
-    pub fn resumed_canary(&self, route: &RouteId) -> Result<CanaryState, ResumeError> {
+    pub fn resumed_canary(&self, route: &RouteId) -> Result<CanaryState, CanaryError> {
         self.engine.borrow().canaries().resumed(route, Now::read().at)
+    }
+
+    /// The state of a canary with a weight in place of its plan's; `None` for the plan's again.
+    ///
+    /// # Errors
+    /// The route has no canary, or it is braked or stepping.
+    pub fn weighted_canary(
+        &self,
+        route: &RouteId,
+        set_weight: Option<SetWeight>,
+    ) -> Result<CanaryState, CanaryError> {
+        self.engine.borrow().canaries().weighted(route, set_weight, Now::read().at)
     }
 
     /// The certificate component, if it is in use.

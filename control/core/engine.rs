@@ -15,6 +15,7 @@ mod commits;
 pub(crate) mod core_acks;
 mod core_watch;
 mod idempotency;
+mod overrides;
 mod plane;
 #[cfg(test)]
 mod plane_tests;
@@ -538,6 +539,7 @@ impl Engine {
         }
         self.follow_versions(&commit.deltas, now);
         self.follow_canaries(&commit.deltas, now);
+        overrides::log_dropped(&commit.deltas);
         self.drop_overlay_routes(&commit.deltas, now);
         let view = view(&self.plane, &self.publisher, now);
         self.notifications.handle_stored(&commit.deltas, &reasons, view);

@@ -42,7 +42,7 @@ mod time;
 mod trial;
 mod view;
 
-pub use canaries::{CanaryComparison, CanaryStatus, NextStep, ResumeError};
+pub use canaries::{CanaryComparison, CanaryError, CanaryStatus, NextStep};
 pub use client::Client;
 pub use configuration::{
     Applied, ApplyContent, ApplyRequest, Candidate, ChangeOp, ConfigClient, ConfigError,

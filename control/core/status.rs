@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::configuration::ConfigurationStatus;
 #[cfg(doc)]
 use crate::limits;
-use ringway_model::{AppId, CoreId, Generation, Health, InstanceId, Revision, Serial, Timestamp};
+use ringway_model::{AppId, CoreId, Generation, Health, InstanceId, Percent, Revision, Serial, Timestamp};
 use ringway_telemetry::AppReading;
 use ringway_traffic::in_flight::InFlight;
 
@@ -205,6 +205,8 @@ pub struct InstanceStatus {
     pub last_checked: Option<Timestamp>,
     /// Its circuit breaker.
     pub breaker: BreakerStatus,
+    /// Part of its share of the requests, while its slow start is in progress.
+    pub slow_start: Option<Percent>,
     /// Time of the last heartbeat; `None` if this registration never sent one and only health checks decide.
     pub last_heartbeat: Option<Timestamp>,
     /// Time at which it leaves the rotation without another heartbeat.
@@ -229,6 +231,7 @@ impl Default for InstanceStatus {
             streak: 0,
             last_checked: None,
             breaker: BreakerStatus::default(),
+            slow_start: None,
             last_heartbeat: None,
             lease_expires: None,
             deregisters_at: None,

@@ -21,8 +21,8 @@ use ringway_model::{
     InstanceId, Kind, Mirror, OnAllUnhealthy, Outliers, Overload, Owner, PathMatch, Percent, Policy,
     PolicyId, PolicyRef, PolicySettings, PoolRef, PoolTraffic, Probe, ProbeHeaders, ProbeHost, ProbeMethod,
     ProbePath, RateLimit, RateLimitKey, Redirect, RequestKey, Resource, Retries, Revision, Rewrite, Route,
-    RouteAction, RouteId, RouteMatch, RouteSpec, SetVersion, StatusRanges, StatusSet, Target, TenantId,
-    TimeoutPolicy, Timestamp, TrafficSpec, UpstreamProtocol, ValueMatch,
+    RouteAction, RouteId, RouteMatch, RouteSpec, SetVersion, SetWeight, StatusRanges, StatusSet, Target,
+    TenantId, TimeoutPolicy, Timestamp, TrafficSpec, UpstreamProtocol, ValueMatch,
 };
 
 use crate::{Batch, Loaded, Memory, Store, StoreError, export, import, migrate};
@@ -419,6 +419,12 @@ fn canary_state() -> CanaryState {
         braked: Some(Braked { at: Timestamp(8), reason: "5 of 10 failed".into() }),
         step: 2,
         stepped_at: Timestamp(9),
+        set_weight: Some(SetWeight {
+            weight: Percent::whole(25),
+            at: Timestamp(8),
+            by: "operator".into(),
+            reason: "a first look".into(),
+        }),
     }
 }
 
@@ -430,6 +436,7 @@ fn endpoint_override() -> EndpointOverride {
         is_drained: true,
         at: Timestamp(10),
         by: "operator".into(),
+        reason: "maintenance".into(),
     }
 }
 

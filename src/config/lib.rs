@@ -35,7 +35,7 @@ pub use place::{Place, Position};
 pub use pointer::Pointer;
 pub use read::{Beside, read, read_beside, read_object};
 pub use reader::{
-    Described, Fault, Field, Given, Input, Location, Origin, Reader, Report, SettingForm, describe,
+    Described, Fault, Field, Given, Input, Location, Origin, Reader, Report, SettingForm, describe, nearest,
     object_schema, read as read_request,
 };
 pub use schema::schema;

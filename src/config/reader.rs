@@ -23,7 +23,7 @@ pub use document::SettingForm;
 pub(crate) use document::{Outcome, RawStatic, read_document};
 pub use field::{Described, Fault, Field, Given, Location, object_schema};
 pub(crate) use field::{NO_EFFECT, digits};
-pub(crate) use nearest::nearest;
+pub use nearest::nearest;
 use reads::{Found, Reads};
 pub use report::{Origin, Report};
 pub(crate) use variant::Tag;

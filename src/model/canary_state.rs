@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::change::Draft;
-use crate::{Configured, Kind, Owner, RouteId, Timestamp};
+use crate::{Configured, Kind, Owner, Percent, RouteId, Timestamp};
 
 /// Progress of a route's canary: its step, and whether it is braked. It belongs to the plan with this hash;
 /// another plan of the route begins from its own weight.
@@ -21,6 +21,21 @@ pub struct CanaryState {
     pub step: u8,
     /// Time of the last step, or of the beginning.
     pub stepped_at: Timestamp,
+    /// Weight that an operator has set in place of the plan's.
+    pub set_weight: Option<SetWeight>,
+}
+
+/// Weight of a canary that was set at run time. Ends with the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetWeight {
+    /// The weight.
+    pub weight: Percent,
+    /// Time of the change.
+    pub at: Timestamp,
+    /// Name of the user who made it.
+    pub by: Arc<str>,
+    /// The reason that was given; empty when there was none.
+    pub reason: Arc<str>,
 }
 
 /// Act of the brake.

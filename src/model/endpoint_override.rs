@@ -21,6 +21,8 @@ pub struct EndpointOverride {
     pub at: Timestamp,
     /// Name of the user who changed it.
     pub by: Arc<str>,
+    /// The reason that was given; empty when there was none.
+    pub reason: Arc<str>,
 }
 
 impl Configured for EndpointOverride {
@@ -45,8 +47,9 @@ impl Draft<'_> {
         }
         let known = self.desired.endpoint_override(new.instance.as_str());
         self.created |= known.is_none();
-        let is_same =
-            known.is_some_and(|known| (known.weight, known.is_drained) == (new.weight, new.is_drained));
+        let is_same = known.is_some_and(|known| {
+            (known.weight, known.is_drained, &known.reason) == (new.weight, new.is_drained, &new.reason)
+        });
         if !is_same {
             self.put(new.clone());
         }

@@ -49,7 +49,7 @@ mod webhook;
 pub use app::{App, AppSpec};
 pub use availability::{FailurePolicy, OnAllUnhealthy, StatusSet, StatusSetError, TimeoutPolicy};
 pub use balancer::Balancer;
-pub use canary_state::{Braked, CanaryState};
+pub use canary_state::{Braked, CanaryState, SetWeight};
 pub use certificate::{
     CertificateFiles, CertificateMode, ClientAuth, ClientAuthNeed, FilePath, FilePathError, UpstreamTls,
 };

@@ -234,6 +234,9 @@ impl Eq for TrafficPlan {}
 impl CanaryPlan {
     /// Weight at a position.
     pub fn weight_at(&self, position: Position) -> Percent {
+        if let Some(set) = position.weight.filter(|_| !position.is_braked) {
+            return set;
+        }
         match usize::from(position.step).min(self.settings.steps.len()) {
             _ if position.is_braked => Percent::ZERO,
             0 => self.settings.weight,
@@ -241,9 +244,10 @@ impl CanaryPlan {
         }
     }
 
-    /// The step that follows a position, if there is one.
+    /// The step that follows a position, if there is one. A weight that was set is the last one.
     pub fn next_step(&self, position: Position) -> Option<&CanaryStep> {
-        self.settings.steps.get(usize::from(position.step)).filter(|_| !position.is_braked)
+        let is_held = position.is_braked || position.weight.is_some();
+        self.settings.steps.get(usize::from(position.step)).filter(|_| !is_held)
     }
 
     /// Bucket of a request, the part of it that decided, and the bucket for the client's cookie if it is to

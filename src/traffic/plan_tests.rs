@@ -148,7 +148,7 @@ fn the_brake_holds_at_once_and_for_cohorts_only_where_that_is_set() {
     let strict = plan(Some(canary(10_000)), Some(Cohorts { brake: true, ..cohorts() }));
     for plan in [&lenient, &strict] {
         assert_eq!(sent("").draw(0).variant(plan), (CANARY, Variant::Canary));
-        plan.state.set_position(Position { step: 0, is_braked: true });
+        plan.state.set_position(Position { is_braked: true, ..Position::default() });
         assert_eq!(sent("").draw(0).variant(plan), (STABLE, Variant::Stable));
         assert_eq!(plan.weight(), Percent::ZERO);
         assert_eq!(sent("X-Cohort: beta\r\n").variant(plan), (BETA, Variant::Cohort), "another pool");
@@ -162,14 +162,14 @@ fn steps_follow_the_first_weight() {
     let step = |weight| CanaryStep { weight: percent(weight), after: Duration::from_secs(60) };
     let stepped = Canary { steps: [step(2_500), step(10_000)].into(), ..canary(1_000) };
     let stepped = plan(Some(stepped), None).canary.unwrap();
-    let at = |step| Position { step, is_braked: false };
+    let at = |step| Position { step, ..Position::default() };
     assert_eq!(
         [0, 1, 2, 9].map(|step| stepped.weight_at(at(step)).hundredths()),
         [1_000, 2_500, 10_000, 10_000]
     );
     assert_eq!(stepped.next_step(at(1)), Some(&step(10_000)));
     assert_eq!(stepped.next_step(at(2)), None);
-    assert_eq!(stepped.next_step(Position { step: 0, is_braked: true }), None);
+    assert_eq!(stepped.next_step(Position { is_braked: true, ..Position::default() }), None);
 }
 
 #[test]
@@ -236,6 +236,7 @@ fn a_plan_keeps_its_state_and_another_one_begins_at_its_own() {
         braked: Some(braked),
         step: 0,
         stepped_at: Timestamp(0),
+        set_weight: None,
     };
     let restarted = compiled(Some(canary(1_000)), None, Some(&stored), None);
     assert!(restarted.state.position().is_braked, "after a restart");

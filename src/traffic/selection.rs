@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_model::{Balancer, PoolTraffic, Tick};
+use ringway_model::{Balancer, Percent, PoolTraffic, Tick};
 
 use crate::balance::key_table::KeyTable;
 use crate::balance::spread;
@@ -108,6 +108,13 @@ impl Selection {
     /// The share of a weight that a slow start allows, in parts of one that are the same for all endpoints.
     pub(crate) fn weight(&self, endpoint: &Endpoint, weight: u16, now: Tick) -> u64 {
         self.share(endpoint, now).unwrap_or(Share::FULL).of(weight)
+    }
+
+    /// The part of its share that an endpoint has in its slow start; `None` unless one is in progress. For
+    /// displays: begins none.
+    pub fn slow_start_progress(&self, endpoint: &Endpoint, now: Tick) -> Option<Percent> {
+        let is_settled = endpoint.state.is_settled();
+        endpoint.state.ramp().progress(self.slow_start.filter(|_| is_settled)?, now)
     }
 
     /// The part of its share that a slow start allows; `None` without one, or out of rotation.

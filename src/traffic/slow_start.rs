@@ -16,7 +16,7 @@ use std::time::Duration;
 #[cfg(all(test, loom))]
 use loom::sync::atomic::{AtomicU64, Ordering};
 
-use ringway_model::Tick;
+use ringway_model::{Percent, Tick};
 
 /// Part of an endpoint's regular share, in 65,536ths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +32,12 @@ impl Share {
     #[inline]
     pub(crate) fn takes(self, draw: u64) -> bool {
         (draw >> 48) < u64::from(self.0)
+    }
+
+    /// The share in percent, rounded down to hundredths.
+    fn percent(self) -> Percent {
+        // At most 10,000.
+        Percent::from_hundredths((self.0 * 10_000 / Self::FULL.0) as u16).unwrap_or(Percent::ALL)
     }
 
     /// The share of a weight, in 65,536ths of one.
@@ -75,6 +81,13 @@ impl Ramp {
             begun => Tick(begun - 1),
         };
         share_after(begun.until(now), duration)
+    }
+
+    /// The share in percent of a ramp in progress, which this does not begin; `None` when there is none.
+    pub(crate) fn progress(&self, duration: Duration, now: Tick) -> Option<Percent> {
+        let begun = self.begun.load(Ordering::Relaxed);
+        let share = share_after(Tick(begun.checked_sub(1)?).until(now), duration);
+        (share < Share::FULL).then(|| share.percent())
     }
 
     #[cold]

@@ -16,7 +16,7 @@ use crate::request::configuration as shape;
 use crate::response::{ApiResult, Response};
 use crate::views::{
     AppliedView, CurrentSetsView, CurrentView, DiffView, ExplanationView, HistoryView, ReroutingView,
-    RolloutView, ValidationView, VersionView,
+    RolloutView, ValidationView, VersionView, overridden,
 };
 
 /// Parts of a request about the configuration.
@@ -42,7 +42,8 @@ pub(crate) async fn configure<P: Plane>(plane: &P, call: ConfigCall<'_>, trail: 
         }
         ConfigOperation::Diff => {
             let diff = plane.diff(take(input, shape::diff)?).await.map_err(refused)?;
-            Ok(Response::json(200, &DiffView::new(&diff, is_yaml)))
+            let overridden = overridden(&plane.desired(), Some(&diff.owner));
+            Ok(Response::json(200, &DiffView::new(&diff, is_yaml, overridden)))
         }
         ConfigOperation::Simulate => {
             let rerouting = plane.simulate(take(input, shape::proposal)?).await.map_err(refused)?;
@@ -142,6 +143,7 @@ fn confirm<P: Plane>(plane: &P, applied: &Applied, is_yaml: bool, trail: &mut Tr
     }
     let rollout = is_on_trial.then(|| RolloutView::new(plane.trial().as_ref()));
     let status = if is_on_trial || is_pending { 202 } else { 200 };
-    let view = AppliedView::new(applied, is_yaml, rollout);
+    let overridden = overridden(&plane.desired(), Some(&applied.owner));
+    let view = AppliedView::new(applied, is_yaml, rollout, overridden);
     Response::json(status, &view).with("ETag", format_args!("\"{}\"", applied.version))
 }

@@ -4,32 +4,80 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringway_config::Pointer;
+use ringway_config::{Pointer, nearest};
 use ringway_model::{
-    AppId, Balancer, Change, Desired, EndpointOverride, Instance, InstanceId, Owner, Rejection, TenantId,
-    limits,
+    App, AppId, Balancer, Change, Desired, EndpointOverride, Instance, InstanceId, Owner, TenantId, limits,
 };
 use ringway_net::clock;
 
 use super::changes::{make, received};
-use super::lookup::app_of;
 use crate::access::Identity;
 use crate::audit::Trail;
+use crate::limits::NAMES_SUGGESTED_MAX;
 use crate::lists::{Pieces, Selection, Steps, select};
 use crate::plane::Plane;
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 use crate::request::conditions::Conditions;
 use crate::request::finding::Finding;
 use crate::request::shapes::{EndpointUpdate, Page};
 use crate::response::{ApiResult, Body, Response};
 use crate::views::{
-    Accepted, AppHealth, BreakerTail, BreakerView, CircuitView, EjectionView, EndpointView, PoolHealthView,
-    TenantRoutes, TenantView, TenantsHealth, takes_traffic, tenant_of,
+    Accepted, AppHealth, BreakerTail, BreakerView, CircuitView, EjectionView, EndpointView, PoolDetails,
+    PoolHealthView, PoolView, TenantRoutes, TenantView, TenantsHealth, takes_traffic, tenant_of,
 };
+
+/// Lists pools of operators and registered apps.
+pub(crate) async fn list_pools<P: Plane>(plane: &Rc<P>, page: Page) -> ApiResult {
+    let desired = plane.desired();
+    let is_wanted = |app: &Arc<App>| page.owner.as_ref().is_none_or(|owner| app.owner == *owner);
+    let selection = select(desired.apps(), is_wanted, page.after.as_deref(), page.limit).await;
+    let revision = desired.revision();
+    let (plane, shown) = (Rc::clone(plane), desired.clone());
+    let view = move |app: &Arc<App>| PoolView::of(&*plane, &shown, app);
+    let pieces = Pieces::page("pools", selection, revision.0, view);
+    Ok(Response { status: 200, fields: Vec::new(), body: Body::Pieces(pieces) }.at(revision))
+}
+
+/// Shows a pool with its endpoints.
+pub(crate) async fn show_pool<P: Plane>(plane: &P, id: AppId) -> ApiResult {
+    let desired = plane.desired();
+    let app = pool_of(&desired, &id).await?;
+    let selection = select(desired.instances_of(id.as_str()), |_| true, None, None).await;
+    let endpoint = |instance: &Arc<Instance>| {
+        let status = plane.instance_status(&instance.id).unwrap_or_default();
+        EndpointView::new(instance, status, desired.endpoint_override(instance.id.as_str()))
+    };
+    let revision = desired.revision();
+    let view = PoolDetails {
+        pool: PoolView::of(plane, &desired, app),
+        endpoints: selection.items.iter().map(endpoint).collect(),
+        outage: plane.outage(&id),
+        revision: revision.0,
+    };
+    Ok(Response::json(200, &view).at(revision))
+}
+
+/// Finds a pool; the problem names the most similar id. Without one, it costs a walk over all ids.
+async fn pool_of<'a>(desired: &'a Desired, id: &AppId) -> Result<&'a Arc<App>, Problem> {
+    if let Some(app) = desired.app(id.as_str()) {
+        return Ok(app);
+    }
+    let mut steps = Steps::default();
+    let mut similar: Option<&AppId> = None;
+    for app in desired.apps() {
+        steps.step().await;
+        let known = similar.into_iter().chain([&app.id]).map(AppId::as_str);
+        if nearest(id.as_str(), known) == Some(app.id.as_str()) {
+            similar = Some(&app.id);
+        }
+    }
+    let hint = similar.map(|similar| format!("; did you mean {similar}?")).unwrap_or_default();
+    Err(Problem::new(Kind::UnknownApp, format!("there is no pool or app {id}{hint}")))
+}
 
 pub(crate) async fn show_pool_health<P: Plane>(plane: &P, id: AppId) -> ApiResult {
     let desired = plane.desired();
-    let app = app_of(&desired, &id)?;
+    let app = pool_of(&desired, &id).await?;
     let selection = select(desired.instances_of(id.as_str()), |_| true, None, None).await;
     let (mut healthy, mut total, mut endpoints) = (0, 0, Vec::new());
     for instance in &selection.items {
@@ -63,8 +111,8 @@ pub(crate) async fn override_endpoint<P: Plane>(
     trail: &mut Trail,
 ) -> ApiResult {
     let desired = plane.desired();
-    let app = app_of(&desired, &update.pool)?;
-    let id = endpoint_of(&desired, &update).ok_or(Rejection::UnknownInstance(update.endpoint.clone()))?;
+    let app = pool_of(&desired, &update.pool).await?;
+    let id = endpoint_of(&desired, &update).await?;
     if app.balancer == Balancer::RoundRobin && update.weight.is_some_and(|weight| weight > 1) {
         let mut pointer = Pointer::default();
         pointer.push("weight");
@@ -83,6 +131,7 @@ pub(crate) async fn override_endpoint<P: Plane>(
             is_drained,
             at: clock::timestamp(),
             by: caller.to_string().into(),
+            reason: update.reason,
         })),
     };
     let receipt = make(plane, change, conditions, trail).await?;
@@ -95,12 +144,26 @@ pub(crate) async fn override_endpoint<P: Plane>(
     Ok(received(Response::json(status, &Accepted::new(&receipt, view)), &receipt))
 }
 
-/// The instance of a pool that a request names by its id, or by its address.
-fn endpoint_of(desired: &Desired, update: &EndpointUpdate) -> Option<InstanceId> {
+/// The instance of a pool that a request names by its id, or by its address; the problem lists those there
+/// are.
+async fn endpoint_of(desired: &Desired, update: &EndpointUpdate) -> Result<InstanceId, Problem> {
     let of_pool = |id: &str| desired.instance(id).filter(|instance| instance.app == update.pool);
     let named = of_pool(update.endpoint.as_str());
-    let found = named.or_else(|| of_pool(&format!("{}@{}", update.pool, update.endpoint)))?;
-    Some(found.id.clone())
+    if let Some(found) = named.or_else(|| of_pool(&format!("{}@{}", update.pool, update.endpoint))) {
+        return Ok(found.id.clone());
+    }
+    let (pool, endpoint) = (&update.pool, &update.endpoint);
+    let there = select(desired.instances_of(pool.as_str()), |_| true, None, Some(NAMES_SUGGESTED_MAX)).await;
+    let names: Vec<&str> = there.items.iter().map(|instance| instance.id.as_str()).collect();
+    let more = match there.total - names.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let there = match names.is_empty() {
+        true => "it has none".to_owned(),
+        false => format!("it has {}{more}", names.join(", ")),
+    };
+    Err(Problem::new(Kind::UnknownInstance, format!("pool {pool} has no endpoint {endpoint}; {there}")))
 }
 
 pub(crate) async fn list_breakers<P: Plane>(plane: &Rc<P>, page: Page) -> ApiResult {

@@ -9,6 +9,7 @@ use ringway_control::{ApplyContent, DiffRequest, ExplainRequest, Mode, Proposal}
 use ringway_model::Owner;
 use serde_json::json;
 
+use super::fields::reason;
 use crate::limits::{CONFIG_BAKE_MAX, CONFIG_REASON_BYTES_MAX, CONFIG_SOURCES_MAX};
 
 /// Parameter of the query with a header field.
@@ -207,15 +208,7 @@ static REASON: Field<Arc<str>> = Field {
     name: "reason",
     doc: "Reason, for history and audit log.",
     schema: || json!({ "type": "string", "maxLength": CONFIG_REASON_BYTES_MAX }),
-    parse: |given| {
-        let text = given.text()?;
-        match text.len() <= CONFIG_REASON_BYTES_MAX && !text.chars().any(char::is_control) {
-            true => Ok(text.into()),
-            false => Err(Fault::invalid(format_args!(
-                "must be one line of at most {CONFIG_REASON_BYTES_MAX} bytes"
-            ))),
-        }
-    },
+    parse: reason,
 };
 
 static FORCE_SIZE: Field<bool> = Field {

@@ -6,12 +6,12 @@ use std::time::Duration;
 use ringway_config::{Fault, Field, Given, Reader};
 use ringway_control::InstanceState;
 use ringway_model::{
-    AppId, DomainKind, FailurePolicy, Generation, Hostname, InstanceId, OnAllUnhealthy, RouteId,
-    StatusRangeError, StatusSet, Target, TenantId, TimeoutPolicy, WebhookSecret, WebhookUrl, limits,
+    AppId, DomainKind, FailurePolicy, Generation, Hostname, InstanceId, OnAllUnhealthy, Owner, Percent,
+    RouteId, StatusRangeError, StatusSet, Target, TenantId, TimeoutPolicy, WebhookSecret, WebhookUrl, limits,
 };
 use serde_json::json;
 
-use crate::limits::API_WAIT_MAX;
+use crate::limits::{API_WAIT_MAX, CONFIG_REASON_BYTES_MAX};
 use ringway_config::values::{at_most, duration, duration_schema, id_schema, status_list};
 
 /// Id of an app.
@@ -51,6 +51,41 @@ pub(crate) static IS_DRAINED: Field<bool> = Field {
     doc: "Whether the endpoint takes no new requests; those under way finish. False when absent.",
     schema: || json!({ "type": "boolean" }),
     parse: |given| given.boolean(),
+};
+
+/// Reason of an override.
+pub(crate) static OVERRIDE_REASON: Field<Arc<str>> = Field {
+    name: "reason",
+    doc: "Reason, for those who find it later; one line.",
+    schema: || json!({ "type": "string", "maxLength": CONFIG_REASON_BYTES_MAX }),
+    parse: reason,
+};
+
+/// Reads a reason: one line.
+pub(crate) fn reason(given: Given<'_>) -> Result<Arc<str>, Fault> {
+    let text = given.text()?;
+    match text.len() <= CONFIG_REASON_BYTES_MAX && !text.chars().any(char::is_control) {
+        true => Ok(text.into()),
+        false => {
+            Err(Fault::invalid(format_args!("must be one line of at most {CONFIG_REASON_BYTES_MAX} bytes")))
+        }
+    }
+}
+
+/// Owner of pools.
+pub(crate) static POOL_OWNER: Field<Owner> = Field {
+    name: "owner",
+    doc: "Only the pools of this owner: api, file or admin; api has the registered apps.",
+    schema: || json!({ "type": "string", "enum": ["api", "file", "admin"] }),
+    parse: |given| Owner::parse(given.text()?).map_err(|_| Fault::invalid("must be api, file or admin")),
+};
+
+/// Weight of a canary in place of its plan's.
+pub(crate) static CANARY_WEIGHT: Field<Percent> = Field {
+    name: "weight",
+    doc: "Share of the requests in percent, in place of the plan's; the plan's again when absent or null.",
+    schema: || json!({ "type": "number", "minimum": 0, "maximum": 100 }),
+    parse: |given| Percent::new(given.decimal()?).ok_or_else(|| Fault::range("must be from 0 to 100")),
 };
 
 /// Id of a route.

@@ -9,14 +9,14 @@ use ringway_config::{Fault, Reader, policy, policy_patch};
 use ringway_control::InstanceState;
 use ringway_model::{
     AppId, AppSpec, CertificateMode, Change, ClientAuth, Domain, DomainKind, DomainSpec, DomainUpdate,
-    Generation, HealthCheck, Hostname, InstanceId, InstanceSpec, Patch, RouteId, Target, TenantId, Webhook,
-    WebhookSecret, WebhookUrl,
+    Generation, HealthCheck, Hostname, InstanceId, InstanceSpec, Owner, Patch, Percent, RouteId, Target,
+    TenantId, Webhook, WebhookSecret, WebhookUrl,
 };
 
 use super::fields::{
-    AFTER, APP_ID, APP_NAME, CNAME_TARGET, DOMAIN, DRAIN, ENDPOINT, GENERATION, INSTANCE_ID, IS_DRAINED,
-    KIND, KIND_CUSTOM, LIMIT, POOL, ROUTE, STATUS_LIMIT, TARGET, TENANT_ID, WAIT, WAIT_TIMEOUT,
-    WEBHOOK_SECRET, WEBHOOK_URL, WEIGHT, failures, on_all_unhealthy,
+    AFTER, APP_ID, APP_NAME, CANARY_WEIGHT, CNAME_TARGET, DOMAIN, DRAIN, ENDPOINT, GENERATION, INSTANCE_ID,
+    IS_DRAINED, KIND, KIND_CUSTOM, LIMIT, OVERRIDE_REASON, POOL, POOL_OWNER, ROUTE, STATUS_LIMIT, TARGET,
+    TENANT_ID, WAIT, WAIT_TIMEOUT, WEBHOOK_SECRET, WEBHOOK_URL, WEIGHT, failures, on_all_unhealthy,
 };
 use super::tls_fields::{CERTIFICATE_MODE, CERTIFICATE_PEM, KEY_PEM, STATE, Secret};
 use crate::limits;
@@ -325,6 +325,7 @@ pub(crate) struct EndpointUpdate {
     pub(crate) endpoint: InstanceId,
     pub(crate) weight: Option<u16>,
     pub(crate) is_drained: bool,
+    pub(crate) reason: Arc<str>,
 }
 
 /// `PUT /api/v2/pools/{pool}/endpoints/{endpoint}`
@@ -333,19 +334,47 @@ pub(crate) fn set_endpoint(reader: &mut Reader<'_>) -> Option<EndpointUpdate> {
     let endpoint = reader.key(&ENDPOINT);
     let weight = reader.optional(&WEIGHT);
     let is_drained = reader.optional(&IS_DRAINED).unwrap_or(false);
-    Some(EndpointUpdate { pool: pool?, endpoint: endpoint?, weight, is_drained })
+    let reason = reader.optional(&OVERRIDE_REASON).unwrap_or_default();
+    Some(EndpointUpdate { pool: pool?, endpoint: endpoint?, weight, is_drained, reason })
 }
 
 /// `DELETE /api/v2/pools/{pool}/endpoints/{endpoint}`: the configured values again.
 pub(crate) fn reset_endpoint(reader: &mut Reader<'_>) -> Option<EndpointUpdate> {
     let pool = reader.parent(&POOL);
     let endpoint = reader.key(&ENDPOINT);
-    Some(EndpointUpdate { pool: pool?, endpoint: endpoint?, weight: None, is_drained: false })
+    Some(EndpointUpdate {
+        pool: pool?,
+        endpoint: endpoint?,
+        weight: None,
+        is_drained: false,
+        reason: Arc::default(),
+    })
 }
 
 /// `POST /api/v2/traffic/canary/{route}/resume`
 pub(crate) fn route_key(reader: &mut Reader<'_>) -> Option<RouteId> {
     reader.key(&ROUTE)
+}
+
+/// Weight of a canary as requested; the plan's without one.
+pub(crate) struct CanaryWeight {
+    pub(crate) route: RouteId,
+    pub(crate) weight: Option<Percent>,
+    pub(crate) reason: Arc<str>,
+}
+
+/// `POST /api/v2/traffic/canary/{route}/weight`
+pub(crate) fn canary_weight(reader: &mut Reader<'_>) -> Option<CanaryWeight> {
+    let route = reader.key(&ROUTE);
+    let weight = reader.optional(&CANARY_WEIGHT);
+    let reason = reader.optional(&OVERRIDE_REASON).unwrap_or_default();
+    Some(CanaryWeight { route: route?, weight, reason })
+}
+
+/// `GET /api/v2/pools`
+pub(crate) fn pool_page(reader: &mut Reader<'_>) -> Option<Page> {
+    let owner = reader.filter(&POOL_OWNER);
+    page(reader).map(|page| Page { owner, ..page })
 }
 
 /// `GET /admin/tenants`
@@ -375,6 +404,7 @@ pub(crate) struct Page {
     pub(crate) limit: Option<usize>,
     pub(crate) after: Option<String>,
     pub(crate) app: Option<AppId>,
+    pub(crate) owner: Option<Owner>,
     pub(crate) tenant: Option<TenantId>,
     pub(crate) domain: Option<Hostname>,
     pub(crate) state: Option<CertificateState>,

@@ -7,9 +7,12 @@ use crate::access::Access;
 use crate::config_operation::ConfigOperation;
 use ringway_certs::UploadError;
 use ringway_control::{
-    ConfigError, InstanceState, InstanceStatus, Refusal, Step, StorageFailure, TrialId, TrialState,
+    CanaryStatus, ConfigError, InstanceState, InstanceStatus, NextStep, Refusal, Step, StorageFailure,
+    TrialId, TrialState,
 };
-use ringway_model::{CoreId, Hostname, Kind as ResourceKind, Owner, PolicyId, Rejection, RouteId, Timestamp};
+use ringway_model::{
+    CoreId, Hostname, Kind as ResourceKind, Owner, Percent, PolicyId, Rejection, RouteId, Timestamp,
+};
 use ringway_net::DriverChoice;
 use ringway_wire::message::Method;
 
@@ -28,7 +31,11 @@ const SECRET: &str = "correct-horse-battery";
 fn fixture(state: &mut State) {
     *state = State::default();
     state.configuration.trial = Some(trial(TrialState::Running));
-    state.canaries = vec![canary("shop", true), canary("blog", false)];
+    let stepping = CanaryStatus {
+        next: Some(NextStep { weight: Percent::ALL, left: Duration::ZERO, hold: None }),
+        ..canary("steps", false)
+    };
+    state.canaries = vec![canary("shop", true), canary("blog", false), stepping];
     state.app("app1");
     state.app("app2");
     state.instance("app1", "i1");
@@ -41,6 +48,7 @@ fn fixture(state: &mut State) {
             is_drained: false,
             at: ringway_model::Timestamp(1),
             by: "an operator".into(),
+            reason: "".into(),
         },
     )));
     state.domain("app1", "one.example", None);
@@ -71,7 +79,8 @@ fn request(route: &Route) -> (String, String) {
         Operation::ShowApp | Operation::AppStatus | Operation::ListInstancesOfApp => {
             ("app1", r#"{"app_id":"app1"}"#)
         }
-        Operation::PoolHealth => ("app1", ""),
+        Operation::PoolHealth | Operation::ShowPool => ("app1", ""),
+        Operation::SetCanaryWeight => ("blog", r#"{"weight":25}"#),
         Operation::ResumeCanary => ("shop", ""),
         Operation::SetEndpoint => ("i1", r#"{"drain":true}"#),
         Operation::ResetEndpoint => ("i2", ""),
@@ -114,6 +123,7 @@ fn request(route: &Route) -> (String, String) {
             r#"{"domain":"two.example","instance_id":"i3","target":"http://10.0.0.6:3001","app_id":"app1","health_check":"/health"}"#,
         ),
         Operation::ListApps
+        | Operation::ListPools
         | Operation::ListInstances
         | Operation::ListDomains
         | Operation::ListCertificates
@@ -135,6 +145,7 @@ fn request(route: &Route) -> (String, String) {
                 Operation::UpdateDomain
                 | Operation::UploadCertificate
                 | Operation::UpdateWebhook
+                | Operation::SetCanaryWeight
                 | Operation::SetEndpoint => body.to_owned(),
                 _ => String::new(),
             };
@@ -464,6 +475,13 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
         (Post, "/api/v2/traffic/canary/blog/resume", "", NotBraked),
         (Post, "/api/v2/traffic/canary/nope/resume", "", UnknownCanary),
         (Post, "/api/v2/traffic/canary/blog/resume", r#"{"route":"shop"}"#, Conflicting),
+        (Post, "/api/v2/traffic/canary/shop/weight", r#"{"weight":5}"#, CanaryBraked),
+        (Post, "/api/v2/traffic/canary/steps/weight", r#"{"weight":5}"#, CanarySteps),
+        (Post, "/api/v2/traffic/canary/nope/weight", r#"{"weight":5}"#, UnknownCanary),
+        (Post, "/api/v2/traffic/canary/blog/weight", r#"{"route":"shop"}"#, Conflicting),
+        (Get, "/api/v2/pools/nope", "", UnknownApp),
+        (Get, "/api/v2/pools?owner=api", r#"{"owner":"file"}"#, Conflicting),
+        (Get, "/api/v2/pools/app1", r#"{"pool":"app2"}"#, Conflicting),
         (Delete, "/api/apps", r#"{"app_id":"nope"}"#, UnknownApp),
         (Delete, "/api/apps", r#"{"app_id":"app1"}"#, AppHasDomains),
         (Delete, "/api/apps/app2", r#"{"app_id":"app1"}"#, Conflicting),
@@ -705,10 +723,13 @@ fn the_openapi_document_lists_the_paths_of_the_api() {
             "/api/v2/config/simulate",
             "/api/v2/config/validate",
             "/api/v2/config/versions/{version}",
+            "/api/v2/pools",
+            "/api/v2/pools/{pool}",
             "/api/v2/pools/{pool}/endpoints/{endpoint}",
             "/api/v2/pools/{pool}/health",
             "/api/v2/traffic/canary",
             "/api/v2/traffic/canary/{route}/resume",
+            "/api/v2/traffic/canary/{route}/weight",
             "/api/webhooks",
             "/api/webhooks/delete",
             "/api/webhooks/get",

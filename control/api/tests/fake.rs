@@ -7,16 +7,16 @@ use std::time::Duration;
 use ringway_certs::{CertificateState as Stand, DomainState, Overview, Readiness, UploadError, Verification};
 use ringway_config::{Finding, Place, Severity};
 use ringway_control::{
-    AppStatus, Applied, ApplyRequest, CanaryComparison, CanaryStatus, CircuitStatus, ConfigError, CoreState,
-    CoreStatus, Current, Diff, DiffRequest, Effects, EjectionStatus, ExplainRequest, Explanation,
-    InFlightStatus, InstanceDrained, InstanceState, InstanceStatus, NoTrial, Proposal, Receipt, Refusal,
-    ReloadRequest, Rerouting, ResumeError, RevertReason, RollbackRequest, State as ProcessState, Status,
+    AppStatus, Applied, ApplyRequest, CanaryComparison, CanaryError, CanaryStatus, CircuitStatus,
+    ConfigError, CoreState, CoreStatus, Current, Diff, DiffRequest, Effects, EjectionStatus, ExplainRequest,
+    Explanation, InFlightStatus, InstanceDrained, InstanceState, InstanceStatus, NoTrial, Proposal, Receipt,
+    Refusal, ReloadRequest, Rerouting, RevertReason, RollbackRequest, State as ProcessState, Status,
     StoreStatus, Submission, Tally, TrialId, TrialState, TrialStatus, Validation, Version,
 };
 use ringway_model::{
     AppId, AppSpec, BrakeMode, Braked, CanaryState, CertificateMode, Change, CoreId, Delta, Desired,
     DomainKind, DomainSpec, Generation, Health, HealthCheck, Hostname, InstanceId, InstanceSpec, Outcome,
-    Owner, Percent, Rejection, Resource, Revision, RouteId, Serial, Target, TenantId, Timestamp,
+    Owner, Percent, Rejection, Resource, Revision, RouteId, Serial, SetWeight, Target, TenantId, Timestamp,
 };
 use ringway_net::{clock, sleep_until};
 use ringway_telemetry::AppReading;
@@ -364,11 +364,11 @@ impl Plane for FakePlane {
         self.state().canaries.clone()
     }
 
-    fn resumed_canary(&self, route: &RouteId) -> Result<CanaryState, ResumeError> {
+    fn resumed_canary(&self, route: &RouteId) -> Result<CanaryState, CanaryError> {
         let state = self.state();
         let status =
-            state.canaries.iter().find(|status| status.route == *route).ok_or(ResumeError::NoCanary)?;
-        status.braked.as_ref().ok_or(ResumeError::NotBraked)?;
+            state.canaries.iter().find(|status| status.route == *route).ok_or(CanaryError::NoCanary)?;
+        status.braked.as_ref().ok_or(CanaryError::NotBraked)?;
         Ok(CanaryState {
             route: route.clone(),
             owner: Owner::Api,
@@ -376,7 +376,31 @@ impl Plane for FakePlane {
             braked: None,
             step: 0,
             stepped_at: Timestamp(2),
+            set_weight: None,
         })
+    }
+
+    fn weighted_canary(
+        &self,
+        route: &RouteId,
+        set_weight: Option<SetWeight>,
+    ) -> Result<CanaryState, CanaryError> {
+        let state = self.state();
+        let status =
+            state.canaries.iter().find(|status| status.route == *route).ok_or(CanaryError::NoCanary)?;
+        match (&status.braked, &status.next) {
+            (Some(_), _) => Err(CanaryError::Braked),
+            (None, Some(_)) => Err(CanaryError::Stepping),
+            (None, None) => Ok(CanaryState {
+                route: route.clone(),
+                owner: Owner::Api,
+                plan: 1,
+                braked: None,
+                step: 0,
+                stepped_at: Timestamp(2),
+                set_weight,
+            }),
+        }
     }
 
     fn promote_trial(&self) -> Result<(), NoTrial> {
@@ -650,6 +674,8 @@ pub(super) fn canary(route: &str, is_braked: bool) -> CanaryStatus {
         stable: AppId::parse("v1").unwrap(),
         canary: AppId::parse("v2").unwrap(),
         weight: Percent::whole(if is_braked { 0 } else { 10 }),
+        configured_weight: Percent::whole(10),
+        set_weight: None,
         step: 0,
         steps: 0,
         next: None,

@@ -1,7 +1,7 @@
 //! Canaries of routes.
 
 use ringway_control::{CanaryComparison, CanaryStatus, Tally};
-use ringway_model::Percent;
+use ringway_model::{Percent, SetWeight};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -30,6 +30,10 @@ pub(crate) struct CanaryView {
     pub(crate) state: &'static str,
     /// Share of the requests in force, in percent.
     pub(crate) weight: f64,
+    /// Share that the plan has at its step, in percent; in force unless it is braked, or a weight is set.
+    pub(crate) configured_weight: f64,
+    /// Weight that was set at run time in place of the plan's; null without one.
+    pub(crate) set_weight: Option<SetWeightView>,
     /// Steps that were taken.
     pub(crate) step: u8,
     /// Steps of the plan.
@@ -51,6 +55,30 @@ pub(crate) struct CanaryView {
     pub(crate) would_brake_since: Option<String>,
     /// Requests that the stable pool took because the canary had no available endpoint, since the start.
     pub(crate) fallbacks: u64,
+}
+
+/// Weight of a canary that was set at run time.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SetWeightView {
+    /// Share of the requests, in percent.
+    pub(crate) weight: f64,
+    #[schema(format = "date-time")]
+    pub(crate) at: String,
+    /// User who set it.
+    pub(crate) by: String,
+    /// The reason that was given; empty when there was none.
+    pub(crate) reason: String,
+}
+
+impl From<&SetWeight> for SetWeightView {
+    fn from(set: &SetWeight) -> Self {
+        Self {
+            weight: percent(set.weight),
+            at: set.at.to_rfc3339_millis(),
+            by: set.by.to_string(),
+            reason: set.reason.to_string(),
+        }
+    }
 }
 
 /// Step that follows.
@@ -100,6 +128,8 @@ impl From<&CanaryStatus> for CanaryView {
                 (None, None) => "steady",
             },
             weight: percent(status.weight),
+            configured_weight: percent(status.configured_weight),
+            set_weight: status.set_weight.as_ref().map(SetWeightView::from),
             step: status.step,
             steps: status.steps,
             next_step: status.next.map(|next| NextStepView {
@@ -130,6 +160,6 @@ impl From<&CanaryComparison> for ComparisonView {
     }
 }
 
-fn percent(percent: Percent) -> f64 {
+pub(super) fn percent(percent: Percent) -> f64 {
     f64::from(percent.hundredths()) / 100.0
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use utoipa::ToSchema;
 
+use super::endpoints::OverriddenView;
 use crate::request::configuration::REQUEST;
 
 /// Mistake or warning about a configuration.
@@ -129,10 +130,12 @@ pub(crate) struct DiffView {
     pub(crate) changes: Vec<ChangeView>,
     pub(crate) effects: EffectsView,
     pub(crate) findings: Vec<ConfigFinding>,
+    /// Endpoints of this owner whose configured weight is not in force; the first 100.
+    pub(crate) overridden: Vec<OverriddenView>,
 }
 
 impl DiffView {
-    pub(crate) fn new(diff: &Diff, is_yaml: bool) -> Self {
+    pub(crate) fn new(diff: &Diff, is_yaml: bool, overridden: Vec<OverriddenView>) -> Self {
         Self {
             plan: diff.plan.as_ref().map(ToString::to_string),
             owner: diff.owner.to_string(),
@@ -141,6 +144,7 @@ impl DiffView {
             changes: diff.changes.iter().map(ChangeView::from).collect(),
             effects: EffectsView::from(&diff.effects),
             findings: findings(&diff.findings, is_yaml),
+            overridden,
         }
     }
 }
@@ -185,6 +189,8 @@ pub(crate) struct AppliedView {
     pub(crate) changes: ChangesView,
     pub(crate) effects: EffectsView,
     pub(crate) findings: Vec<ConfigFinding>,
+    /// Endpoints of this owner whose configured weight is not in force; the first 100.
+    pub(crate) overridden: Vec<OverriddenView>,
     /// Static settings that need a restart.
     pub(crate) restart_needed: Vec<String>,
     /// Cores that do not serve it yet.
@@ -205,7 +211,12 @@ pub(crate) struct ChangesView {
 }
 
 impl AppliedView {
-    pub(crate) fn new(applied: &Applied, is_yaml: bool, rollout: Option<RolloutView>) -> Self {
+    pub(crate) fn new(
+        applied: &Applied,
+        is_yaml: bool,
+        rollout: Option<RolloutView>,
+        overridden: Vec<OverriddenView>,
+    ) -> Self {
         let receipt = applied.receipt.as_ref();
         Self {
             owner: applied.owner.to_string(),
@@ -218,6 +229,7 @@ impl AppliedView {
             },
             effects: EffectsView::from(&applied.effects),
             findings: findings(&applied.findings, is_yaml),
+            overridden,
             restart_needed: applied.restart_needed.iter().map(ToString::to_string).collect(),
             pending: receipt.iter().flat_map(|receipt| &receipt.pending).map(|core| core.0).collect(),
             rollout,

@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ringway_control::{CircuitStatus, EjectionStatus, InstanceState, InstanceStatus};
-use ringway_model::{
-    AppId, Desired, Domain, EndpointOverride, HostPattern, Instance, PathMatch, Route, TenantId, Timestamp,
-};
+use ringway_model::{AppId, Desired, Domain, HostPattern, Instance, PathMatch, Route, TenantId, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::apps::AppHealth;
+use super::endpoints::EndpointView;
 use crate::limits::{TENANT_BACKENDS_MAX, TENANT_ROUTES_MAX};
 use crate::lists::PageTail;
 use crate::plane::Plane;
@@ -35,75 +34,6 @@ pub(crate) struct PoolHealthView {
     pub(crate) outage: Option<String>,
     /// Revision of the configuration.
     pub(crate) revision: u64,
-}
-
-/// An endpoint of a pool: an instance of an app.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct EndpointView {
-    pub(crate) endpoint: String,
-    #[schema(examples("http://10.0.1.10:8000"))]
-    pub(crate) url: String,
-    /// Share of the requests, relative to the other endpoints; 0 gets no new ones. The configured one, unless
-    /// an override has another.
-    pub(crate) weight: u16,
-    /// Override at run time; null while the configured values hold.
-    #[serde(rename = "override")]
-    pub(crate) of_run_time: Option<EndpointOverrideView>,
-    #[schema(examples("joining", "serving", "draining", "unhealthy", "ejected"))]
-    pub(crate) state: &'static str,
-    #[schema(examples("healthy", "unhealthy", "unknown"))]
-    pub(crate) health: &'static str,
-    /// Failure of the last check.
-    pub(crate) health_reason: Option<String>,
-    #[schema(format = "date-time")]
-    pub(crate) last_check: Option<String>,
-    #[schema(examples("closed", "open", "half_open"))]
-    pub(crate) circuit_breaker: &'static str,
-    pub(crate) requests_in_flight: u64,
-}
-
-/// Override of an endpoint at run time.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct EndpointOverrideView {
-    /// Weight in place of the configured one.
-    pub(crate) weight: Option<u16>,
-    /// Whether the endpoint takes no new requests.
-    pub(crate) drain: bool,
-    #[schema(format = "date-time")]
-    pub(crate) at: String,
-    /// User who made it.
-    pub(crate) by: String,
-}
-
-impl EndpointView {
-    pub(crate) fn new(
-        instance: &Instance,
-        status: InstanceStatus,
-        of_run_time: Option<&Arc<EndpointOverride>>,
-    ) -> Self {
-        let weight = match of_run_time {
-            Some(known) if known.is_drained => 0,
-            Some(known) => known.weight.unwrap_or(instance.weight),
-            None => instance.weight,
-        };
-        Self {
-            endpoint: instance.id.to_string(),
-            url: instance.target.to_string(),
-            weight,
-            of_run_time: of_run_time.map(|known| EndpointOverrideView {
-                weight: known.weight,
-                drain: known.is_drained,
-                at: known.at.to_rfc3339_millis(),
-                by: known.by.to_string(),
-            }),
-            state: status.state.as_str(),
-            health: status.health.as_str(),
-            health_reason: status.reason,
-            last_check: status.last_checked.map(Timestamp::to_rfc3339_millis),
-            circuit_breaker: status.breaker.state.as_str(),
-            requests_in_flight: status.in_flight.requests,
-        }
-    }
 }
 
 /// Whether an endpoint can take requests.

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::apps::AppHealth;
 use super::certificates::CertificatesView;
+use super::endpoints::{OverriddenView, overridden};
 use super::pools::{BackendView, TenantView};
 use crate::audit::{AuditLog, AuditReading};
 use crate::limits::READINESS_BACKENDS_MAX;
@@ -40,6 +41,8 @@ pub(crate) struct StatusView {
     pub(crate) changes: ChangeCounts,
     /// Names of targets without an address.
     pub(crate) names_unresolved: usize,
+    /// Endpoints whose configured weight is overridden at run time; the first 100.
+    pub(crate) overridden: Vec<OverriddenView>,
     pub(crate) store: StoreView,
     /// Null without an audit log.
     pub(crate) audit_log: Option<AuditView>,
@@ -84,6 +87,7 @@ impl StatusView {
                 stored: status.counts.changes_stored,
             },
             names_unresolved: status.names_unresolved,
+            overridden: overridden(desired, None),
             store: StoreView {
                 kind: status.store.kind,
                 path: status.store.path.map(|path| path.display().to_string()),

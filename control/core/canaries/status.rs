@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use ringway_model::{AppId, BrakeMode, Braked, Owner, Percent, RouteId, Timestamp};
+use ringway_model::{AppId, BrakeMode, Braked, Owner, Percent, RouteId, SetWeight, Timestamp};
 use ringway_traffic::brake::{Comparison, Hold};
+use ringway_traffic::plan::Position;
 use ringway_traffic::tally::Counts;
 
 use super::watched::Watched;
@@ -22,6 +23,10 @@ pub struct CanaryStatus {
     pub canary: AppId,
     /// Weight in force; 0 while it is braked.
     pub weight: Percent,
+    /// Weight of the plan, were none set and were it not braked.
+    pub configured_weight: Percent,
+    /// Weight that an operator has set in place of the plan's.
+    pub set_weight: Option<SetWeight>,
     /// Number of steps taken.
     pub step: u8,
     /// Number of steps of the plan.
@@ -92,6 +97,8 @@ impl Watched {
             stable: self.route.spec.pool()?.clone(),
             canary: canary.settings.pool.id().clone(),
             weight: self.plan.weight(),
+            configured_weight: canary.weight_at(Position { step: position.step, ..Position::default() }),
+            set_weight: self.set_weight().cloned(),
             step: position.step,
             steps: canary.settings.steps.len(),
             next: canary.next_step(position).map(|next| NextStep {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_model::{BrakeMode, Braked, CanaryState, Owner, Route, Timestamp};
+use ringway_model::{BrakeMode, Braked, CanaryState, Owner, Route, SetWeight, Timestamp};
 use ringway_traffic::brake::{self, Comparison, Hold, Look, Totals, Watch};
 use ringway_traffic::plan::{CanaryPlan, Position, TrafficPlan};
 
-use super::CanaryCounters;
+use super::{CanaryCounters, CanaryError};
 use crate::time::Now;
 
 /// One canary.
@@ -112,6 +112,30 @@ impl Watched {
         true
     }
 
+    /// The weight that was set in place of the plan's.
+    pub(super) fn set_weight(&self) -> Option<&SetWeight> {
+        self.state.as_ref()?.set_weight.as_ref()
+    }
+
+    /// The state with another set weight.
+    pub(super) fn weighted(
+        &self,
+        set_weight: Option<SetWeight>,
+        now: Timestamp,
+    ) -> Result<CanaryState, CanaryError> {
+        let canary = self.plan.canary.as_ref().ok_or(CanaryError::NoCanary)?;
+        let position = self.plan.state.position();
+        if position.is_braked {
+            return Err(CanaryError::Braked);
+        }
+        if canary.next_step(position).is_some() {
+            return Err(CanaryError::Stepping);
+        }
+        let known = self.state.clone().unwrap_or_else(|| beginning(&self.route, canary.id, now));
+        let stepped_at = now.max(known.stepped_at);
+        Ok(CanaryState { set_weight, stepped_at, ..known })
+    }
+
     /// Puts a state into force, on all cores at once.
     pub(super) fn put(&mut self, state: CanaryState, now: Now) {
         self.plan.state.set_position(Position::from(&state));
@@ -130,6 +154,7 @@ fn beginning(route: &Route, plan: u64, at: Timestamp) -> CanaryState {
         braked: None,
         step: 0,
         stepped_at: at,
+        set_weight: None,
     }
 }
 

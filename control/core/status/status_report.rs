@@ -58,6 +58,11 @@ pub(crate) fn instance_status(engine: &Engine, id: &InstanceId, now: Now) -> Opt
             .map_or_else(InFlightStatus::default, |endpoint| InFlightStatus::of(&endpoint.in_flight)),
         draining_until: inputs.draining_until,
         breaker: breaker_status(inputs.breaker, now),
+        slow_start: view
+            .snapshot
+            .pool_of_app(instance.app.as_str())
+            .zip(endpoint)
+            .and_then(|(pool, endpoint)| pool.selection.as_deref()?.slow_start_progress(endpoint, now.tick)),
         health,
         reason,
         streak,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::StoredOwner;
 
 /// The format of overrides that this version writes.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,6 +19,8 @@ pub(super) struct StoredOverride {
     is_drained: bool,
     at: u64,
     by: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    reason: String,
 }
 
 impl From<&EndpointOverride> for StoredOverride {
@@ -31,6 +33,7 @@ impl From<&EndpointOverride> for StoredOverride {
             is_drained: of.is_drained,
             at: of.at.0,
             by: of.by.to_string(),
+            reason: of.reason.to_string(),
         }
     }
 }
@@ -45,6 +48,7 @@ impl StoredOverride {
             is_drained: self.is_drained,
             at: Timestamp(self.at),
             by: self.by.into(),
+            reason: self.reason.into(),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 /// The known name that was probably meant: one that differs by few keystrokes, or by case and separators
 /// only.
-pub(crate) fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+pub fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     if name.len() > NAME_BYTES_MAX {
         return None;
     }

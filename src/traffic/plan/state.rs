@@ -1,9 +1,9 @@
 //! State of a plan that outlives snapshots: its weight in force, and counts of both variants.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use ringway_model::{CanaryState, Variant};
+use ringway_model::{CanaryState, Percent, Variant};
 
 use crate::brake::Totals;
 use crate::tally::Counts;
@@ -15,8 +15,8 @@ use crate::verdict::Verdict;
 /// of its own, allocated with the first attempt.
 #[derive(Debug)]
 pub struct PlanState {
-    /// Steps taken, and [`BRAKED`].
-    position: AtomicU16,
+    /// Steps taken, [`BRAKED`], and a weight above [`WEIGHT_SHIFT`] with [`SET`].
+    position: AtomicU32,
     cores: usize,
     lines: OnceLock<Box<[Line]>>,
 }
@@ -43,12 +43,14 @@ pub struct Position {
     pub step: u8,
     /// Whether it gets no requests by weight.
     pub is_braked: bool,
+    /// Weight in place of the plan's, where an operator has set one.
+    pub weight: Option<Percent>,
 }
 
 impl PlanState {
     /// Returns the state of a plan at a position, without counts.
     pub fn new(cores: usize, position: Position) -> Self {
-        Self { position: AtomicU16::new(position.bits()), cores, lines: OnceLock::new() }
+        Self { position: AtomicU32::new(position.bits()), cores, lines: OnceLock::new() }
     }
 
     /// The position in force. A relaxed load.
@@ -112,18 +114,28 @@ impl PlanState {
 }
 
 impl Position {
-    fn bits(self) -> u16 {
-        u16::from(self.step) | if self.is_braked { BRAKED } else { 0 }
+    fn bits(self) -> u32 {
+        let weight = |weight: Percent| SET | u32::from(weight.hundredths()) << WEIGHT_SHIFT;
+        u32::from(self.step) | if self.is_braked { BRAKED } else { 0 } | self.weight.map_or(0, weight)
     }
 
-    fn of(bits: u16) -> Self {
-        Self { step: bits as u8, is_braked: bits & BRAKED != 0 }
+    fn of(bits: u32) -> Self {
+        let weight = (bits & SET != 0).then_some((bits >> WEIGHT_SHIFT) as u16);
+        Self {
+            step: bits as u8,
+            is_braked: bits & BRAKED != 0,
+            weight: weight.and_then(Percent::from_hundredths),
+        }
     }
 }
 
 impl From<&CanaryState> for Position {
     fn from(state: &CanaryState) -> Self {
-        Self { step: state.step, is_braked: state.braked.is_some() }
+        Self {
+            step: state.step,
+            is_braked: state.braked.is_some(),
+            weight: state.set_weight.as_ref().map(|set| set.weight),
+        }
     }
 }
 
@@ -142,4 +154,6 @@ fn add_one(counter: &AtomicU64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
 }
 
-const BRAKED: u16 = 1 << 8;
+const BRAKED: u32 = 1 << 8;
+const SET: u32 = 1 << 9;
+const WEIGHT_SHIFT: u32 = 16;
