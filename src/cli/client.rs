@@ -19,6 +19,7 @@ mod domains;
 mod failure;
 pub(crate) mod http;
 mod instances;
+mod pools;
 mod status;
 pub(crate) mod text;
 mod webhooks;
@@ -50,6 +51,9 @@ pub(crate) enum ClientCommand {
     /// List, add, replace and remove instances of apps; send heartbeats
     #[command(after_help = EXIT_CODES)]
     Instances(instances::InstancesArgs),
+    /// List and show pools; drain and weight their endpoints
+    #[command(after_help = EXIT_CODES)]
+    Pools(pools::PoolsArgs),
     /// List circuit breakers and ejections
     #[command(after_help = EXIT_CODES)]
     Breakers(breakers::BreakersArgs),
@@ -70,7 +74,7 @@ pub(crate) enum ClientCommand {
     /// Check, compare, apply and explain configurations
     #[command(after_help = CONFIG_EXIT_CODES)]
     Config(config::ConfigArgs),
-    /// List and show the canaries of routes; resume braked ones
+    /// List and show the canaries of routes; resume and weight them
     #[command(after_help = EXIT_CODES)]
     Canary(canary::CanaryArgs),
     /// List, show, set and remove the webhooks of apps
@@ -85,6 +89,7 @@ impl ClientCommand {
             Self::Status(args) => args.run(),
             Self::Apps(args) => args.run(),
             Self::Instances(args) => args.run(),
+            Self::Pools(args) => args.run(),
             Self::Breakers(args) => args.run(),
             Self::Deploy(args) => args.run(),
             Self::Domains(args) => args.run(),

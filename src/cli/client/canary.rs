@@ -1,4 +1,4 @@
-//! `ringway canary`: lists and shows the canaries of routes, and resumes braked ones.
+//! `ringway canary`: lists and shows the canaries of routes, resumes braked ones, and sets weights.
 
 use std::time::Duration;
 
@@ -38,6 +38,23 @@ enum CanaryCommand {
         /// ID of the route
         route: String,
     },
+    /// Set the weight of a canary in place of its plan's
+    ///
+    /// Outlives reloads and restarts, and ends with the plan: when the configuration changes pools, weights or
+    /// brake of the canary. Refused while the canary is braked, or has steps before it.
+    Weight {
+        /// ID of the route
+        route: String,
+        /// Share of the requests in percent, as 12.5
+        #[arg(required_unless_present = "reset", conflicts_with = "reset")]
+        percent: Option<f64>,
+        /// Give it the weight of its plan again
+        #[arg(long)]
+        reset: bool,
+        /// Reason, for those who find it later
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
 }
 
 const PATH: &str = "/api/v2/traffic/canary";
@@ -54,6 +71,13 @@ impl CanaryArgs {
                 push_encoded(&mut target, &route);
                 target.push_str("/resume");
                 return api.change(Method::Post, &target, &json!({}), &format!("canary of {route}"));
+            }
+            Some(CanaryCommand::Weight { route, percent, reset: _, reason }) => {
+                let mut target = format!("{PATH}/");
+                push_encoded(&mut target, &route);
+                target.push_str("/weight");
+                let body = json!({ "weight": percent, "reason": reason.unwrap_or_default() });
+                return api.show(Method::Post, &target, Some(&body), |canary, style| details(&canary, style));
             }
             Some(CanaryCommand::Show { route }) => Some(route),
             Some(CanaryCommand::List) | None => None,
@@ -105,6 +129,8 @@ struct CanaryView {
     canary_pool: String,
     state: String,
     weight: f64,
+    configured_weight: f64,
+    set_weight: Option<SetWeightView>,
     step: u64,
     steps: u64,
     next_step: Option<NextStepView>,
@@ -115,6 +141,15 @@ struct CanaryView {
     braked_because: Option<String>,
     would_brake_since: Option<String>,
     fallbacks: u64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct SetWeightView {
+    weight: f64,
+    at: String,
+    by: String,
+    reason: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -215,6 +250,14 @@ fn details(canary: &CanaryView, style: Style) -> String {
     line("stable pool", &escape(&canary.stable_pool));
     line("canary pool", &escape(&canary.canary_pool));
     line("weight", &format!("{} %, step {} of {}", canary.weight, canary.step, canary.steps));
+    if let Some(set) = &canary.set_weight {
+        let (by, at, planned) = (escape(&set.by), escape(&time(&set.at)), canary.configured_weight);
+        let mut value = format!("{} % in place of {planned} %, by {by} since {at}", set.weight);
+        if !set.reason.is_empty() {
+            value.push_str(&format!(": {}", escape(&set.reason)));
+        }
+        line("set weight", &value);
+    }
     if let Some(next) = canary.next() {
         line("next weight", &next);
     }

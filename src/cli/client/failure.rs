@@ -33,6 +33,8 @@ pub(crate) enum Failure {
     },
     /// Failed or interrupted deploy.
     Deploy(String),
+    /// Wait that has reached its deadline.
+    TimedOut(String),
     /// State of the API that does not permit the command.
     Conflict(String),
     /// Object that is not registered.
@@ -103,7 +105,7 @@ impl Failure {
     /// Exit code.
     pub(crate) fn exit(&self) -> u8 {
         match self {
-            Self::Deploy(_) => EXIT_FAILED,
+            Self::Deploy(_) | Self::TimedOut(_) => EXIT_FAILED,
             Self::Conflict(_) => EXIT_CONFLICT,
             Self::NotFound(_) => EXIT_NOT_FOUND,
             Self::Noted(failure, _) => failure.exit(),
@@ -192,7 +194,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(text) => f.write_str(text),
-            Self::Deploy(text) | Self::Conflict(text) | Self::NotFound(text) => {
+            Self::Deploy(text) | Self::TimedOut(text) | Self::Conflict(text) | Self::NotFound(text) => {
                 let lines: Vec<String> = text.lines().map(escape).collect();
                 f.write_str(&lines.join("\n"))
             }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::super::text::{Cell, Style, Table, Tone, escape};
 use super::super::time;
 use super::findings::{self, FindingView};
+use crate::cli::client::pools::OverrideView;
 
 /// Difference between two configurations.
 #[derive(Debug, Default, Deserialize)]
@@ -20,6 +21,35 @@ pub(super) struct DiffView {
     pub(super) changes: Vec<ChangeView>,
     effects: EffectsView,
     findings: Vec<FindingView>,
+    overridden: Vec<OverriddenView>,
+}
+
+/// Configured weight that is overridden at run time.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::cli::client) struct OverriddenView {
+    endpoint: String,
+    configured_weight: u64,
+    weight: u64,
+    #[serde(rename = "override")]
+    of_run_time: OverrideView,
+}
+
+/// A line for each endpoint whose configured weight is not in force.
+pub(in crate::cli::client) fn overridden_text(overridden: &[OverriddenView]) -> String {
+    let mut text = String::new();
+    for OverriddenView { endpoint, configured_weight, weight, of_run_time } in overridden {
+        let what = if of_run_time.drain { "drained" } else { "weighted" };
+        let (endpoint, origin) = (escape(endpoint), of_run_time.origin());
+        let _ = writeln!(
+            text,
+            "note: {endpoint} has weight {weight}, not the configured {configured_weight}: {what} {origin}"
+        );
+    }
+    if !overridden.is_empty() {
+        text.push_str("note: `ringway pools reset POOL ENDPOINT` ends an override\n");
+    }
+    text
 }
 
 /// One difference.
@@ -64,6 +94,7 @@ pub(super) struct ReceiptView {
     revision: Option<u64>,
     changes: ChangesView,
     findings: Vec<FindingView>,
+    overridden: Vec<OverriddenView>,
     restart_needed: Vec<String>,
     pending: Vec<u64>,
     rollout: Option<RolloutView>,
@@ -161,7 +192,7 @@ impl DiffView {
                 let _ = writeln!(text, "apply exactly this with: ringway config apply --plan {plan}");
             }
         }
-        text + &findings::render(&self.findings, &[], Style::PLAIN)
+        text + &overridden_text(&self.overridden) + &findings::render(&self.findings, &[], Style::PLAIN)
     }
 }
 
@@ -248,7 +279,7 @@ impl ReceiptView {
             let paths: Vec<String> = self.restart_needed.iter().map(|path| escape(path)).collect();
             let _ = writeln!(text, "a restart is needed for: {}", paths.join(", "));
         }
-        text + &findings::render(&self.findings, &[], Style::PLAIN)
+        text + &overridden_text(&self.overridden) + &findings::render(&self.findings, &[], Style::PLAIN)
     }
 }
 
