@@ -19,6 +19,7 @@ pub(crate) mod redirect;
 pub(crate) mod security_headers;
 pub(crate) mod tracing;
 
+use crate::auth::Auth;
 use cors::Cors;
 use error_pages::ErrorPages;
 use header_transform::Headers;
@@ -53,6 +54,7 @@ pub(crate) enum Kind {
     Headers(Headers),
     Cors(Cors),
     SecurityHeaders(SecurityHeaders),
+    Auth(Auth),
     IpAcl(IpAcl),
     Redirect(Redirect),
     CanonicalHost(CanonicalHost),
@@ -83,7 +85,11 @@ impl Builtin {
 
     /// Names of fields that only it may set.
     pub(crate) fn asserted(&self) -> impl Iterator<Item = &str> {
-        std::iter::empty()
+        let auth = match &self.kind {
+            Kind::Auth(auth) => Some(auth),
+            _ => None,
+        };
+        auth.into_iter().flat_map(Auth::asserted).map(|name| &**name)
     }
 
     pub(crate) fn on_request(&self, request: &mut RequestCtx<'_>) -> Flow {
@@ -91,6 +97,7 @@ impl Builtin {
             Kind::Tracing(tracing) => tracing.on_request(request),
             Kind::Headers(headers) => headers.on_request(request),
             Kind::Cors(cors) => cors.on_request(request),
+            Kind::Auth(auth) => auth.on_request(request),
             Kind::IpAcl(acl) => acl.on_request(request),
             Kind::Redirect(redirect) => redirect.on_request(request),
             Kind::CanonicalHost(host) => host.on_request(request),
@@ -100,9 +107,12 @@ impl Builtin {
         }
     }
 
-    pub(crate) fn wait<'a>(&'a self, _: &'a mut RequestCtx<'_>) -> Pending<'a> {
-        // None of these waits.
-        Box::pin(std::future::ready(ControlFlow::Continue(())))
+    pub(crate) fn wait<'a>(&'a self, request: &'a mut RequestCtx<'_>) -> Pending<'a> {
+        match &self.kind {
+            Kind::Auth(auth) => auth.wait(request),
+            // The others never wait.
+            _ => Box::pin(std::future::ready(ControlFlow::Continue(()))),
+        }
     }
 
     pub(crate) fn on_response(&self, response: &mut ResponseCtx<'_>) {
@@ -119,6 +129,7 @@ impl Builtin {
             Kind::SecurityHeaders(headers) => headers.on_response(response),
             Kind::ErrorPages(pages) => pages.on_response(response),
             Kind::Tracing(_)
+            | Kind::Auth(_)
             | Kind::IpAcl(_)
             | Kind::Redirect(_)
             | Kind::CanonicalHost(_)

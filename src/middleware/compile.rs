@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ringway_model::{PluginId, PluginSpec, PolicyId, RewriteStage, StageSpec};
 
+use crate::auth::Auth;
 use crate::builtin::cors::Cors;
 use crate::builtin::error_pages::ErrorPages;
 use crate::builtin::header_transform::Headers;
@@ -85,6 +86,7 @@ impl CompiledChain {
             StageSpec::HeaderTransform(spec) => Kind::Headers(Headers::new(spec)),
             StageSpec::Cors(spec) => Kind::Cors(Cors::new(spec)),
             StageSpec::SecurityHeaders(spec) => Kind::SecurityHeaders(SecurityHeaders::new(spec)),
+            StageSpec::Auth(spec) => Kind::Auth(Auth::new(spec)),
             StageSpec::IpAcl(spec) => Kind::IpAcl(IpAcl::new(spec)),
             StageSpec::Redirect(spec) => Kind::Redirect(Redirect::new(spec)),
             StageSpec::CanonicalHost(spec) => Kind::CanonicalHost(CanonicalHost::new(spec)),

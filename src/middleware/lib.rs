@@ -45,6 +45,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod auth;
 mod body;
 mod builtin;
 mod chain;
@@ -52,6 +53,7 @@ mod compile;
 mod credentials;
 mod edits;
 mod identity;
+mod limits;
 mod reply;
 mod request;
 mod response;
@@ -68,7 +70,7 @@ pub use body::{BodyError, BodyTransform, BodyTransforms};
 pub use builtin::Builtin;
 pub use chain::{Chain, Run, Stage};
 pub use compile::{ChainSource, CompiledChain, compile};
-pub use credentials::Credentials;
+pub use credentials::{ApiKeyTable, Credentials, KeyError, KeySet, LineError, Users};
 pub use edits::Edits;
 pub use identity::Identity;
 pub use reply::{LocalReply, ReplyBody};

@@ -57,6 +57,20 @@ impl<'a> RequestView<'a> {
         self.parts.client
     }
 
+    /// Values of a field, one per line.
+    pub(crate) fn fields(&self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.head().field(self.buf(), name)
+    }
+
+    /// Values of a cookie (RFC 6265 §4.2.1).
+    pub(crate) fn cookies(&self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let pairs = self.head().field(self.buf(), "cookie").flat_map(|line| line.split(|byte| *byte == b';'));
+        pairs.filter_map(move |pair| {
+            let pair = pair.trim_ascii();
+            pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
+        })
+    }
+
     pub(crate) fn scheme(&self) -> &'static str {
         if self.parts.is_secure { "https" } else { "http" }
     }

@@ -26,8 +26,8 @@ pub(crate) struct TestServices {
     pub(crate) responses: RefCell<Vec<Result<CallResponse, CallError>>>,
     /// Calls that were made: pool and field lines.
     pub(crate) calls: RefCell<Vec<(String, String)>>,
-    /// Result of a refresh.
-    pub(crate) refreshes: bool,
+    /// Credentials after a refresh, where they are others.
+    pub(crate) newest: HashMap<CredentialSource, Arc<Credentials>>,
     /// Result of the verification of a password.
     pub(crate) password: Option<bool>,
 }
@@ -45,8 +45,13 @@ impl Services for TestServices {
         self.credentials.get(source)
     }
 
-    fn refresh(&self, _: &CredentialSource) -> Waiting<'_, bool> {
-        Box::pin(std::future::ready(self.refreshes))
+    fn now_micros(&self) -> u64 {
+        self.now * 1_000_000
+    }
+
+    fn refresh(&self, source: &CredentialSource) -> Waiting<'_, Option<Arc<Credentials>>> {
+        let newest = self.newest.get(source).or_else(|| self.credentials.get(source));
+        Box::pin(std::future::ready(newest.cloned()))
     }
 
     fn verify_password(&self, _: Arc<str>, _: Box<[u8]>) -> Waiting<'_, Option<bool>> {

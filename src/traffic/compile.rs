@@ -461,7 +461,13 @@ impl Compiler {
         source: &CredentialSource,
         credentials: Option<&Arc<Credentials>>,
     ) -> Option<Compiled> {
-        if self.snapshot().credentials(source) == credentials {
+        let known = self.snapshot().credentials(source);
+        let is_known = match (known, credentials) {
+            (Some(known), Some(credentials)) => Arc::ptr_eq(known, credentials),
+            (None, None) => true,
+            _ => false,
+        };
+        if is_known {
             return None;
         }
         Some(self.edit(|draft| match credentials {

@@ -29,8 +29,12 @@ impl<R: Runtime> Services for CoreServices<'_, R> {
         self.snapshot.credentials(source)
     }
 
-    fn refresh(&self, _: &CredentialSource) -> Waiting<'_, bool> {
-        Box::pin(std::future::ready(false))
+    fn now_micros(&self) -> u64 {
+        self.core.runtime.now_micros()
+    }
+
+    fn refresh(&self, source: &CredentialSource) -> Waiting<'_, Option<Arc<Credentials>>> {
+        Box::pin(std::future::ready(self.core.tables().snapshot.credentials(source).cloned()))
     }
 
     fn verify_password(&self, _: Arc<str>, _: Box<[u8]>) -> Waiting<'_, Option<bool>> {

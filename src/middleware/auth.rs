@@ -1,0 +1,259 @@
+//! `auth`: admits authenticated requests only.
+//!
+//! ```text
+//! methods in order: the first whose credentials the request has decides
+//!   none ─► 401 (or goes on, where authentication is optional)
+//!   good ─► identity; asserted fields are set, credentials for us alone are removed
+//!   bad  ─► 401     good, but without a claim ─► 403     no keys yet ─► 503     too many bad ones ─► 429
+//! ```
+//! Verification that needs no waiting runs at once; [`Auth::wait`] runs all methods again with waiting.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use ringway_model::{AuthMethod, AuthStage};
+
+use crate::identity::SharedIdentity;
+use crate::reply::LocalReply;
+use crate::request::RequestCtx;
+use crate::{Flow, Pending};
+
+mod api_key;
+mod basic;
+pub(crate) mod claims;
+pub(crate) mod failures;
+pub(crate) mod json;
+mod jwt;
+pub(crate) mod keys;
+pub(crate) mod password_cache;
+pub(crate) mod token;
+pub(crate) mod token_cache;
+pub(crate) mod users;
+
+use api_key::ApiKeyMethod;
+use basic::BasicMethod;
+use jwt::JwtMethod;
+
+/// The stage.
+#[derive(Debug)]
+pub(crate) struct Auth {
+    methods: Box<[Method]>,
+    is_optional: bool,
+}
+
+/// Compiled method.
+#[derive(Debug)]
+enum Method {
+    Jwt(JwtMethod),
+    Basic(BasicMethod),
+    ApiKey(ApiKeyMethod),
+    ClientCertificate,
+}
+
+/// Result of one method.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// The request has no credentials for the method.
+    Absent,
+    /// They are good.
+    Good(SharedIdentity),
+    /// They are bad, for a reason from a fixed vocabulary.
+    Bad(&'static str),
+    /// They are good, and not for this route.
+    Forbidden(&'static str),
+    /// They cannot be judged now.
+    Unavailable(&'static str),
+    /// The client has sent too many bad ones.
+    Throttled,
+    /// They can only be judged with waiting.
+    Waits,
+}
+
+impl Auth {
+    pub(crate) fn new(spec: &AuthStage) -> Self {
+        let methods = spec.any_of.iter().filter_map(|method| {
+            Some(match method {
+                AuthMethod::Jwt(spec) => Method::Jwt(JwtMethod::new(spec)),
+                AuthMethod::Basic(spec) => Method::Basic(BasicMethod::new(spec)),
+                AuthMethod::ApiKey(spec) => Method::ApiKey(ApiKeyMethod::new(spec)),
+                AuthMethod::ClientCertificate {} => Method::ClientCertificate,
+                AuthMethod::Forward(_) => return None,
+            })
+        });
+        Self { methods: methods.collect(), is_optional: spec.optional }
+    }
+
+    /// Judges the request without waiting, or asks to wait.
+    pub(crate) fn on_request(&self, request: &mut RequestCtx<'_>) -> Flow {
+        for method in &self.methods {
+            match method.judge(request) {
+                Verdict::Absent => {}
+                Verdict::Waits => return Flow::Wait,
+                verdict => return self.end(method, verdict, request).into(),
+            }
+        }
+        self.without_credentials().into()
+    }
+
+    /// Judges the request, with waiting.
+    pub(crate) fn wait<'a>(&'a self, request: &'a mut RequestCtx<'_>) -> Pending<'a> {
+        Box::pin(async move {
+            for method in &self.methods {
+                let verdict = match method.judge(request) {
+                    Verdict::Waits => method.judge_waiting(request).await,
+                    verdict => verdict,
+                };
+                if !matches!(verdict, Verdict::Absent) {
+                    return self.end(method, verdict, request);
+                }
+            }
+            self.without_credentials()
+        })
+    }
+
+    /// Ends the stage with the verdict of the method that decides.
+    fn end(
+        &self,
+        method: &Method,
+        verdict: Verdict,
+        request: &mut RequestCtx<'_>,
+    ) -> ControlFlow<LocalReply> {
+        match verdict {
+            Verdict::Good(identity) => {
+                method.admit(&identity, request);
+                request.run.identity = Some(identity);
+                ControlFlow::Continue(())
+            }
+            Verdict::Absent => self.without_credentials(),
+            Verdict::Bad(reason) => {
+                let client = request.client();
+                request.services.core().failures.borrow_mut().note(client, request.services.now_micros());
+                ControlFlow::Break(self.challenge("invalid_credentials", reason, method.error()))
+            }
+            Verdict::Forbidden(reason) => ControlFlow::Break(LocalReply::refusal(403, "forbidden", reason)),
+            Verdict::Unavailable(reason) => {
+                let reply = LocalReply::refusal(503, "auth_unavailable", reason);
+                ControlFlow::Break(with(reply, "Retry-After", b"5"))
+            }
+            Verdict::Throttled | Verdict::Waits => {
+                let reply = LocalReply::refusal(
+                    429,
+                    "too_many_failures",
+                    "too many requests with wrong credentials from this address",
+                );
+                ControlFlow::Break(with(reply, "Retry-After", b"1"))
+            }
+        }
+    }
+
+    fn without_credentials(&self) -> ControlFlow<LocalReply> {
+        match self.is_optional {
+            true => ControlFlow::Continue(()),
+            false => {
+                let message = "this route needs authentication";
+                ControlFlow::Break(self.challenge("unauthenticated", message, None))
+            }
+        }
+    }
+
+    /// A 401 with the challenges of all methods (RFC 9110 §11.6.1).
+    fn challenge(&self, code: &'static str, message: &'static str, error: Option<&str>) -> LocalReply {
+        let reply = LocalReply::refusal(401, code, message);
+        self.methods.iter().fold(reply, |reply, method| match method.challenge(error) {
+            Some(challenge) => with(reply, "WWW-Authenticate", challenge.as_bytes()),
+            None => reply,
+        })
+    }
+
+    /// Names of fields that only this stage may set.
+    pub(crate) fn asserted(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.methods.iter().flat_map(Method::asserted)
+    }
+}
+
+impl From<ControlFlow<LocalReply>> for Flow {
+    fn from(flow: ControlFlow<LocalReply>) -> Self {
+        match flow {
+            ControlFlow::Continue(()) => Self::Continue,
+            ControlFlow::Break(reply) => Self::Reply(reply),
+        }
+    }
+}
+
+impl Method {
+    fn judge(&self, request: &RequestCtx<'_>) -> Verdict {
+        match self {
+            Self::Jwt(jwt) => jwt.judge(request),
+            Self::Basic(basic) => basic.judge(request),
+            Self::ApiKey(keys) => keys.judge(request),
+            Self::ClientCertificate => match request.view.parts.certificate {
+                Some(subject) => Verdict::Good(Arc::new(crate::Identity {
+                    user: subject.into(),
+                    ..crate::Identity::default()
+                })),
+                None => Verdict::Absent,
+            },
+        }
+    }
+
+    async fn judge_waiting(&self, request: &RequestCtx<'_>) -> Verdict {
+        match self {
+            Self::Jwt(jwt) => jwt.judge_waiting(request).await,
+            Self::Basic(basic) => basic.judge_waiting(request).await,
+            Self::ApiKey(keys) => keys.judge_waiting(request).await,
+            Self::ClientCertificate => Verdict::Absent,
+        }
+    }
+
+    /// Sets the fields that the endpoint gets, and removes credentials that are not for it.
+    fn admit(&self, identity: &SharedIdentity, request: &mut RequestCtx<'_>) {
+        match self {
+            Self::Jwt(jwt) => jwt.admit(identity, request),
+            Self::Basic(basic) => basic.admit(identity, request),
+            Self::ApiKey(keys) => keys.admit(identity, request),
+            Self::ClientCertificate => {}
+        }
+    }
+
+    fn challenge(&self, error: Option<&str>) -> Option<String> {
+        match self {
+            Self::Jwt(_) => Some(match error {
+                Some(error) => format!("Bearer error=\"{error}\""),
+                None => "Bearer".to_owned(),
+            }),
+            Self::Basic(basic) => Some(basic.challenge()),
+            Self::ApiKey(_) | Self::ClientCertificate => None,
+        }
+    }
+
+    /// The error of RFC 6750 §3.1 for bad credentials.
+    fn error(&self) -> Option<&'static str> {
+        matches!(self, Self::Jwt(_)).then_some("invalid_token")
+    }
+
+    fn asserted(&self) -> Box<dyn Iterator<Item = &Arc<str>> + '_> {
+        match self {
+            Self::Jwt(jwt) => Box::new(jwt.asserted()),
+            Self::Basic(basic) => Box::new(basic.asserted()),
+            Self::ApiKey(keys) => Box::new(keys.asserted()),
+            Self::ClientCertificate => Box::new(std::iter::empty()),
+        }
+    }
+}
+
+/// Sets a field that only this stage may set. A value that cannot stand in a field is left out.
+pub(crate) fn assert_field(request: &mut RequestCtx<'_>, name: &str, value: &str) {
+    if request.set(name, value.as_bytes()).is_err() {
+        request.remove(name);
+    }
+}
+
+/// The reply with a field, which is valid.
+fn with(reply: LocalReply, name: &str, value: &[u8]) -> LocalReply {
+    let status = reply.status();
+    reply.with_field(name, value).unwrap_or_else(|_| LocalReply::error(status))
+}
+
+#[cfg(test)]
+#[path = "auth/auth_tests.rs"]
+mod tests;

@@ -1,0 +1,128 @@
+//! Method `basic`: names and passwords (RFC 7617).
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use ringway_model::{BasicAuth, CredentialSource};
+
+use super::Verdict;
+use crate::credentials::Credentials;
+use crate::identity::{Identity, SharedIdentity};
+use crate::limits;
+use crate::request::RequestCtx;
+
+/// The method.
+#[derive(Debug)]
+pub(crate) struct BasicMethod {
+    spec: BasicAuth,
+    source: CredentialSource,
+}
+
+/// Name and password of a request.
+struct Login {
+    name: String,
+    password: Box<[u8]>,
+}
+
+impl BasicMethod {
+    pub(crate) fn new(spec: &BasicAuth) -> Self {
+        Self { spec: spec.clone(), source: CredentialSource::Users(spec.users_file.clone()) }
+    }
+
+    /// A password that was verified lately is good at once; any other has to be verified on another thread.
+    pub(crate) fn judge(&self, request: &RequestCtx<'_>) -> Verdict {
+        let login = match login(request) {
+            Ok(Some(login)) => login,
+            Ok(None) => return Verdict::Absent,
+            Err(reason) => return Verdict::Bad(reason),
+        };
+        let services = request.services;
+        if services.core().failures.borrow().is_throttled(request.client(), services.now_micros()) {
+            return Verdict::Throttled;
+        }
+        let Some(users) = services.credentials(&self.source) else { return Verdict::Waits };
+        let passwords = services.core().passwords.borrow();
+        match passwords.has(users, &login.name, &login.password, services.now()) {
+            true => Verdict::Good(identity(&login.name)),
+            false => Verdict::Waits,
+        }
+    }
+
+    pub(crate) async fn judge_waiting(&self, request: &RequestCtx<'_>) -> Verdict {
+        let Ok(Some(login)) = login(request) else { return Verdict::Absent };
+        let services = request.services;
+        let users = match services.credentials(&self.source) {
+            Some(users) => Some(users.clone()),
+            None => services.refresh(&self.source).await,
+        };
+        let Some(users) = users else {
+            return Verdict::Unavailable("the users could not be loaded yet");
+        };
+        let Credentials::Users(known) = &*users else { return Verdict::Unavailable("no users") };
+        let (own, dummy) = known.hash(&login.name);
+        // An unknown name takes as long as a wrong password.
+        let Some(hash) = own.or(dummy) else { return Verdict::Bad(WRONG) };
+        match services.verify_password(hash.clone(), login.password.clone()).await {
+            None => Verdict::Unavailable("too many passwords are being verified"),
+            Some(true) if own.is_some() => {
+                let mut passwords = services.core().passwords.borrow_mut();
+                passwords.put(&users, &login.name, &login.password, services.now());
+                Verdict::Good(identity(&login.name))
+            }
+            Some(_) => Verdict::Bad(WRONG),
+        }
+    }
+
+    pub(crate) fn admit(&self, identity: &SharedIdentity, request: &mut RequestCtx<'_>) {
+        request.remove("authorization");
+        if let Some(header) = &self.spec.user_header {
+            super::assert_field(request, header, &identity.user);
+        }
+    }
+
+    pub(crate) fn challenge(&self) -> String {
+        let realm: String = self.spec.realm.chars().filter(|char| !matches!(char, '"' | '\\')).collect();
+        format!("Basic realm=\"{realm}\", charset=\"UTF-8\"")
+    }
+
+    pub(crate) fn asserted(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.spec.user_header.iter()
+    }
+}
+
+const WRONG: &str = "the name or the password is wrong";
+
+fn identity(name: &str) -> SharedIdentity {
+    Arc::new(Identity { user: name.into(), ..Identity::default() })
+}
+
+/// Name and password of a request, if it has one pair of them.
+fn login(request: &RequestCtx<'_>) -> Result<Option<Login>, &'static str> {
+    let mut found = None;
+    for value in request.view.fields("authorization") {
+        let Some((scheme, coded)) = value.split_at_checked(6) else { continue };
+        if !scheme.eq_ignore_ascii_case(b"basic ") {
+            continue;
+        }
+        if found.replace(coded.trim_ascii()).is_some() {
+            return Err("the request has more than one password");
+        }
+    }
+    let Some(coded) = found else { return Ok(None) };
+    let malformed = "the credentials are malformed";
+    if coded.len() > limits::LOGIN_BYTES_MAX {
+        return Err(malformed);
+    }
+    let pair = BASE64_STANDARD.decode(coded).map_err(|_| malformed)?;
+    let colon = pair.iter().position(|byte| *byte == b':').ok_or(malformed)?;
+    let name = String::from_utf8(pair[..colon].to_vec()).map_err(|_| malformed)?;
+    if name.is_empty() || name.chars().any(char::is_control) {
+        return Err(malformed);
+    }
+    Ok(Some(Login { name, password: pair[colon + 1..].into() }))
+}
+
+#[cfg(test)]
+#[path = "basic_tests.rs"]
+mod tests;
