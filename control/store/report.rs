@@ -217,13 +217,13 @@ impl fmt::Display for Finding {
             Self::RevisionUnknown => f.write_str("the revision of the files is unknown"),
             Self::RecordDamaged { kind, key } => write!(f, "the record of {kind} {key} is damaged"),
             Self::RecordsUnreadable { kind, after: Some(after), reason } => {
-                write!(f, "the records of {kind}s after {after} cannot be read: {reason}")
+                write!(f, "the records of {} after {after} cannot be read: {reason}", kind.plural())
             }
             Self::RecordsUnreadable { kind, after: None, reason } => {
-                write!(f, "the records of {kind}s cannot be read: {reason}")
+                write!(f, "the records of {} cannot be read: {reason}", kind.plural())
             }
             Self::WrongCount { kind, found, expected } => {
-                write!(f, "{found} {kind}s found, {expected} expected")
+                write!(f, "{found} {} found, {expected} expected", kind.plural())
             }
             Self::ContentDiffers { revision } => {
                 write!(f, "the records are not those of revision {revision}")
@@ -254,5 +254,19 @@ impl fmt::Display for Finding {
             }
             Self::AppMissing { kind, key } => write!(f, "{kind} {key} is left out because its app is lost"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_have_their_plural() {
+        let count = Finding::WrongCount { kind: Kind::Policy, found: 0, expected: 3 };
+        assert_eq!(count.to_string(), "0 policies found, 3 expected");
+        let (kind, after, reason) = (Kind::Policy, Some("a".to_owned()), "end of file".to_owned());
+        let unreadable = Finding::RecordsUnreadable { kind, after, reason };
+        assert_eq!(unreadable.to_string(), "the records of policies after a cannot be read: end of file");
     }
 }
