@@ -71,6 +71,7 @@ pub(super) fn run(line: &str, responses: &[(u16, &str)]) -> (Vec<String>, Result
         ClientCommand::Domains(args) => args.run(),
         ClientCommand::Certificates(args) => args.run(),
         ClientCommand::Canary(args) => args.run(),
+        ClientCommand::Pools(args) => args.run(),
         ClientCommand::Webhooks(args) => args.run(),
         ClientCommand::Config(args) => args.run(),
     };
