@@ -8,7 +8,7 @@ use ringway_certs::{DomainState, Overview, UploadError, Verification};
 use ringway_control::{
     AppStatus, Applied, ApplyRequest, CanaryError, CanaryStatus, CircuitStatus, ConfigError, Control,
     Current, Diff, DiffRequest, EjectionStatus, ExplainRequest, Explanation, InstanceDrained, InstanceStatus,
-    NoTrial, Proposal, Receipt, Refusal, ReloadRequest, Rerouting, RollbackRequest, Status, Submission,
+    NoTrial, Proposal, Receipt, Refusal, ReloadRequest, RollbackRequest, Simulated, Status, Submission,
     TrialStatus, Validation, Version,
 };
 use ringway_model::{
@@ -95,7 +95,7 @@ pub trait Plane: 'static {
     /// Explains the route of a request.
     fn explain(&self, request: ExplainRequest) -> impl Future<Output = Result<Explanation, ConfigError>>;
     /// Routes recent requests by a proposed configuration.
-    fn simulate(&self, request: Proposal) -> impl Future<Output = Result<Rerouting, ConfigError>>;
+    fn simulate(&self, request: Proposal) -> impl Future<Output = Result<Simulated, ConfigError>>;
     /// A kept version.
     fn version(&self, owner: Owner, version: Arc<str>) -> impl Future<Output = Result<Current, ConfigError>>;
     /// Status of the canaries, by route.
@@ -254,7 +254,7 @@ impl Plane for Control {
         self.configuration().explain(request).await
     }
 
-    async fn simulate(&self, request: Proposal) -> Result<Rerouting, ConfigError> {
+    async fn simulate(&self, request: Proposal) -> Result<Simulated, ConfigError> {
         self.configuration().simulate(request).await
     }
 

@@ -37,7 +37,7 @@ pub(crate) use governance::Reserved;
 pub use requests::{
     Applied, ApplyContent, ApplyRequest, Candidate, ChangeOp, ConfigurationStatus, Current, Diff,
     DiffRequest, Effects, ExplainRequest, ExplainedRoute, Explanation, FieldChange, Mode, Proposal,
-    ReloadRequest, Rerouted, Rerouting, RollbackRequest, Sampled, Validation, Version,
+    ReloadRequest, RollbackRequest, Sampled, Validation, Version,
 };
 pub use sources::{SourceError, read_sources};
 pub use startup::{ConfigurationSettings, OnBadConfig, Start};

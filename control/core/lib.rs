@@ -47,15 +47,16 @@ pub use client::Client;
 pub use configuration::{
     Applied, ApplyContent, ApplyRequest, Candidate, ChangeOp, ConfigClient, ConfigError,
     ConfigurationSettings, ConfigurationStatus, Current, Diff, DiffRequest, Effects, ExplainRequest,
-    ExplainedRoute, Explanation, FieldChange, Mode, OnBadConfig, Proposal, ReloadRequest, Rerouted,
-    Rerouting, RollbackRequest, Sampled, SourceError, Start, Step, Validation, Version, check_routes,
-    read_sources,
+    ExplainedRoute, Explanation, FieldChange, Mode, OnBadConfig, Proposal, ReloadRequest, RollbackRequest,
+    Sampled, SourceError, Start, Step, Validation, Version, check_routes, read_sources,
 };
 pub use control::Control;
 pub use discovery::{Resolved, ResolvedTarget, ResolverError, TargetResolver};
 pub use engine::{Drained, WorkerLink};
 pub use error_chain::with_causes;
 pub use liveness::Liveness;
+/// Result of a simulation, as the crate of the routing tables makes it.
+pub use ringway_traffic::simulate::{Destination, Rerouted, Simulated};
 pub use settings::ControlSettings;
 pub use simulation::Simulation;
 pub use status::{

@@ -2,6 +2,7 @@
 
 use ringway_model::{AppId, Owner};
 use ringway_wire::h1::{Limits, Parse, RequestHead};
+use std::fmt;
 use std::sync::Arc;
 
 use crate::samples::SampledHeads;
@@ -47,6 +48,17 @@ pub struct Destination {
     pub rule: Arc<str>,
     /// The app or pool; `None` for a response without an endpoint.
     pub app: Option<AppId>,
+}
+
+impl fmt::Display for Destination {
+    /// Writes the rule, and the app or pool that it leads to.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.rule)?;
+        match &self.app {
+            Some(app) => write!(f, " to {app}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Routes the samples by both snapshots, with the code that routes requests. About a microsecond each.

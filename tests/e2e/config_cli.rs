@@ -66,13 +66,44 @@ fn a_check_names_every_mistake_by_its_place() {
 
 #[test]
 fn a_check_without_a_server_compiles_patterns_and_paths() {
-    for (condition, why) in [("path_regex: '/('", "path_regex"), ("path_prefix: '/a%2fb'", "path")] {
+    let of_pattern = "/routes/0/path_regex is not a valid regular expression: unclosed group (route api)";
+    for (condition, why) in [("path_regex: '/('", of_pattern), ("path_prefix: '/a%2fb'", "route api: path ")]
+    {
         let yaml = format!("version: v1\nroutes:\n  - {{id: api, respond: {{status: 204}}, {condition}}}\n");
         let output = run(&yaml, &["config", "validate", "config.yaml"]);
         let lines = text(&output);
         assert_eq!(output.status.code(), Some(2), "{lines}");
-        assert!(lines.contains("config.yaml:3:") && lines.contains(&format!("route api: {why}")), "{lines}");
+        assert!(lines.contains("config.yaml:3:") && lines.contains(why), "{lines}");
     }
+}
+
+#[test]
+fn a_check_ends_early_for_hundreds_of_hostile_patterns() {
+    let route = |number: usize| {
+        format!(
+            "  - {{id: r{number}, respond: {{status: 204}}, path_regex: '/{number}([a-z]*[b-y]){{200}}x'}}\n"
+        )
+    };
+    let yaml = format!("version: v1\nroutes:\n{}", (0..250).map(route).collect::<String>());
+    let output = run(&yaml, &["config", "validate", "config.yaml"]);
+    let lines = text(&output);
+    assert_eq!(output.status.code(), Some(2), "{lines}");
+    assert!(lines.contains("exceeds the budget of 256 million steps"), "{lines}");
+    assert!(lines.ends_with("config.yaml has 1 error\n"), "{lines}");
+}
+
+#[test]
+fn a_check_warns_of_redirects_in_a_circle() {
+    let yaml = "version: v1
+routes:
+  - {id: a, host: a.example, redirect: {to: 'https://b.example', keep_path: true}}
+  - {id: b, host: b.example, redirect: {to: 'https://a.example', keep_path: true}}
+";
+    let output = run(yaml, &["config", "validate", "config.yaml"]);
+    let lines = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{lines}");
+    let warning = "config.yaml:3:40: warning: /routes/0/redirect redirects in a circle, a to b to a";
+    assert!(lines.contains(warning), "{lines}");
 }
 
 #[test]

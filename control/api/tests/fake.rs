@@ -10,7 +10,7 @@ use ringway_control::{
     AppStatus, Applied, ApplyRequest, CanaryComparison, CanaryError, CanaryStatus, CircuitStatus,
     ConfigError, CoreState, CoreStatus, Current, Diff, DiffRequest, Effects, EjectionStatus, ExplainRequest,
     Explanation, InFlightStatus, InstanceDrained, InstanceState, InstanceStatus, NoTrial, Proposal, Receipt,
-    Refusal, ReloadRequest, Rerouting, RevertReason, RollbackRequest, State as ProcessState, Status,
+    Refusal, ReloadRequest, RevertReason, RollbackRequest, Simulated, State as ProcessState, Status,
     StoreStatus, Submission, Tally, TrialId, TrialState, TrialStatus, Validation, Version,
 };
 use ringway_model::{
@@ -351,9 +351,9 @@ impl Plane for FakePlane {
         Ok(Explanation { host: "a.example".into(), status: Some(404), ..Explanation::default() })
     }
 
-    async fn simulate(&self, request: Proposal) -> Result<Rerouting, ConfigError> {
+    async fn simulate(&self, request: Proposal) -> Result<Simulated, ConfigError> {
         self.configure(&request)?;
-        Ok(Rerouting::default())
+        Ok(Simulated::default())
     }
 
     fn trial(&self) -> Option<TrialStatus> {

@@ -2,8 +2,8 @@
 
 use ringway_config::Finding;
 use ringway_control::{
-    Applied, Candidate, Current, Diff, Effects, ExplainedRoute, Explanation, FieldChange, Rerouted,
-    Rerouting, RevertReason, TrialState, TrialStatus, Validation, Version,
+    Applied, Candidate, Current, Destination, Diff, Effects, ExplainedRoute, Explanation, FieldChange,
+    Rerouted, RevertReason, Simulated, TrialState, TrialStatus, Validation, Version,
 };
 use ringway_model::Variant;
 use serde::Serialize;
@@ -475,20 +475,23 @@ pub(crate) struct ReroutedView {
     pub(crate) to: String,
 }
 
-impl From<&Rerouting> for ReroutingView {
-    fn from(rerouting: &Rerouting) -> Self {
+impl From<&Simulated> for ReroutingView {
+    fn from(simulated: &Simulated) -> Self {
+        let place = |place: &Option<Destination>| {
+            place.as_ref().map_or_else(|| "no route".to_owned(), ToString::to_string)
+        };
         let view = |one: &Rerouted| ReroutedView {
             method: one.method.to_string(),
             host: one.host.to_string(),
             path: one.path.to_string(),
             count: one.count,
-            from: one.from.to_string(),
-            to: one.to.to_string(),
+            from: place(&one.before),
+            to: place(&one.after),
         };
         Self {
-            requests: rerouting.requests,
-            rerouted: rerouting.rerouted,
-            examples: rerouting.examples.iter().map(view).collect(),
+            requests: simulated.requests,
+            rerouted: simulated.rerouted,
+            examples: simulated.examples.iter().map(view).collect(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ringway_model::{Owner, Tick};
+use ringway_traffic::simulate::Simulated;
 
 use super::configurator::Configurator;
 use super::error::ConfigError;
@@ -10,7 +11,7 @@ use super::jobs::{Caller, Channels};
 use super::questions::Questions;
 use super::requests::{
     Applied, ApplyRequest, Current, Diff, DiffRequest, ExplainRequest, Explanation, Proposal, ReloadRequest,
-    Rerouting, RollbackRequest, Validation, Version,
+    RollbackRequest, Validation, Version,
 };
 
 /// The configuration of operators, for the admin API. Cheap to clone.
@@ -106,7 +107,7 @@ impl ConfigClient {
     ///
     /// # Errors
     /// As [`ConfigClient::diff`].
-    pub async fn simulate(&self, proposal: Proposal) -> Result<Rerouting, ConfigError> {
+    pub async fn simulate(&self, proposal: Proposal) -> Result<Simulated, ConfigError> {
         self.question(move |questions| questions.simulate(&proposal)).await
     }
 

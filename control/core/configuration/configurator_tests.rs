@@ -14,6 +14,7 @@ use ringway_traffic::compile::{Compiler, CompilerSettings};
 use ringway_traffic::pattern::Patterns;
 use ringway_traffic::policy::Defaults;
 use ringway_traffic::samples::SampledHeads;
+use ringway_traffic::simulate::Destination;
 
 use super::super::requests::{Diff, DiffRequest, ExplainRequest, Mode, Proposal, Sampled};
 use super::super::startup::{ConfigurationSettings, OnBadConfig, Start, prepare};
@@ -890,8 +891,16 @@ fn a_simulation_counts_the_requests_that_meet_another_route() {
     let text = "routes: [{id: api, host: a.example, path_prefix: /v1, pool: p}]";
     let rerouting = scene.questions.simulate(&proposal(text)).unwrap();
     assert_eq!((rerouting.requests, rerouting.rerouted), (5, 4));
-    let groups: Vec<_> = rerouting.examples.iter().map(|one| (one.count, &*one.from, &*one.to)).collect();
-    assert_eq!(groups, [(3, "rest to p", "no route"), (1, "rest to p", "api to p")]);
+    let place = |place: &Option<Destination>| place.as_ref().map(ToString::to_string);
+    let groups: Vec<_> = rerouting
+        .examples
+        .iter()
+        .map(|one| (one.count, place(&one.before).unwrap(), place(&one.after)))
+        .collect();
+    assert_eq!(
+        groups,
+        [(3, "rest to p".to_owned(), None), (1, "rest to p".to_owned(), Some("api to p".to_owned()))]
+    );
     assert_eq!(rerouting.lost, 3);
     let diff = scene.questions.diff(DiffRequest::Proposal(proposal(text))).unwrap();
     assert_eq!(diff.effects.sampled, Some(Sampled { requests: 5, rerouted: 4 }));

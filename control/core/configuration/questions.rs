@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use ringway_model::{Kind, OperatorSet, Owner, Timestamp};
+use ringway_traffic::simulate::Simulated;
 
 use super::basis::{Guards, SharedBasis};
 use super::error::ConfigError;
@@ -13,8 +14,7 @@ use super::plane::Plane;
 use super::plans::Plans;
 use super::replacement::{OPERATORS, kept, replace, unreadable};
 use super::requests::{
-    Current, Diff, DiffRequest, ExplainRequest, Explanation, Proposal, Rerouting, Sampled, Validation,
-    Version,
+    Current, Diff, DiffRequest, ExplainRequest, Explanation, Proposal, Sampled, Validation, Version,
 };
 use super::routing;
 use crate::simulation::Simulation;
@@ -119,7 +119,7 @@ impl Questions {
         routing::explain(request, &snapshot, place).map_err(|finding| unreadable(vec![finding]))
     }
 
-    pub(super) fn simulate(&self, proposal: &Proposal) -> Result<Rerouting, ConfigError> {
+    pub(super) fn simulate(&self, proposal: &Proposal) -> Result<Simulated, ConfigError> {
         let simulation = self.plane.simulation()?;
         let (document, _patterns) = self.basis.get().read_routable(&simulation.desired, proposal)?;
         reroute(&simulation, &proposal.owner, &document.set)
@@ -127,7 +127,7 @@ impl Questions {
 }
 
 /// Routes the last requests by the configuration in force, and by that with another set of an owner.
-fn reroute(simulation: &Simulation, owner: &Owner, set: &Arc<OperatorSet>) -> Result<Rerouting, ConfigError> {
+fn reroute(simulation: &Simulation, owner: &Owner, set: &Arc<OperatorSet>) -> Result<Simulated, ConfigError> {
     let change = replace(owner, set, None, None);
     let after = simulation.snapshot_after(owner, &change, Timestamp::default()).map_err(Refusal::Rejected)?;
     Ok(routing::rerouted(&simulation.samples, simulation.snapshot(), &after))

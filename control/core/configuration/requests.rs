@@ -163,36 +163,6 @@ pub struct Sampled {
     pub rerouted: usize,
 }
 
-/// Result of a simulation: the last requests, routed by the present and by a proposed configuration.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rerouting {
-    /// Number of requests.
-    pub requests: usize,
-    /// Requests that meet another route or pool.
-    pub rerouted: usize,
-    /// Requests of them that no route would serve any longer.
-    pub lost: usize,
-    /// Examples, the most frequent first.
-    pub examples: Vec<Rerouted>,
-}
-
-/// Requests that would meet another route.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rerouted {
-    /// Method.
-    pub method: Arc<str>,
-    /// Host.
-    pub host: Arc<str>,
-    /// Path without its query.
-    pub path: Arc<str>,
-    /// Number of requests.
-    pub count: usize,
-    /// Route and pool before.
-    pub from: Arc<str>,
-    /// Route and pool after.
-    pub to: Arc<str>,
-}
-
 /// A change to apply.
 #[derive(Clone, Debug)]
 pub struct ApplyRequest {

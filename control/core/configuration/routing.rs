@@ -8,14 +8,14 @@ use ringway_config::{Finding, Place};
 use ringway_model::{HostPattern, Kind, Owner, RequestKey, Variant};
 use ringway_traffic::plan::{PlanRequest, Reason, TrafficPlan};
 use ringway_traffic::samples::SampledHeads;
-use ringway_traffic::simulate::{self, Destination, simulate};
+use ringway_traffic::simulate::{Simulated, simulate};
 use ringway_traffic::snapshot::Snapshot;
 use ringway_traffic::virtual_host::{Action, Rule, Rules};
 use ringway_wire::h1::{Limits, Parse, RequestHead};
 use ringway_wire::message::Method;
 
 use super::judge;
-use super::requests::{Candidate, ExplainRequest, ExplainedRoute, Explanation, Rerouted, Rerouting};
+use super::requests::{Candidate, ExplainRequest, ExplainedRoute, Explanation};
 use crate::limits::CANDIDATES_MAX;
 
 /// Explains the route of a request. `place`: of a resource of an owner in its documents.
@@ -186,26 +186,10 @@ fn tier(host: &HostPattern) -> &'static str {
     }
 }
 
-/// Requests that a proposed configuration would route to another place, among the last ones.
-pub(super) fn rerouted(samples: &[Arc<SampledHeads>], old: &Snapshot, new: &Snapshot) -> Rerouting {
-    let simulated = simulate(samples.iter().map(|heads| &**heads), old, new);
-    let example = |example: &simulate::Rerouted| Rerouted {
-        method: (*example.method).into(),
-        host: (*example.host).into(),
-        path: (*example.path).into(),
-        count: example.count,
-        from: destination(example.before.as_ref()),
-        to: destination(example.after.as_ref()),
-    };
-    let mut examples: Vec<Rerouted> = simulated.examples.iter().map(example).collect();
-    examples.sort_by(|a, b| (b.count, &a.host, &a.path).cmp(&(a.count, &b.host, &b.path)));
-    Rerouting { requests: simulated.requests, rerouted: simulated.rerouted, lost: simulated.lost, examples }
-}
-
-fn destination(destination: Option<&Destination>) -> Arc<str> {
-    match destination {
-        None => "no route".into(),
-        Some(Destination { rule, app: Some(app), .. }) => format!("{rule} to {app}").into(),
-        Some(Destination { rule, app: None, .. }) => Arc::clone(rule),
-    }
+/// Requests that a proposed configuration would route to another place, among the last ones; the most frequent
+/// examples first.
+pub(super) fn rerouted(samples: &[Arc<SampledHeads>], old: &Snapshot, new: &Snapshot) -> Simulated {
+    let mut simulated = simulate(samples.iter().map(|heads| &**heads), old, new);
+    simulated.examples.sort_by(|a, b| (b.count, &a.host, &a.path).cmp(&(a.count, &b.host, &b.path)));
+    simulated
 }
