@@ -1,0 +1,310 @@
+//! Loader thread: keeps the wanted sources loaded. Files are read here, URLs by threads of their own: an
+//! identity provider that is slow delays no other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use ringway_bridge::{MailboxReceiver, MailboxSender, TryRecvError};
+use ringway_middleware::{ApiKeyTable, Credentials, KeySet, Users};
+use ringway_model::{CredentialSource, Tick};
+use ringway_net::clock;
+use ureq::Agent;
+
+use crate::disk::Disk;
+use crate::fetch::{self, Answer};
+use crate::file::{self, Mark};
+use crate::limits::FETCHES_MAX;
+use crate::link::{Event, SourceStatus};
+use crate::schedule::Schedule;
+
+/// Message to the loader.
+#[derive(Debug)]
+pub(crate) enum Message {
+    Want(BTreeSet<CredentialSource>),
+    Refresh(CredentialSource),
+    Fetched(CredentialSource, Result<Answer, String>),
+    End,
+}
+
+/// A wanted source.
+#[derive(Debug)]
+struct Known {
+    schedule: Schedule,
+    /// State of the file that was read last.
+    mark: Option<Mark>,
+    /// Content that is in use.
+    content: Option<Vec<u8>>,
+    problem: Option<Arc<str>>,
+}
+
+struct Loader {
+    sources: BTreeMap<CredentialSource, Known>,
+    agent: Agent,
+    disk: Disk,
+    fetches: usize,
+    messages: MailboxSender<Message>,
+    events: MailboxSender<Event>,
+}
+
+/// Starts the thread, which ends with [`Message::End`].
+pub(crate) fn start(
+    folder: Option<PathBuf>,
+    (messages, received): (MailboxSender<Message>, MailboxReceiver<Message>),
+    events: MailboxSender<Event>,
+) -> io::Result<()> {
+    thread::Builder::new().name("ringway-keys".to_owned()).spawn(move || {
+        let disk = Disk::new(folder);
+        let agent = fetch::new_agent();
+        let mut loader = Loader { sources: BTreeMap::new(), agent, disk, fetches: 0, messages, events };
+        loader.run(&received);
+    })?;
+    Ok(())
+}
+
+impl Loader {
+    fn run(&mut self, received: &MailboxReceiver<Message>) {
+        loop {
+            let now = clock::now();
+            let next = self.sources.values().filter_map(|known| known.schedule.due()).min();
+            let wait = match next {
+                Some(due) if self.fetches < FETCHES_MAX || due > now => due.since(now),
+                // A fetch that ends is a message.
+                Some(_) => IDLE,
+                None => IDLE,
+            };
+            match received.recv_timeout(wait.min(IDLE)) {
+                Ok(Message::Want(sources)) => self.want(sources),
+                Ok(Message::Refresh(source)) => self.refresh(source),
+                Ok(Message::Fetched(source, result)) => {
+                    self.fetches -= 1;
+                    self.handle_fetched(source, result);
+                }
+                Ok(Message::End) | Err(TryRecvError::Closed) => return,
+                Err(TryRecvError::Empty) => {}
+            }
+            self.load_due(clock::now());
+        }
+    }
+
+    fn want(&mut self, wanted: BTreeSet<CredentialSource>) {
+        self.sources.retain(|source, _| wanted.contains(source));
+        let now = clock::now();
+        for source in wanted {
+            if self.sources.contains_key(&source) {
+                continue;
+            }
+            let mut known = Known {
+                schedule: Schedule::new(is_file(&source), now),
+                mark: None,
+                content: None,
+                problem: None,
+            };
+            // In use until the provider answers, and where it does not.
+            if !is_file(&source)
+                && let Some((content, age)) = self.disk.get(&source)
+                && let Ok(credentials) = parse(&source, &content)
+            {
+                known.schedule.restore(age, now);
+                known.content = Some(content);
+                self.send(Event::Loaded { source: source.clone(), credentials: Some(Arc::new(credentials)) });
+            }
+            self.sources.insert(source, known);
+        }
+    }
+
+    fn refresh(&mut self, source: CredentialSource) {
+        let is_awaited =
+            self.sources.get_mut(&source).is_some_and(|known| known.schedule.hurry(clock::now()));
+        if !is_awaited {
+            self.settle(source);
+        }
+    }
+
+    /// Begins the loads that are due.
+    fn load_due(&mut self, now: Tick) {
+        let due = |known: &Known| known.schedule.due().is_some_and(|due| due <= now);
+        let due: Vec<_> =
+            self.sources.iter().filter(|(_, known)| due(known)).map(|(source, _)| source.clone()).collect();
+        for source in due {
+            match is_file(&source) {
+                true => self.load_file(source, now),
+                false if self.fetches < FETCHES_MAX => self.fetch(source, now),
+                false => {}
+            }
+        }
+    }
+
+    fn load_file(&mut self, source: CredentialSource, now: Tick) {
+        let Some(known) = self.sources.get_mut(&source) else { return };
+        known.schedule.begin(now);
+        let mark = file::mark(path(&source));
+        if let Ok(mark) = &mark
+            && known.mark == Some(*mark)
+        {
+            // Good or bad, it is as it was.
+            match &known.problem {
+                None => known.schedule.succeed(None, now),
+                Some(_) => _ = known.schedule.fail(now),
+            }
+            return self.settle(source);
+        }
+        let content = mark.and_then(|mark| Ok((mark, file::read(path(&source))?)));
+        match content {
+            Ok((mark, content)) => {
+                known.mark = Some(mark);
+                self.take(source, content, None);
+            }
+            Err(error) => {
+                known.mark = None;
+                let text = format!("{}: {error}", path(&source));
+                self.fail(source, &text);
+            }
+        }
+    }
+
+    fn fetch(&mut self, source: CredentialSource, now: Tick) {
+        let Some(known) = self.sources.get_mut(&source) else { return };
+        known.schedule.begin(now);
+        let (agent, messages, of) = (self.agent.clone(), self.messages.clone(), source.clone());
+        let started = thread::Builder::new().name("ringway-keys-get".to_owned()).spawn(move || {
+            let result = match &of {
+                CredentialSource::Discovery(issuer) => fetch::discover(&agent, issuer),
+                CredentialSource::Jwks(url) => fetch::get(&agent, url),
+                // Files are read by the loader.
+                _ => return,
+            };
+            let result = result.map_err(|error| error.to_string());
+            if messages.send(Message::Fetched(of, result)).is_err() {
+                tracing::warn!("the answer of an identity provider is lost: the loader does not take it");
+            }
+        });
+        match started {
+            Ok(_) => self.fetches += 1,
+            Err(error) => self.fail(source, &format!("no thread for a request: {error}")),
+        }
+    }
+
+    fn handle_fetched(&mut self, source: CredentialSource, result: Result<Answer, String>) {
+        if !self.sources.contains_key(&source) {
+            return;
+        }
+        match result {
+            Ok(answer) => self.take(source, answer.body, answer.max_age),
+            Err(error) => self.fail(source, &error),
+        }
+    }
+
+    /// Takes a loaded content: it is in use if it is good.
+    fn take(&mut self, source: CredentialSource, content: Vec<u8>, max_age: Option<Duration>) {
+        let credentials = match parse(&source, &content) {
+            Ok(credentials) => credentials,
+            Err(error) => return self.fail(source, &error),
+        };
+        let Some(known) = self.sources.get_mut(&source) else { return };
+        known.schedule.succeed(max_age, clock::now());
+        if known.problem.take().is_some() {
+            tracing::info!(source = %words(&source), "credentials can be loaded again");
+        }
+        if known.content.as_ref() != Some(&content) {
+            if !is_file(&source)
+                && let Err(error) = self.disk.put(&source, &content)
+            {
+                tracing::warn!(source = %words(&source), %error, "keys cannot be kept on disk for a restart");
+            }
+            tracing::info!(source = %words(&source), "credentials loaded");
+            known.content = Some(content);
+            self.send(Event::Loaded { source: source.clone(), credentials: Some(Arc::new(credentials)) });
+        }
+        self.settle(source);
+    }
+
+    fn fail(&mut self, source: CredentialSource, error: &str) {
+        let Some(known) = self.sources.get_mut(&source) else { return };
+        let is_over = known.schedule.fail(clock::now());
+        if known.problem.as_deref() != Some(error) {
+            let in_use = known.content.is_some();
+            tracing::warn!(source = %words(&source), %error, in_use, "credentials cannot be loaded");
+            known.problem = Some(error.into());
+        }
+        if is_over {
+            known.content = None;
+            tracing::error!(source = %words(&source), "the last good keys are a day old and no longer used");
+            self.send(Event::Loaded { source: source.clone(), credentials: None });
+        }
+        self.settle(source);
+    }
+
+    fn settle(&self, source: CredentialSource) {
+        let status = self.sources.get(&source).map_or_else(SourceStatus::default, |known| SourceStatus {
+            failures: known.schedule.failures(),
+            problem: known.problem.clone(),
+        });
+        self.send(Event::Settled { source, status });
+    }
+
+    fn send(&self, event: Event) {
+        if self.events.send(event).is_err() {
+            tracing::warn!(
+                "an event of the loader of credentials is lost: the control thread does not take it"
+            );
+        }
+    }
+}
+
+/// Longest pause of the thread.
+const IDLE: Duration = Duration::from_secs(3600);
+
+fn is_file(source: &CredentialSource) -> bool {
+    match source {
+        CredentialSource::Discovery(_) | CredentialSource::Jwks(_) => false,
+        CredentialSource::JwkFile(_) | CredentialSource::Users(_) | CredentialSource::ApiKeys(_) => true,
+    }
+}
+
+fn path(source: &CredentialSource) -> &str {
+    match source {
+        CredentialSource::Discovery(text)
+        | CredentialSource::Jwks(text)
+        | CredentialSource::JwkFile(text)
+        | CredentialSource::Users(text)
+        | CredentialSource::ApiKeys(text) => text,
+    }
+}
+
+/// The source in words, for logs.
+fn words(source: &CredentialSource) -> String {
+    match source {
+        CredentialSource::Discovery(issuer) => format!("keys of issuer {issuer}"),
+        CredentialSource::Jwks(url) => format!("keys of {url}"),
+        CredentialSource::JwkFile(path) => format!("keys in {path}"),
+        CredentialSource::Users(path) => format!("users in {path}"),
+        CredentialSource::ApiKeys(path) => format!("API keys in {path}"),
+    }
+}
+
+fn parse(source: &CredentialSource, content: &[u8]) -> Result<Credentials, String> {
+    let text = || std::str::from_utf8(content).map_err(|_| format!("{} is not UTF-8", words(source)));
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", words(source));
+    match source {
+        CredentialSource::Discovery(_) | CredentialSource::Jwks(_) => {
+            KeySet::parse(content, false).map(Credentials::Keys).map_err(|error| failed(&error))
+        }
+        CredentialSource::JwkFile(_) => {
+            KeySet::parse(content, true).map(Credentials::Keys).map_err(|error| failed(&error))
+        }
+        CredentialSource::Users(_) => {
+            Users::parse(text()?).map(Credentials::Users).map_err(|error| failed(&error))
+        }
+        CredentialSource::ApiKeys(_) => {
+            ApiKeyTable::parse(text()?).map(Credentials::ApiKeys).map_err(|error| failed(&error))
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "loader_tests.rs"]
+mod tests;

@@ -1,0 +1,131 @@
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringway_bridge::wake_pair;
+use ringway_middleware::Credentials;
+use ringway_model::CredentialSource;
+
+use crate::link::{Event, Link, start};
+
+const SET: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k1","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+/// Server of an identity provider on this machine: answers the paths, and ends with the test.
+fn provider(answers: impl Fn(&str, &str) -> String + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let own = address.clone();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, mut head) = (client.unwrap(), Vec::new());
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                if client.read(&mut byte).unwrap_or(0) == 0 {
+                    break;
+                }
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8_lossy(&head);
+            let body = answers(head.split(' ').nth(1).unwrap_or_default(), &own);
+            let _ = write!(
+                client,
+                "HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            );
+        }
+    });
+    address
+}
+
+/// Waits for an event that `find` wants.
+fn wait<T>(link: &Link, find: impl Fn(Event) -> Option<T>) -> T {
+    for _ in 0..2000 {
+        match link.poll() {
+            Some(event) => {
+                if let Some(found) = find(event) {
+                    return found;
+                }
+            }
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+    panic!("no such event within 10 s");
+}
+
+fn loaded(event: Event) -> Option<Arc<Credentials>> {
+    match event {
+        Event::Loaded { credentials, .. } => credentials,
+        _ => None,
+    }
+}
+
+fn problem(event: Event) -> Option<Arc<str>> {
+    match event {
+        Event::Settled { status, .. } => status.problem,
+        _ => None,
+    }
+}
+
+fn want(link: &Link, source: &CredentialSource) {
+    link.want(BTreeSet::from([source.clone()]));
+}
+
+#[test]
+fn keys_are_discovered_kept_and_used_after_a_restart_without_the_provider() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = provider(|path, own| match path {
+        "/.well-known/openid-configuration" => {
+            format!(r#"{{"issuer":"{own}","jwks_uri":"{own}/jwks"}}"#)
+        }
+        "/jwks" => SET.to_owned(),
+        other => panic!("{other}"),
+    });
+    let source = CredentialSource::Discovery(address.as_str().into());
+    let (waker, _wakes) = wake_pair().unwrap();
+    let link = start(Some(folder.path().to_owned()), waker).unwrap();
+    want(&link, &source);
+    let Credentials::Keys(keys) = &*wait(&link, loaded) else { panic!("keys") };
+    assert_eq!(keys.len(), 1);
+    drop(link);
+    // Same issuer, nothing listens: the kept keys are there before the failure.
+    let kept = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(std::fs::read_to_string(&kept).unwrap(), SET);
+    let (waker, _wakes) = wake_pair().unwrap();
+    let link = start(Some(folder.path().to_owned()), waker).unwrap();
+    want(&link, &source);
+    wait(&link, loaded);
+}
+
+#[test]
+fn a_configuration_of_another_issuer_is_refused() {
+    let address =
+        provider(|_, own| format!(r#"{{"issuer":"https://evil.example","jwks_uri":"{own}/jwks"}}"#));
+    let (waker, _wakes) = wake_pair().unwrap();
+    let link = start(None, waker).unwrap();
+    want(&link, &CredentialSource::Discovery(address.as_str().into()));
+    let problem = wait(&link, problem);
+    assert!(problem.contains("evil.example"), "{problem}");
+}
+
+#[test]
+fn a_file_is_loaded_again_when_it_changes_and_the_good_one_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("users");
+    let hash = bcrypt::hash("secret", 4).unwrap();
+    std::fs::write(&path, format!("alice:{hash}\n")).unwrap();
+    let source = CredentialSource::Users(path.to_str().unwrap().into());
+    let (waker, _wakes) = wake_pair().unwrap();
+    let link = start(None, waker).unwrap();
+    want(&link, &source);
+    wait(&link, loaded);
+    std::fs::write(&path, "alice:secret\n").unwrap();
+    let problem = wait(&link, problem);
+    assert!(problem.contains("line 1") && !problem.contains("secret"), "{problem}");
+    std::fs::write(&path, format!("alice:{hash}\nbob:{hash}\n")).unwrap();
+    let Credentials::Users(users) = &*wait(&link, loaded) else { panic!("users") };
+    assert_eq!(users.len(), 2);
+}
