@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_bridge::wake_pair;
+use ringway_bridge::{WakeSource, wake_pair};
 use ringway_middleware::Credentials;
 use ringway_model::CredentialSource;
 
-use crate::link::{Event, Link, start};
+use crate::link::{Event, Link};
 
 const SET: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k1","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 
@@ -42,18 +43,25 @@ fn provider(answers: impl Fn(&str, &str) -> String + Send + 'static) -> String {
 }
 
 /// Waits for an event that `find` wants.
-fn wait<T>(link: &Link, find: impl Fn(Event) -> Option<T>) -> T {
-    for _ in 0..2000 {
-        match link.poll() {
-            Some(event) => {
-                if let Some(found) = find(event) {
-                    return found;
-                }
+fn wait<T>((link, wakes): &(Link, WakeSource), find: impl Fn(Event) -> Option<T>) -> T {
+    let mut stream = wakes.stream().unwrap();
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    loop {
+        wakes.rearm();
+        while let Some(event) = link.poll() {
+            if let Some(found) = find(event) {
+                return found;
             }
-            None => std::thread::sleep(Duration::from_millis(5)),
         }
+        let woken = stream.read(&mut [0; 64]).unwrap();
+        assert!(woken > 0, "the link has ended");
     }
-    panic!("no such event within 10 s");
+}
+
+fn start(folder: Option<&Path>) -> (Link, WakeSource) {
+    let (waker, wakes) = wake_pair().unwrap();
+    (crate::start(folder.map(Path::to_owned), waker).unwrap(), wakes)
 }
 
 fn loaded(event: Event) -> Option<Arc<Credentials>> {
@@ -70,7 +78,7 @@ fn problem(event: Event) -> Option<Arc<str>> {
     }
 }
 
-fn want(link: &Link, source: &CredentialSource) {
+fn want((link, _): &(Link, WakeSource), source: &CredentialSource) {
     link.want(BTreeSet::from([source.clone()]));
 }
 
@@ -85,8 +93,7 @@ fn keys_are_discovered_kept_and_used_after_a_restart_without_the_provider() {
         other => panic!("{other}"),
     });
     let source = CredentialSource::Discovery(address.as_str().into());
-    let (waker, _wakes) = wake_pair().unwrap();
-    let link = start(Some(folder.path().to_owned()), waker).unwrap();
+    let link = start(Some(folder.path()));
     want(&link, &source);
     let Credentials::Keys(keys) = &*wait(&link, loaded) else { panic!("keys") };
     assert_eq!(keys.len(), 1);
@@ -94,8 +101,7 @@ fn keys_are_discovered_kept_and_used_after_a_restart_without_the_provider() {
     // Same issuer, nothing listens: the kept keys are there before the failure.
     let kept = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
     assert_eq!(std::fs::read_to_string(&kept).unwrap(), SET);
-    let (waker, _wakes) = wake_pair().unwrap();
-    let link = start(Some(folder.path().to_owned()), waker).unwrap();
+    let link = start(Some(folder.path()));
     want(&link, &source);
     wait(&link, loaded);
 }
@@ -104,8 +110,7 @@ fn keys_are_discovered_kept_and_used_after_a_restart_without_the_provider() {
 fn a_configuration_of_another_issuer_is_refused() {
     let address =
         provider(|_, own| format!(r#"{{"issuer":"https://evil.example","jwks_uri":"{own}/jwks"}}"#));
-    let (waker, _wakes) = wake_pair().unwrap();
-    let link = start(None, waker).unwrap();
+    let link = start(None);
     want(&link, &CredentialSource::Discovery(address.as_str().into()));
     let problem = wait(&link, problem);
     assert!(problem.contains("evil.example"), "{problem}");
@@ -118,8 +123,7 @@ fn a_file_is_loaded_again_when_it_changes_and_the_good_one_stays() {
     let hash = bcrypt::hash("secret", 4).unwrap();
     std::fs::write(&path, format!("alice:{hash}\n")).unwrap();
     let source = CredentialSource::Users(path.to_str().unwrap().into());
-    let (waker, _wakes) = wake_pair().unwrap();
-    let link = start(None, waker).unwrap();
+    let link = start(None);
     want(&link, &source);
     wait(&link, loaded);
     std::fs::write(&path, "alice:secret\n").unwrap();

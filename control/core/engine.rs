@@ -63,6 +63,7 @@ use crate::canaries::Canaries;
 use crate::certificates::CertificateUpdate;
 use crate::certificates::file_watch::FileProblems;
 use crate::configuration::{ConfigurationStatus, Notice, Reserved};
+use crate::credentials::Credentials;
 use crate::discovery::dns_refresh::{DnsCounters, DnsRefresh, usable_addresses};
 use crate::discovery::overlay::{self, Overlay};
 use crate::discovery::threads::ResolverLink;
@@ -93,6 +94,7 @@ pub(crate) struct Engine {
     dns: DnsRefresh,
     dns_counters: DnsCounters,
     overlay: Option<Overlay>,
+    credentials: Credentials,
     certificates: Option<Certificates>,
     ack_waiters: AckWaiters,
     files: FileProblems,
@@ -162,6 +164,7 @@ impl Engine {
         let proving = Proving::new(&parts.desired, now.micros);
         let first_view = View { desired: &parts.desired, snapshot: &parts.first.snapshot, trial: None, now };
         let canaries = Canaries::new(parts.settings.canary_interval, first_view);
+        let keys_folder = parts.description.path.as_ref().map(|path| path.join("keys"));
         let mut engine = Self {
             plane: Plane::new(parts.desired, cores.iter().copied()),
             commits: Commits::new(parts.store, parts.description, &parts.report),
@@ -171,6 +174,7 @@ impl Engine {
             dns: DnsRefresh::default(),
             dns_counters: DnsCounters::default(),
             overlay: parts.resolver.map(Overlay::new),
+            credentials: Credentials::new(keys_folder, parts.waker.clone()),
             certificates: parts.certificates,
             ack_waiters: AckWaiters::default(),
             files: FileProblems::default(),
@@ -191,6 +195,7 @@ impl Engine {
             settings: parts.settings,
         };
         engine.plane.reserve(parts.reserved);
+        engine.credentials.follow(engine.plane.desired());
         let serial = parts.first.snapshot.serial;
         engine.instances.mark_joining(engine.view(now));
         engine.publish(parts.first, now);
@@ -280,6 +285,17 @@ impl Engine {
                     && let Some(overlay) = &mut self.overlay
                 {
                     overlay.handle_wanted(&host, core, now.tick);
+                }
+            }
+            Report::CredentialsWanted { core, source } => {
+                if !self.credentials.refresh(source.clone()) {
+                    self.publisher.send(&Order::CredentialsSettled { source }, |of| of == core);
+                }
+            }
+            Report::PasswordWanted { core, job } => {
+                if !self.credentials.verify(core, &job) {
+                    let refusal = Order::PasswordVerified { ticket: job.ticket, is_right: None };
+                    self.publisher.send(&refusal, |of| of == core);
                 }
             }
             Report::Samples { core, heads } => self.sample_requests.handle_samples(core, heads),
@@ -378,6 +394,7 @@ impl Engine {
         self.plane.handle_time(now.micros);
         self.advance_instances(now);
         self.advance_overlay(now);
+        self.advance_credentials(now);
         self.advance_trial(now);
         self.prove_versions(now);
         self.advance_canaries(now);
@@ -537,6 +554,7 @@ impl Engine {
                 "configuration promoted to all cores"
             );
         }
+        self.credentials.handle_stored(&commit.deltas, self.plane.desired());
         self.follow_versions(&commit.deltas, now);
         self.follow_canaries(&commit.deltas, now);
         overrides::log_dropped(&commit.deltas);
@@ -615,6 +633,27 @@ impl Engine {
                 overlay::Effect::ReportAbsence(cores, host, why) => {
                     // A full mailbox: the waiting requests time out.
                     self.publisher.send(&Order::HostAbsent { host, why }, |core| cores.contains(&core));
+                }
+            }
+        }
+    }
+
+    fn advance_credentials(&mut self, now: Now) {
+        while let Some(event) = self.credentials.poll() {
+            match event {
+                ringway_auth::Event::Loaded { source, credentials } => {
+                    let compiler = self.publisher.compiler();
+                    if let Some(compiled) = compiler.update_credentials(&source, credentials.as_ref()) {
+                        self.publish_compiled(compiled, now);
+                    }
+                }
+                ringway_auth::Event::Settled { source, .. } => {
+                    // A full mailbox: the waiting requests time out.
+                    self.publisher.send(&Order::CredentialsSettled { source }, |_| true);
+                }
+                ringway_auth::Event::Verified { core, ticket, is_right } => {
+                    let order = Order::PasswordVerified { ticket, is_right };
+                    self.publisher.send(&order, |of| of == core);
                 }
             }
         }

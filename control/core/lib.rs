@@ -20,6 +20,7 @@ mod certificates;
 mod client;
 mod configuration;
 mod control;
+mod credentials;
 mod discovery;
 mod engine;
 #[cfg(test)]

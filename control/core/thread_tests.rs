@@ -79,7 +79,10 @@ impl Worker {
                         Order::Drain { .. } => {
                             ends.reports.send(Report::Drained { core: ends.core }).unwrap();
                         }
-                        Order::HostAbsent { .. } | Order::ReportSamples => {}
+                        Order::HostAbsent { .. }
+                        | Order::CredentialsSettled { .. }
+                        | Order::PasswordVerified { .. }
+                        | Order::ReportSamples => {}
                         Order::Stop => return,
                     }
                 }

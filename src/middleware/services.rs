@@ -28,7 +28,7 @@ pub trait Services {
 
     /// Asks the control plane for newer credentials, and waits for them for a moment. Returns the newest ones;
     /// `None` while they were never loaded. One request to the control plane serves all that wait.
-    fn refresh(&self, source: &CredentialSource) -> Waiting<'_, Option<Arc<Credentials>>>;
+    fn refresh<'s>(&'s self, source: &'s CredentialSource) -> Waiting<'s, Option<Arc<Credentials>>>;
 
     /// Verifies a password against a hash on a thread for it: `None` when its queue is full.
     fn verify_password(&self, hash: Arc<str>, password: Box<[u8]>) -> Waiting<'_, Option<bool>>;

@@ -49,7 +49,7 @@ impl Services for TestServices {
         self.now * 1_000_000
     }
 
-    fn refresh(&self, source: &CredentialSource) -> Waiting<'_, Option<Arc<Credentials>>> {
+    fn refresh<'s>(&'s self, source: &'s CredentialSource) -> Waiting<'s, Option<Arc<Credentials>>> {
         let newest = self.newest.get(source).or_else(|| self.credentials.get(source));
         Box::pin(std::future::ready(newest.cloned()))
     }

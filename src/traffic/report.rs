@@ -1,8 +1,9 @@
 //! Messages between control plane and data plane, other than snapshots.
 
+use std::fmt;
 use std::sync::Arc;
 
-use ringway_model::{AppId, CoreId, Hostname, InstanceId, Serial, Tick};
+use ringway_model::{AppId, CoreId, CredentialSource, Hostname, InstanceId, Serial, Tick};
 
 use crate::samples::SampledHeads;
 use crate::snapshot::EndpointId;
@@ -61,6 +62,21 @@ pub enum Report {
         /// The host.
         host: Hostname,
     },
+    /// Requests wait for newer credentials. The reply is a snapshot with them, if there are any, and
+    /// [`Order::CredentialsSettled`].
+    CredentialsWanted {
+        /// The core.
+        core: CoreId,
+        /// The source.
+        source: CredentialSource,
+    },
+    /// A password has to be verified. The reply is [`Order::PasswordVerified`].
+    PasswordWanted {
+        /// The core.
+        core: CoreId,
+        /// The password and its hash.
+        job: PasswordJob,
+    },
     /// The core has drained: no connection is left after [`Order::Drain`].
     Drained {
         /// The core.
@@ -81,6 +97,24 @@ pub enum Report {
     },
 }
 
+/// A password to verify.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordJob {
+    /// Number of the request on its core.
+    pub ticket: u64,
+    /// Hash of bcrypt or argon2.
+    pub hash: Arc<str>,
+    /// The password.
+    pub password: Box<[u8]>,
+}
+
+impl fmt::Debug for PasswordJob {
+    /// Omits hash and password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PasswordJob").field("ticket", &self.ticket).finish_non_exhaustive()
+    }
+}
+
 /// Message of the control thread to a data core.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -95,6 +129,18 @@ pub enum Order {
         host: Hostname,
         /// The reason.
         why: Absence,
+    },
+    /// The refresh of credentials has ended: requests that wait for it go on.
+    CredentialsSettled {
+        /// The source.
+        source: CredentialSource,
+    },
+    /// A password was verified.
+    PasswordVerified {
+        /// Number of the request.
+        ticket: u64,
+        /// Whether it is right; `None` when too many wait.
+        is_right: Option<bool>,
     },
     /// Reports the samples of requests, with [`Report::Samples`].
     ReportSamples,

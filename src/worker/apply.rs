@@ -52,6 +52,10 @@ pub(crate) async fn apply(
                         hosts.handle_absent(&host, why, clock::now());
                     }
                 }
+                Order::CredentialsSettled { source } => core.stage_waits.handle_settled(&source),
+                Order::PasswordVerified { ticket, is_right } => {
+                    core.stage_waits.handle_verified(ticket, is_right);
+                }
                 Order::ReportSamples => {
                     let heads = Arc::new(core.samples.borrow().copy());
                     // Without room for it, the simulation does without this core.

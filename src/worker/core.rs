@@ -26,6 +26,7 @@ use crate::exchange::attempt_warnings::Warnings;
 use crate::exchange::date_line::DateLine;
 use crate::exchange::load_queues::{self, LoadQueues};
 use crate::exchange::on_demand_hosts::Hosts;
+use crate::exchange::stage_waits::StageWaits;
 use crate::exchange::tunnels::Tunnels;
 use crate::h2::{TaskPool, WindowBudget};
 use crate::runtime::Runtime;
@@ -77,6 +78,8 @@ pub(crate) struct Core<R: Runtime> {
     pub(crate) load_queues: LoadQueues,
     /// State of middleware stages.
     pub(crate) stages: CoreState,
+    /// Requests whose stage waits for the control plane.
+    pub(crate) stage_waits: StageWaits,
     /// Rate limit of warnings about attempts.
     pub(crate) warnings: Warnings,
     /// Link to the other cores; none for a single core.
@@ -147,6 +150,7 @@ impl<R: Runtime> Core<R> {
             https_port: parts.https_port,
             load_queues: LoadQueues::default(),
             stages: CoreState::default(),
+            stage_waits: StageWaits::default(),
             warnings: Warnings::default(),
             rebalancer: parts.rebalancer,
             tables: RefCell::new(Rc::new(Tables { snapshot })),

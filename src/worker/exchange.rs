@@ -57,6 +57,7 @@ pub(crate) mod request_body;
 pub(crate) mod request_source;
 pub(crate) mod response_writer;
 mod stage_services;
+pub(crate) mod stage_waits;
 mod stages;
 pub(crate) mod stream_info;
 pub(crate) mod tunnel;

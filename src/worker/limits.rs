@@ -210,3 +210,10 @@ pub(crate) const H2_WINDOW_UPDATES_MAX: u32 = 2_000;
 pub(crate) const VIA_PASSES_MAX: usize = 4;
 /// Bytes of this proxy's pseudonym in `Via`: those of a label of a domain name, and one.
 pub(crate) const VIA_PSEUDONYM_BYTES_MAX: usize = 64;
+
+/// 1 s: longest wait of a request for newer credentials, and shortest time between two questions for them.
+pub(crate) const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(1);
+/// 1,024: sources of credentials that requests of one core have waited for.
+pub(crate) const CREDENTIAL_SOURCES_MAX: usize = 1024;
+/// 256: passwords of one core that wait for their verification; the requests of further ones get 503.
+pub(crate) const PASSWORDS_WAITING_MAX: usize = 256;

@@ -40,7 +40,7 @@ enum Material {
     Rsa(Box<[u8]>, Box<[u8]>),
     /// Uncompressed point, or the bytes of an Ed25519 key.
     Public(Box<[u8]>),
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
 }
 
 macro_rules! algorithms {
@@ -202,7 +202,7 @@ impl Key {
                 if secret.len() < size {
                     return None;
                 }
-                (algorithm, Material::Secret(hmac::Key::new(hmac, &secret)))
+                (algorithm, Material::Secret(Box::new(hmac::Key::new(hmac, &secret))))
             }
             _ => return None,
         };

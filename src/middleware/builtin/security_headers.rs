@@ -4,13 +4,16 @@ use ringway_model::{FrameOptions, SecurityHeaders as Spec};
 
 use crate::response::ResponseCtx;
 
-/// The stage: names and values, and whether they are for https only.
+/// The stage.
 #[derive(Debug)]
-pub(crate) struct SecurityHeaders(Box<[(&'static str, Box<[u8]>, bool)]>);
+pub(crate) struct SecurityHeaders(Box<[Field]>);
+
+/// Name and value, and whether it is for https only.
+type Field = (&'static str, Box<[u8]>, bool);
 
 impl SecurityHeaders {
     pub(crate) fn new(spec: &Spec) -> Self {
-        let mut fields: Vec<(&'static str, Box<[u8]>, bool)> = Vec::new();
+        let mut fields: Vec<Field> = Vec::new();
         let mut add = |name, value: &str, needs_tls| fields.push((name, value.as_bytes().into(), needs_tls));
         if let Some(hsts) = &spec.hsts {
             let mut value = format!("max-age={}", hsts.max_age.as_secs());

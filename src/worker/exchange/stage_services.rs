@@ -7,6 +7,7 @@ use ringway_model::CredentialSource;
 use ringway_traffic::snapshot::Snapshot;
 
 use crate::core::Core;
+use crate::exchange::stage_waits;
 use crate::runtime::Runtime;
 
 /// Services for the stages of one exchange.
@@ -33,12 +34,12 @@ impl<R: Runtime> Services for CoreServices<'_, R> {
         self.core.runtime.now_micros()
     }
 
-    fn refresh(&self, source: &CredentialSource) -> Waiting<'_, Option<Arc<Credentials>>> {
-        Box::pin(std::future::ready(self.core.tables().snapshot.credentials(source).cloned()))
+    fn refresh<'s>(&'s self, source: &'s CredentialSource) -> Waiting<'s, Option<Arc<Credentials>>> {
+        Box::pin(stage_waits::refresh(self.core, source))
     }
 
-    fn verify_password(&self, _: Arc<str>, _: Box<[u8]>) -> Waiting<'_, Option<bool>> {
-        Box::pin(std::future::ready(None))
+    fn verify_password(&self, hash: Arc<str>, password: Box<[u8]>) -> Waiting<'_, Option<bool>> {
+        Box::pin(stage_waits::verify_password(self.core, hash, password))
     }
 
     fn call<'s>(&'s self, _: Call<'s>) -> Waiting<'s, Result<CallResponse, CallError>> {

@@ -1,0 +1,93 @@
+//! Credentials of middleware: the sources of all chains, their loader, and the requests that wait for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ringway_auth::{Event, Link, SourceStatus};
+use ringway_bridge::Waker;
+use ringway_model::{CoreId, CredentialSource, Delta, Desired, Resource};
+use ringway_traffic::report::PasswordJob;
+
+/// Credentials that the chains of the configuration need. Without any, no thread is started.
+#[derive(Debug)]
+pub(crate) struct Credentials {
+    /// Folder of the last good keys.
+    folder: Option<PathBuf>,
+    waker: Waker,
+    link: Option<Link>,
+    wanted: BTreeSet<CredentialSource>,
+    statuses: BTreeMap<CredentialSource, SourceStatus>,
+}
+
+impl Credentials {
+    pub(crate) fn new(folder: Option<PathBuf>, waker: Waker) -> Self {
+        Self { folder, waker, link: None, wanted: BTreeSet::new(), statuses: BTreeMap::new() }
+    }
+
+    /// Follows stored changes of chains.
+    pub(crate) fn handle_stored(&mut self, deltas: &[Delta], desired: &Desired) {
+        let is_chain = |delta: &Delta| {
+            matches!(delta, Delta::Put(Resource::Middleware(_)) | Delta::Remove(Resource::Middleware(_)))
+        };
+        if deltas.iter().any(is_chain) {
+            self.follow(desired);
+        }
+    }
+
+    /// Keeps the sources of all chains loaded.
+    pub(crate) fn follow(&mut self, desired: &Desired) {
+        let wanted: BTreeSet<_> = desired.middlewares().flat_map(|chain| chain.spec.sources()).collect();
+        if wanted == self.wanted {
+            return;
+        }
+        if self.link.is_none() {
+            match ringway_auth::start(self.folder.clone(), self.waker.clone()) {
+                Ok(link) => self.link = Some(link),
+                Err(error) => {
+                    tracing::error!(%error, "credentials cannot be loaded: no thread; requests that need them get 503");
+                    return;
+                }
+            }
+        }
+        self.statuses.retain(|source, _| wanted.contains(source));
+        self.wanted.clone_from(&wanted);
+        if let Some(link) = &self.link {
+            link.want(wanted);
+        }
+    }
+
+    /// Loads a source soon, for requests that wait. `false` where it is not wanted any longer.
+    pub(crate) fn refresh(&self, source: CredentialSource) -> bool {
+        match &self.link {
+            Some(link) if self.wanted.contains(&source) => {
+                link.refresh(source);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Verifies a password. `false` where there is no thread for it.
+    pub(crate) fn verify(&self, core: CoreId, job: &PasswordJob) -> bool {
+        let Some(link) = &self.link else { return false };
+        link.verify(core, job.ticket, Arc::clone(&job.hash), job.password.clone());
+        true
+    }
+
+    /// The next event; statuses are noted.
+    pub(crate) fn poll(&mut self) -> Option<Event> {
+        let event = self.link.as_ref()?.poll()?;
+        if let Event::Settled { source, status } = &event
+            && self.wanted.contains(source)
+        {
+            self.statuses.insert(source.clone(), status.clone());
+        }
+        Some(event)
+    }
+
+    /// State of each source.
+    pub(crate) fn statuses(&self) -> impl Iterator<Item = (&CredentialSource, &SourceStatus)> {
+        self.statuses.iter()
+    }
+}
