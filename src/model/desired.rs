@@ -493,7 +493,7 @@ impl Resource {
     }
 
     /// The chains, plugins and pools that it refers to by middleware.
-    fn of_middleware(&self) -> Vec<Reference> {
+    pub(crate) fn of_middleware(&self) -> Vec<Reference> {
         match self {
             Self::Route(route) => {
                 let chains = route.spec.middleware.iter();
@@ -510,7 +510,7 @@ impl Resource {
 }
 
 /// Kind and key of a resource.
-type Reference = (Kind, Arc<str>);
+pub(crate) type Reference = (Kind, Arc<str>);
 
 fn map<K: Eq + Hash, V>() -> Map<K, V> {
     Map::new_with_hasher_and_ptr_kind(ahash::RandomState::new())

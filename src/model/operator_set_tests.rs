@@ -192,6 +192,95 @@ fn references_are_checked_in_both_directions() {
     assert!(replace(&domain, Owner::File, OperatorSet::default()).is_ok());
 }
 
+fn chain(id: &str, stages: Vec<StageSpec>) -> Arc<MiddlewareSpec> {
+    Arc::new(MiddlewareSpec { id: crate::MiddlewareId::parse(id).unwrap(), stages: stages.into() })
+}
+
+/// A filter whose decisions come from a pool.
+fn filter(pool: &str) -> crate::ExternalFilter {
+    crate::ExternalFilter {
+        pool: AppId::parse(pool).unwrap(),
+        protocol: crate::ExternalProtocol::Grpc,
+        timeout: std::time::Duration::from_millis(50),
+        fail_mode: crate::FailMode::Closed,
+        send: Box::default(),
+        asserts: Box::default(),
+        cache: None,
+    }
+}
+
+fn plugin(id: &str, pool: &str) -> Arc<PluginSpec> {
+    let kind = crate::PluginKind::External(filter(pool));
+    Arc::new(PluginSpec { id: crate::PluginId::parse(id).unwrap(), kind })
+}
+
+fn runs_plugin(id: &str) -> StageSpec {
+    StageSpec::Plugin(crate::PluginRef { plugin: crate::PluginId::parse(id).unwrap() })
+}
+
+fn asks(pool: &str) -> StageSpec {
+    let any_of = Box::new([crate::AuthMethod::Forward(filter(pool))]);
+    StageSpec::Auth(crate::AuthStage { any_of, optional: false })
+}
+
+/// A route of host `a.example` that passes a chain.
+fn chained(chain: &str) -> Arc<RouteSpec> {
+    let mut spec = RouteSpec::clone(&route("a", "a.example", "", "api"));
+    spec.middleware = Box::new([crate::MiddlewareId::parse(chain).unwrap()]);
+    Arc::new(spec)
+}
+
+#[test]
+fn references_of_middleware_are_checked() {
+    let limits = StageSpec::RateLimit(crate::RateLimitRef { policy_ref: PolicyId::parse("none").unwrap() });
+    let dangling = OperatorSet {
+        middlewares: vec![
+            chain("c", vec![runs_plugin("none"), asks("nowhere")]),
+            chain("limits", vec![limits]),
+        ],
+        plugins: vec![plugin("p", "nowhere")],
+        ..set(vec![pool("api", &[1])], vec![chained("missing")])
+    };
+    let found = conflicts(replace(&Desired::default(), Owner::File, dangling));
+    let lines: Vec<_> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "route a names middleware missing, which does not exist",
+            "middleware c names plugin none, which does not exist",
+            "middleware c names pool nowhere, which does not exist",
+            "middleware limits names policy none, which does not exist",
+            "plugin p names pool nowhere, which does not exist",
+        ]
+    );
+}
+
+#[test]
+fn a_chain_stays_while_a_route_of_another_owner_passes_it() {
+    let whole = OperatorSet {
+        middlewares: vec![chain("c", vec![runs_plugin("p")])],
+        plugins: vec![plugin("p", "decides")],
+        ..set(vec![pool("api", &[1]), pool("decides", &[2])], Vec::new())
+    };
+    let has = replace(&Desired::default(), Owner::File, whole.clone()).unwrap().desired;
+    let used = replace(&has, Owner::Admin, set(Vec::new(), vec![chained("c")])).unwrap().desired;
+    let without = OperatorSet { middlewares: Vec::new(), ..whole.clone() };
+    let found = conflicts(replace(&used, Owner::File, without));
+    let lines: Vec<_> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(lines, ["middleware c cannot be removed: route a (owner admin) uses it"]);
+    // Within the owner's own set the mistake is the reference.
+    let without = OperatorSet { plugins: Vec::new(), ..whole.clone() };
+    let found = conflicts(replace(&used, Owner::File, without));
+    assert!(matches!(&found[..], [Conflict::Unknown { kind: Kind::Plugin, .. }]), "{found:?}");
+    // The chain's id is taken, and the other owner's route may go.
+    let taken = OperatorSet { middlewares: vec![chain("c", Vec::new())], ..OperatorSet::default() };
+    let found = conflicts(replace(&used, Owner::Admin, taken));
+    assert!(matches!(&found[..], [Conflict::IdTaken { kind: Kind::Middleware, .. }]), "{found:?}");
+    let free = replace(&used, Owner::Admin, OperatorSet::default()).unwrap().desired;
+    let empty = replace(&free, Owner::File, OperatorSet::default()).unwrap().desired;
+    assert_eq!(empty.resources().count(), 0);
+}
+
 #[test]
 fn keeps_a_bounded_history() {
     let mut desired = Desired::default();

@@ -91,7 +91,14 @@ impl Desired {
             }
             Delta::Remove(Resource::App(app)) if self.app(app.id.as_str()).is_none() => {
                 let mut routes = self.routes_of_pool(app.id.as_str());
-                routes.try_for_each(|route| self.check_references(&Resource::from(route.clone())))
+                routes.try_for_each(|route| self.check_references(&Resource::from(route.clone())))?;
+                self.check_unused(Kind::App, app.id.as_str())
+            }
+            Delta::Remove(Resource::Middleware(of)) if self.middleware(of.key()).is_none() => {
+                self.check_unused(Kind::Middleware, of.key())
+            }
+            Delta::Remove(Resource::Plugin(of)) if self.plugin(of.key()).is_none() => {
+                self.check_unused(Kind::Plugin, of.key())
             }
             Delta::Remove(Resource::Policy(policy)) if self.policy(policy.id.as_str()).is_none() => {
                 match self.users_of_policy(policy.id.as_str()).next() {
@@ -106,10 +113,24 @@ impl Desired {
         }
     }
 
+    /// Checks that no middleware refers to a resource that is gone.
+    fn check_unused(&self, kind: Kind, id: &str) -> Result<(), Contradiction> {
+        match self.users(kind, id).next() {
+            Some((user, key)) => {
+                Err(Contradiction::Dangling { of: (*user, key.clone()), missing: (kind, id.into()) })
+            }
+            None => Ok(()),
+        }
+    }
+
     fn check_references(&self, resource: &Resource) -> Result<(), Contradiction> {
         let of = || (resource.kind(), resource.key().into());
         if let Some((kind, key)) = resource.parent().filter(|(kind, key)| !self.contains(*kind, key)) {
             return Err(Contradiction::Dangling { of: of(), missing: (kind, key.into()) });
+        }
+        let used = resource.of_middleware();
+        if let Some(missing) = used.into_iter().find(|(kind, key)| !self.contains(*kind, key)) {
+            return Err(Contradiction::Dangling { of: of(), missing });
         }
         match resource.policies().find(|policy| self.policy(policy.as_str()).is_none()) {
             Some(policy) => {

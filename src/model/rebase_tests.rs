@@ -153,3 +153,67 @@ fn a_removed_resource_must_not_be_in_use() {
     let same = [replace(Owner::Admin, Some("pool"), "c.example", "pool")];
     rebase(&before, &tried, &same).unwrap();
 }
+
+/// A set with a chain that asks a pool.
+fn middleware(owner: Owner, chain: Option<(&str, &str)>) -> Change {
+    let asks = |pool: &str| {
+        let filter = crate::ExternalFilter {
+            pool: app(pool),
+            protocol: crate::ExternalProtocol::Http { path: "/".into() },
+            timeout: std::time::Duration::from_millis(50),
+            fail_mode: crate::FailMode::Closed,
+            send: Box::default(),
+            asserts: Box::default(),
+            cache: None,
+        };
+        let any_of = Box::new([crate::AuthMethod::Forward(filter)]);
+        crate::StageSpec::Auth(crate::AuthStage { any_of, optional: false })
+    };
+    let chains = chain.map(|(id, pool)| {
+        let id = crate::MiddlewareId::parse(id).unwrap();
+        std::sync::Arc::new(crate::MiddlewareSpec { id, stages: Box::new([asks(pool)]) })
+    });
+    let set = OperatorSet { middlewares: chains.into_iter().collect(), ..OperatorSet::default() };
+    Change::ReplaceOwned(std::sync::Arc::new(Replacement {
+        owner,
+        set: set.into(),
+        expect: None,
+        version: None,
+    }))
+}
+
+#[test]
+fn a_removed_chain_must_not_be_in_use() {
+    let before = [replace(Owner::File, Some("pool"), "p.example", "pool")];
+    let chain = middleware(Owner::Admin, Some(("c", "pool")));
+    let with_chain: Vec<_> = before.iter().cloned().chain([chain]).collect();
+    // A route that passes a chain is tried while the chain is removed.
+    let pool = replace(Owner::File, Some("pool"), "p.example", "pool");
+    let Change::ReplaceOwned(pool) = &pool else { panic!() };
+    let mut set = OperatorSet::clone(&pool.set);
+    let mut route = RouteSpec::clone(&set.routes[0]);
+    route.middleware = Box::new([crate::MiddlewareId::parse("c").unwrap()]);
+    set.routes = vec![std::sync::Arc::new(route)];
+    let tried = [Change::ReplaceOwned(std::sync::Arc::new(Replacement {
+        set: set.into(),
+        ..Replacement::clone(pool)
+    }))];
+    let removed = [middleware(Owner::Admin, None)];
+    let contradiction = rebase(&with_chain, &tried, &removed).unwrap_err();
+    let expected = "route file-route refers to middleware c, which does not exist";
+    assert_eq!(contradiction.to_string(), expected);
+    rebase(&with_chain, &tried, &[domain("b.example", "b")]).unwrap();
+}
+
+#[test]
+fn a_removed_pool_must_not_decide() {
+    let before = [replace(Owner::File, Some("pool"), "p.example", "pool")];
+    let tried = [middleware(Owner::Admin, Some(("c", "pool")))];
+    let removed = [replace(Owner::File, Some("next"), "p.example", "next")];
+    let contradiction = rebase(&before, &tried, &removed).unwrap_err();
+    let expected = "middleware c refers to app pool, which does not exist";
+    assert_eq!(contradiction.to_string(), expected);
+    // The other way around: the chain is stored while the pool's removal is tried.
+    let contradiction = rebase(&before, &removed, &tried).unwrap_err();
+    assert_eq!(contradiction.to_string(), expected);
+}

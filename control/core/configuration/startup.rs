@@ -14,7 +14,7 @@ use std::sync::Arc;
 use ringway_config::{Document, Finding, Places, Source, StaticValue};
 use ringway_model::{
     AppId, Change, Conflict, Delta, Desired, EndpointSpec, Kind, NewVersion, OperatorSet, Owner, PolicySpec,
-    PoolSpec, Replacement, SetVersion, Timestamp,
+    PoolSpec, Replacement, SetVersion, StageSpec, Timestamp,
 };
 use ringway_traffic::pattern::{Pattern, Patterns};
 use ringway_traffic::policy::Defaults;
@@ -292,14 +292,7 @@ fn quarantine(stored: &Desired, mut set: OperatorSet, places: &Places) -> (Opera
                 }
                 // A route without its chain would serve what the chain protects.
                 Conflict::Unknown { user_kind, user, .. } => _ = gone.insert((*user_kind, user.clone())),
-                Conflict::InUse { kind: Kind::Middleware, id, .. } => {
-                    set.middlewares.extend(stored.middleware(id).map(|of| of.spec.clone()));
-                }
-                Conflict::InUse { kind: Kind::Plugin, id, .. } => {
-                    set.plugins.extend(stored.plugin(id).map(|of| of.spec.clone()));
-                }
-                Conflict::InUse { kind: Kind::App, id, .. } => set.pools.extend(stored_pool(stored, id)),
-                Conflict::InUse { id, .. } => set.policies.extend(stored_policy(stored, id)),
+                Conflict::InUse { kind, id, .. } => keep_stored(stored, &mut set, *kind, id),
                 Conflict::Full { .. } => {}
             }
         }
@@ -314,6 +307,36 @@ fn quarantine(stored: &Desired, mut set: OperatorSet, places: &Places) -> (Opera
         set.plugins.retain(|of| !is_gone(Kind::Plugin, of.id.as_str()));
     }
     (set, findings)
+}
+
+/// Keeps a stored resource, with all that it refers to, unless the set has one of its id.
+fn keep_stored(stored: &Desired, set: &mut OperatorSet, kind: Kind, id: &str) {
+    match kind {
+        Kind::Middleware if set.middlewares.iter().all(|of| of.id.as_str() != id) => {
+            let Some(chain) = stored.middleware(id) else { return };
+            set.middlewares.push(chain.spec.clone());
+            for (kind, id) in chain.spec.references() {
+                keep_stored(stored, set, kind, &id);
+            }
+            for policy in chain.spec.stages.iter().filter_map(StageSpec::policy) {
+                keep_stored(stored, set, Kind::Policy, policy.as_str());
+            }
+        }
+        Kind::Plugin if set.plugins.iter().all(|of| of.id.as_str() != id) => {
+            let Some(plugin) = stored.plugin(id) else { return };
+            set.plugins.push(plugin.spec.clone());
+            if let Some(filter) = plugin.spec.external() {
+                keep_stored(stored, set, Kind::App, filter.pool.as_str());
+            }
+        }
+        Kind::App if set.pools.iter().all(|of| of.id.as_str() != id) => {
+            set.pools.extend(stored_pool(stored, id));
+        }
+        Kind::Policy if set.policies.iter().all(|of| of.id.as_str() != id) => {
+            set.policies.extend(stored_policy(stored, id));
+        }
+        _ => {}
+    }
 }
 
 fn stored_pool(stored: &Desired, id: &str) -> Option<PoolSpec> {

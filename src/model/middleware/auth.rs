@@ -195,6 +195,22 @@ impl AuthMethod {
         }
     }
 
+    /// Fields of the forwarded request, in lower case, that only it may set; one may come twice.
+    pub fn asserts(&self) -> impl Iterator<Item = &str> {
+        let claims = match self {
+            Self::Jwt(jwt) => &*jwt.claims,
+            _ => &[],
+        };
+        let user = match self {
+            Self::Basic(basic) => basic.user_header.as_deref(),
+            Self::ApiKey(keys) => keys.user_header.as_deref(),
+            Self::Jwt(_) | Self::Forward(_) | Self::ClientCertificate {} => None,
+        };
+        let of_filter = self.filter().map_or(&[][..], |filter| &filter.asserts);
+        let claims = claims.iter().map(|claim| &*claim.header);
+        claims.chain(user).chain(of_filter.iter().map(|name| &**name))
+    }
+
     /// The credentials that have to be loaded for it.
     pub fn source(&self) -> Option<CredentialSource> {
         match self {
