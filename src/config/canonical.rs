@@ -23,7 +23,7 @@ mod traffic;
 
 pub use middleware::{plugin_text, stage_text};
 
-/// Treatment of values that may be secrets: those of the header fields of health checks.
+/// Treatment of values that may be secrets: those of the header fields of health checks, hashes of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Secrets {
     /// Written out.
@@ -57,7 +57,8 @@ pub fn document(
     members.add("pools", Some(set.pools.iter().map(|spec| pool(spec, secrets)).collect::<Vec<_>>()));
     members.add("routes", Some(set.routes.iter().map(|spec| route(spec)).collect::<Vec<_>>()));
     if !set.middlewares.is_empty() {
-        let chains: Vec<_> = set.middlewares.iter().map(|spec| middleware::middleware(spec)).collect();
+        let chains: Vec<_> =
+            set.middlewares.iter().map(|spec| middleware::middleware(spec, secrets)).collect();
         members.add("middleware", Some(chains));
     }
     if !set.plugins.is_empty() {
@@ -285,6 +286,10 @@ fn governance_rule(rule: &GovernanceRule) -> Json {
             members.add("count", Some(*max));
         }
         Rule::RequireRateLimit { hosts } => {
+            members.add("hosts", some_texts(hosts));
+        }
+        Rule::RequireMiddleware { types, hosts } => {
+            members.add("types", Some(types.iter().map(|name| &**name).collect::<Vec<_>>()));
             members.add("hosts", some_texts(hosts));
         }
         Rule::MinEndpoints { min } => {

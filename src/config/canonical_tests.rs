@@ -22,7 +22,7 @@ fn read_one(text: &str) -> Document {
 }
 
 /// Every resource, with every member.
-const FULL: &str = "policies:
+const FULL: &str = r#"policies:
   - {id: strict, timeout: 3s, per_try_timeout: 500ms, total_timeout: 1h, body_size_limit: 1MiB, require_tls: true, unavailable_status: 503, websocket: false, retries: {max_attempts: 4, budget_percent: 12.5, min_per_second: 9, idempotent_only: true, statuses: [500, 502-504], idempotency_key: X-Key, backoff: {min: 5ms, max: 1s}}, rate_limit: {requests_per_hour: 1000, burst: 7, key: [route, client, tenant, host, 'header:X-A'], ban_after: 3, ban_for: 1h, headers: true, dry_run: true}, circuit_breaker: {error_threshold_percent: 33.33, min_requests: 5, failure_threshold: 9, open_duration: 1s, success_threshold: 1, dry_run: true}, hedge: {delay: 20ms, budget_percent: 1, dry_run: true}}
   - {id: short, retries: {statuses: []}, rate_limit: {requests_per_minute: 90}, circuit_breaker: {failure_threshold: 4}, hedge: {}}
 pools:
@@ -62,10 +62,46 @@ traffic_management:
   - {route: r4, overload_protection: {max_concurrent: 9, adaptive: true}, mirror: {pool: d}}
 routes:
   - {id: r1, host: '**.example.com', path_prefix: /v1, methods: [PUT, GET], headers: {X-A: b, X-P: {present: true}}, query: {q: '1'}, priority: -3, tenant: t, pool: a, strip_prefix: true, policy: [strict, {timeout: 2s}], require_mtls: true, client_auth: {ca_file: /ca.pem, mode: optional}}
-  - {id: r2, host: '[a-z]+\\.example\\.com', path_regex: '/v[0-9]+/.*', app: shop, replace_path: /x}
+  - {id: r2, host: '[a-z]+\.example\.com', path_regex: '/v[0-9]+/.*', app: shop, replace_path: /x}
   - {id: r3, path: /p, redirect: {to: /q, status: 302, keep_path: true}}
   - {id: r4, path_prefix: /s, pool: b, replace_prefix: /t}
   - {id: r5, host: s.example, respond: {status: 404, content_type: text/html, body: '<p>'}}
+  - {id: r7, host: j.example, pool: b, middleware: [site, more]}
+  - {id: r6, host: i.example, pool: b, middleware: [{type: request_id}, {type: auth, config: {forward: {address: 'auth:9'}}}]}
+middleware:
+  - id: site
+    stages:
+      - {type: request_id, config: {header: X-Id}}
+      - {type: access_log, config: {enabled: false}}
+      - {type: tracing, config: {trust_client: true}}
+      - {type: ip_acl, config: {allow: [10.0.0.0/8, '2001:db8::/32'], deny: 10.0.0.1}}
+      - {type: cors, config: {allow_origins: ['https://*.a.example', 'http://b:8'], allow_methods: [PUT, GET], allow_headers: X-Api, expose_headers: [X-A, X-B], allow_credentials: true, max_age: 1500ms}}
+      - {type: security_headers, config: {hsts: {max_age: 730d, include_subdomains: true, preload: true}, nosniff: false, frame_options: sameorigin, content_security_policy: "default-src 'self'", referrer_policy: no-referrer, permissions_policy: 'camera=()'}}
+      - {type: rewrite, config: {add_prefix: /v1}}
+      - {type: redirect, config: {from: '/old/*', to: 'https://b.example/*', status: 302}}
+      - {type: canonical_host, config: {host: WWW.example.com, status: 301}}
+      - {type: rate_limit, policy_ref: strict}
+      - type: auth
+        config:
+          optional: true
+          any_of:
+            - {jwt: {issuer: 'https://i', audience: [b, a], jwks_url: 'https://i/k', token: {header: X-Token}, claims: {sub: X-User, a.b: X-B}, require: {scope: [x, y], role: admin}, leeway: 0, forward: false}}
+            - {jwt: {issuer: j, audience: a, jwks_file: /k, token: {cookie: t}}}
+            - {basic: {users_file: /u, realm: here, user_header: X-Name}}
+            - {api_key: {header: X-Key, keys: {b: 'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA', a: 'bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb'}, user_header: X-Client}}
+            - {api_key: {keys_file: /keys}}
+            - {forward: {pool: b, path: '/check?a', timeout: 1s, send: [Cookie, X-A], asserts: X-By, cache: {key: [cookie, path], ttl: 1s}}}
+      - {type: header_transform, config: {add: {X-C: '1', X-A: '${claim.sub} $$'}, set: {X-Ip: '${client_ip}'}, remove: [X-Z, X-Y], response: {set: {Server: x}, remove: Via-X}}}
+      - {type: plugin, ref: grpc}
+      - {type: body_limit, config: {size: 1KiB}}
+      - {type: error_pages, config: {pages: [{statuses: 503, content_type: text/plain, body: "a\nb ${status}"}, {statuses: 5xx, body: x}]}}
+      - {type: maintenance, config: {retry_after: 1s, page: '<p>', bypass: [127.0.0.1]}}
+  - {id: more, stages: [{type: security_headers}, {type: maintenance}]}
+plugins:
+  - {id: grpc, type: external_grpc, address: 'https://g:1', timeout: 1s, fail_mode: open, asserts: X-G}
+  - {id: http, type: external_http, pool: c, path: /x, send: [A], cache: {key: authorization, ttl: 60s}}
+  - {id: own, type: builtin, name: logger, fail_mode: open}
+security: {acl: {denied_ips: 192.0.2.1}, headers: {X-Frame-Options: DENY}}
 tls: {certificates: [{sni: '*.example.com', cert_file: /c.pem, key_file: /k.pem}]}
 governance:
   - {rule: reserved_hosts, hosts: ['*.corp.example'], owner: admin}
@@ -75,12 +111,13 @@ governance:
   - {rule: max_timeout, timeout: 60s}
   - {rule: max_attempts, count: 2}
   - {rule: require_rate_limit, hosts: [a.example]}
+  - {rule: require_middleware, types: [auth, ip_acl], hosts: [a.example]}
   - {rule: min_endpoints, count: 2}
   - {rule: protect, hosts: [a.example], routes: [r1], pools: [a]}
   - {rule: freeze, from: '2026-12-24T00:00:00Z', until: '2027-01-02T00:00:00Z', message: holidays}
   - {rule: require_reason}
 canary: {bake: 15s}
-";
+"#;
 
 fn reads_back_to_itself(document: &Document) {
     let again = read_one(&document.canonical);
@@ -96,7 +133,8 @@ fn reads_back_to_itself(document: &Document) {
 #[test]
 fn every_value_reads_back_to_itself() {
     let document = read_one(FULL);
-    assert_eq!((document.set.routes.len(), document.set.pools.len()), (5, 4));
+    assert_eq!((document.set.routes.len(), document.set.pools.len()), (7, 6));
+    assert_eq!((document.set.middlewares.len(), document.set.plugins.len()), (4, 3));
     reads_back_to_itself(&document);
 }
 
@@ -150,6 +188,17 @@ fn secrets_are_hidden_in_the_document_that_is_shown() {
     assert!(document.canonical.contains("Bearer secret"));
     let shown = super::document(&document.set, &document.governance, document.bake, Secrets::Hidden);
     assert!(!shown.to_string().contains("secret") && shown.to_string().contains("Authorization"));
+}
+
+#[test]
+fn keys_of_clients_are_hidden_where_stages_are_shown() {
+    let document = read_one(FULL);
+    let hash = "a".repeat(64);
+    assert!(document.canonical.contains(&hash));
+    let shown = super::document(&document.set, &document.governance, document.bake, Secrets::Hidden);
+    assert!(!shown.to_string().contains(&hash));
+    let chain = document.set.middlewares.iter().find(|chain| chain.id.as_str() == "site").unwrap();
+    assert!(chain.stages.iter().all(|stage| !stage_text(stage).contains(&hash)));
 }
 
 // --- Any valid set ----------------------------------------------------------------------------------------
@@ -305,7 +354,7 @@ prop_compose! {
     fn sets()(
         retries in of(retries()), rate_limit in of(rate_limits()), circuit_breaker in of(breakers()),
         hedge in of(hedges()), pool in pool_traffic(), statuses in statuses(), balancer in 0_usize..4,
-        traffic in traffic(),
+        traffic in traffic(), (middlewares, plugins) in super::middleware::tests::middleware(),
     ) -> OperatorSet {
         let settings = PolicySettings { retries, rate_limit, circuit_breaker, hedge, ..PolicySettings::default() };
         let scheme = match pool.protocol {
@@ -339,8 +388,26 @@ prop_compose! {
         let mut route = RouteSpec::new(RouteId::parse("r").unwrap(), HostPattern::Any, pool_named("a"));
         route.policies = Box::new([PolicyRef::Named(PolicyId::parse("p").unwrap())]);
         route.traffic = (traffic != TrafficSpec::default()).then(|| Arc::new(traffic));
+        route.middleware = middlewares.iter().map(|chain| chain.id.clone()).collect();
+        let files = ringway_model::FilePath::parse("/ca.pem").unwrap();
+        route.client_auth = Some(ClientAuth { ca_file: files, need: ringway_model::ClientAuthNeed::Optional });
+        let one = RateLimit {
+            requests: 1,
+            per: Duration::from_secs(1),
+            burst: 1,
+            key: Box::new([RateLimitKey::Client]),
+            ban: None,
+            sends_fields: false,
+            dry_run: false,
+        };
+        let limited = PolicySettings { rate_limit: Some(one), ..PolicySettings::default() };
         OperatorSet {
-            policies: vec![PolicySpec { id: PolicyId::parse("p").unwrap(), settings: settings.clone() }],
+            policies: vec![
+                PolicySpec { id: PolicyId::parse("limited").unwrap(), settings: limited },
+                PolicySpec { id: PolicyId::parse("p").unwrap(), settings: settings.clone() },
+            ],
+            middlewares,
+            plugins,
             pools: vec![spec("a", vec![endpoint], pool.clone()), spec("b", Vec::new(), pool)],
             routes: vec![Arc::new(route)],
             ..OperatorSet::default()

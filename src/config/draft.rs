@@ -22,6 +22,8 @@ pub(crate) struct Draft {
     pub(crate) certificates: Vec<CertificateSpec>,
     pub(crate) middlewares: Vec<Arc<MiddlewareSpec>>,
     pub(crate) plugins: Vec<Arc<PluginSpec>>,
+    /// Places of the stages of chains.
+    pub(crate) stages: HashMap<MiddlewareId, Box<[Declared]>, ahash::RandomState>,
     pub(crate) governance: Vec<GovernanceRule>,
     pub(crate) bake: Option<Duration>,
     pub(crate) sections: Sections,

@@ -72,6 +72,13 @@ pub enum Rule {
         /// The hosts.
         hosts: Vec<HostPattern>,
     },
+    /// Routes of these hosts, or of all when empty, pass stages of all these types.
+    RequireMiddleware {
+        /// The types, as in documents; `auth` counts where credentials are not optional.
+        types: Vec<Arc<str>>,
+        /// The hosts.
+        hosts: Vec<HostPattern>,
+    },
     /// Every pool has at least this many endpoints.
     MinEndpoints {
         /// The number.
@@ -110,6 +117,7 @@ impl Rule {
             Self::MaxTimeout { .. } => "max_timeout",
             Self::MaxAttempts { .. } => "max_attempts",
             Self::RequireRateLimit { .. } => "require_rate_limit",
+            Self::RequireMiddleware { .. } => "require_middleware",
             Self::MinEndpoints { .. } => "min_endpoints",
             Self::Protect { .. } => "protect",
             Self::Freeze { .. } => "freeze",

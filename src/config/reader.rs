@@ -265,11 +265,12 @@ impl<'a> Reader<'a> {
         reads.position(name)
     }
 
-    /// Position of the value of an entry in a member of this object.
+    /// Position of an entry, by its name or its index, in a member of this object.
     pub(crate) fn position_below(&self, name: &str, entry: &str) -> Option<Position> {
         let Mode::Reads(reads) = &self.mode else { return None };
         match reads.object?.value(name) {
             Some(Value::Object(object)) => object.member(entry)?.node.at,
+            Some(Value::Array(items)) => items.get(entry.parse::<usize>().ok()?)?.at,
             _ => reads.position(name),
         }
     }

@@ -12,6 +12,7 @@ use crate::shapes::{origin_of_chain, origin_of_pool};
 use crate::{Beside, Document, Finding, Severity};
 
 mod lint;
+mod middleware;
 mod traffic;
 
 /// Completes a draft and returns what is wrong with it as a whole.
@@ -26,6 +27,7 @@ pub(crate) fn resolve(draft: &mut Draft, beside: &Beside<'_>) -> Vec<Finding> {
     security_chain(draft);
     findings.extend(traffic::manage(draft));
     findings.extend(lint::lint(draft));
+    findings.extend(middleware::judge(draft, beside));
     findings
 }
 

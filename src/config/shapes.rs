@@ -38,6 +38,8 @@ mod tenants;
 mod tls;
 mod traffic;
 
+#[cfg(test)]
+pub(crate) use middleware::STAGE_TYPES;
 pub(crate) use middleware::{origin_of_chain, origin_of_pool};
 pub(crate) use policy::{doubts, key_text};
 pub use policy::{policy, policy_patch};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ringway_config::{Finding, GovernanceRule, Place, Places, Rule, RuleMode, Severity, Share};
 use ringway_model::{
     App, Delta, Desired, HostPattern, Kind, Owner, PolicyRef, PolicySettings, PoolRef, Resource, Route,
-    RouteAction, Scheme, Timestamp,
+    RouteAction, Scheme, StageSpec, Timestamp,
 };
 
 /// Hosts that only one owner may have, by the rules that refuse: registrations are checked against them too.
@@ -157,6 +157,19 @@ fn breaches(rule: &Rule, change: &Judged<'_>, now: Timestamp) -> Vec<Breach> {
             .filter(|route| !has_rate_limit(change.after, route))
             .map(|route| of_route(route, format!("route {} has no rate limit that is in force", route.id())))
             .collect(),
+        Rule::RequireMiddleware { types, hosts } => passing(change)
+            .into_iter()
+            .filter(|route| selects(hosts, &route.spec.host))
+            .filter_map(|route| {
+                let missing: Vec<&str> = types
+                    .iter()
+                    .map(|name| &**name)
+                    .filter(|name| !passes(change.after, route, name))
+                    .collect();
+                let sentence = || format!("route {} passes no stage {}", route.id(), missing.join(", "));
+                (!missing.is_empty()).then(|| of_route(route, sentence()))
+            })
+            .collect(),
         Rule::MinEndpoints { min } => pools(change)
             .into_iter()
             .filter_map(|pool| {
@@ -257,6 +270,7 @@ fn name(rule: &Rule) -> &'static str {
         Rule::MaxTimeout { .. } => "max_timeout",
         Rule::MaxAttempts { .. } => "max_attempts",
         Rule::RequireRateLimit { .. } => "require_rate_limit",
+        Rule::RequireMiddleware { .. } => "require_middleware",
         Rule::MinEndpoints { .. } => "min_endpoints",
         Rule::Protect { .. } => "protect",
         Rule::Freeze { .. } => "freeze",
@@ -289,6 +303,30 @@ fn routes<'a>(change: &'a Judged<'_>) -> impl Iterator<Item = &'a Route> {
     put(change).filter_map(|resource| match resource {
         Resource::Route(route) => Some(&**route),
         _ => None,
+    })
+}
+
+/// Routes that the change writes, or chains of.
+fn passing<'a>(change: &'a Judged<'_>) -> Vec<&'a Route> {
+    let of_chains = put(change).flat_map(|resource| match resource {
+        Resource::Middleware(of) => {
+            change.after.routes_of_middleware(Kind::Middleware, of.spec.id.as_str()).collect()
+        }
+        _ => Vec::new(),
+    });
+    let mut passing: Vec<&Route> = routes(change).chain(of_chains.map(|route| &**route)).collect();
+    passing.sort_unstable_by(|a, b| a.id().cmp(b.id()));
+    passing.dedup_by(|a, b| a.id() == b.id());
+    passing
+}
+
+/// Whether requests of a route pass a stage of a type; one of `auth` that admits anybody does not count.
+fn passes(desired: &Desired, route: &Route, name: &str) -> bool {
+    let chains = route.spec.middleware.iter().filter_map(|id| desired.middleware(id.as_str()));
+    let mut stages = chains.flat_map(|chain| &chain.spec.stages);
+    stages.any(|stage| match stage {
+        StageSpec::Auth(auth) if auth.optional => false,
+        stage => stage.type_name() == name,
     })
 }
 

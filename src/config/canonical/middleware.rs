@@ -9,12 +9,14 @@ use ringway_model::{
 };
 use serde_json::{Map, Value as Json, json};
 
-use super::Members;
+use super::{Members, Secrets};
+use crate::fields::HIDDEN;
 use crate::values::duration_text;
 
 /// A chain as an object.
-pub(super) fn middleware(spec: &MiddlewareSpec) -> Json {
-    json!({ "id": spec.id.as_str(), "stages": spec.stages.iter().map(stage).collect::<Vec<_>>() })
+pub(super) fn middleware(spec: &MiddlewareSpec, secrets: Secrets) -> Json {
+    let stages: Vec<_> = spec.stages.iter().map(|spec| stage(spec, secrets)).collect();
+    json!({ "id": spec.id.as_str(), "stages": stages })
 }
 
 /// A plugin as an object.
@@ -24,9 +26,9 @@ pub(super) fn plugin(spec: &PluginSpec) -> Json {
     members.finish()
 }
 
-/// A stage in one line, for differences.
+/// A stage in one line, for differences; without hashes of keys.
 pub fn stage_text(spec: &StageSpec) -> String {
-    stage(spec).to_string()
+    stage(spec, Secrets::Hidden).to_string()
 }
 
 /// Kind and settings of a plugin in one line, for differences.
@@ -34,28 +36,28 @@ pub fn plugin_text(spec: &PluginSpec) -> String {
     plugin_members(spec).finish().to_string()
 }
 
-fn stage(spec: &StageSpec) -> Json {
+fn stage(spec: &StageSpec, secrets: Secrets) -> Json {
     let kind = spec.type_name();
     match spec {
         StageSpec::RateLimit(limit) => json!({ "type": kind, "policy_ref": limit.policy_ref.as_str() }),
         StageSpec::Plugin(of) => json!({ "type": kind, "ref": of.plugin.as_str() }),
-        StageSpec::Auth(spec) => json!({ "type": kind, "config": auth(spec) }),
+        StageSpec::Auth(spec) => json!({ "type": kind, "config": auth(spec, secrets) }),
         spec => serde_json::to_value(spec).expect("strings, numbers and lists serialise"),
     }
 }
 
-fn auth(spec: &AuthStage) -> Json {
-    let methods: Vec<_> = spec.any_of.iter().map(method).collect();
+fn auth(spec: &AuthStage, secrets: Secrets) -> Json {
+    let methods: Vec<_> = spec.any_of.iter().map(|spec| method(spec, secrets)).collect();
     let mut members = Members::default();
     members.add("any_of", Some(methods));
     members.add("optional", Some(true).filter(|_| spec.optional));
     members.finish()
 }
 
-fn method(spec: &AuthMethod) -> Json {
+fn method(spec: &AuthMethod, secrets: Secrets) -> Json {
     match spec {
         AuthMethod::Jwt(spec) => json!({ "jwt": jwt(spec) }),
-        AuthMethod::ApiKey(spec) => json!({ "api_key": api_key(spec) }),
+        AuthMethod::ApiKey(spec) => json!({ "api_key": api_key(spec, secrets) }),
         AuthMethod::Forward(spec) => json!({ "forward": external(spec).finish() }),
         AuthMethod::ClientCertificate {} => json!({ "client_certificate": true }),
         basic @ AuthMethod::Basic(_) => serde_json::to_value(basic).expect("strings serialise"),
@@ -81,10 +83,14 @@ fn jwt(spec: &JwtAuth) -> Json {
     members.finish()
 }
 
-fn api_key(spec: &ApiKeys) -> Json {
+fn api_key(spec: &ApiKeys, secrets: Secrets) -> Json {
     let mut members = Members::default();
     members.add("header", Some(&*spec.header));
-    members.add("keys", object(spec.keys.iter().map(|key| (key.name.to_string(), json!(&*key.sha256)))));
+    let keys = spec.keys.iter().map(|key| match secrets {
+        Secrets::Kept => (key.name.to_string(), json!(&*key.sha256)),
+        Secrets::Hidden => (key.name.to_string(), json!(HIDDEN)),
+    });
+    members.add("keys", object(keys));
     members.add("keys_file", spec.keys_file.as_deref());
     members.add("user_header", spec.user_header.as_deref());
     members.finish()
@@ -140,3 +146,7 @@ fn object(members: impl Iterator<Item = (String, Json)>) -> Option<Json> {
     let members: Map<_, _> = members.collect();
     (!members.is_empty()).then_some(Json::Object(members))
 }
+
+#[cfg(test)]
+#[path = "middleware_tests.rs"]
+pub(super) mod tests;

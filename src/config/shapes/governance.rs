@@ -7,6 +7,7 @@ use ringway_model::{AppId, HostPattern, Owner, RouteId, Timestamp};
 use serde_json::{Value as Json, json};
 
 use super::matcher::host;
+use super::middleware::STAGE_TYPES;
 use crate::draft::Draft;
 use crate::governance::{GovernanceRule, Rule, RuleMode, Share};
 use crate::values::{at_most, id_schema, long_duration, long_duration_schema, number, text, time};
@@ -45,6 +46,7 @@ const RULES: &[&str] = &[
     "max_timeout",
     "max_attempts",
     "require_rate_limit",
+    "require_middleware",
     "min_endpoints",
     "protect",
     "freeze",
@@ -57,8 +59,14 @@ const RULES: &[&str] = &[
 fn rule(reader: &mut Reader<'_>, name: Option<&'static str>) -> Option<Option<Rule>> {
     let is = |rule: &str| name.is_none_or(|name| name == rule);
     let mut values = Values::default();
-    let has_hosts =
-        ["reserved_hosts", "require_tls", "forbid_insecure_upstream", "require_rate_limit", "protect"];
+    let has_hosts = [
+        "reserved_hosts",
+        "require_tls",
+        "forbid_insecure_upstream",
+        "require_rate_limit",
+        "require_middleware",
+        "protect",
+    ];
     // `hosts` is a list of patterns in some rules and a share in another.
     match name {
         None => values.hosts_or_share = reader.optional(&HOSTS_OR_SHARE),
@@ -80,6 +88,9 @@ fn rule(reader: &mut Reader<'_>, name: Option<&'static str>) -> Option<Option<Ru
     }
     if is("protect") {
         values.pools = reader.optional(&POOLS);
+    }
+    if is("require_middleware") {
+        values.types = reader.optional(&TYPES);
     }
     if is("max_timeout") {
         values.timeout = reader.optional(&time("timeout", "The longest timeout."));
@@ -114,6 +125,7 @@ const MEMBERS: &[(&str, &[&str])] = &[
     ("max_timeout", &["timeout"]),
     ("max_attempts", &["count"]),
     ("require_rate_limit", &["hosts"]),
+    ("require_middleware", &["types", "hosts"]),
     ("min_endpoints", &["count"]),
     ("protect", &["hosts", "routes", "pools"]),
     ("freeze", &["from", "until", "message"]),
@@ -130,6 +142,7 @@ struct Values {
     removed_endpoints: Option<Share>,
     routes: Option<Vec<RouteId>>,
     pools: Option<Vec<AppId>>,
+    types: Option<Vec<Arc<str>>>,
     timeout: Option<Duration>,
     count: Option<u64>,
     from: Option<Timestamp>,
@@ -168,6 +181,10 @@ impl Values {
                 Rule::MaxAttempts { max: u8::try_from(self.count?).unwrap_or(u8::MAX) }
             }
             "require_rate_limit" => Rule::RequireRateLimit { hosts: self.hosts.unwrap_or_default() },
+            "require_middleware" => {
+                require("types", self.types.is_some());
+                Rule::RequireMiddleware { types: self.types?, hosts: self.hosts.unwrap_or_default() }
+            }
             "min_endpoints" => {
                 require("count", self.count.is_some());
                 Rule::MinEndpoints { min: u32::try_from(self.count?).ok()? }
@@ -234,6 +251,25 @@ static POOLS: Field<Vec<AppId>> = Field {
     doc: "Pools.",
     schema: || list_schema(id_schema("api-pool")),
     parse: |given| items(given, |given| AppId::parse(given.text()?).map_err(Fault::invalid)),
+};
+
+static TYPES: Field<Vec<Arc<str>>> = Field {
+    name: "types",
+    doc: "Types of stages that every route passes, such as auth.",
+    schema: || list_schema(json!({ "type": "string", "enum": STAGE_TYPES })),
+    parse: |given| {
+        let types = items(given, |given| {
+            let given = given.text()?;
+            let known = STAGE_TYPES.iter().find(|known| **known == given);
+            known.map(|known| Arc::from(*known)).ok_or_else(|| {
+                Fault::invalid(format_args!("must be types of stages: {}", STAGE_TYPES.join(", ")))
+            })
+        })?;
+        match types.is_empty() {
+            true => Err(Fault::range("must have at least one type")),
+            false => Ok(types),
+        }
+    },
 };
 
 /// `hosts` of a rule without a name, whatever it means there.

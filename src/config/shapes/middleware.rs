@@ -18,7 +18,7 @@ use ringway_model::{Kind, MiddlewareId, MiddlewareSpec, RouteId, StageSpec, limi
 use serde_json::{Value as Json, json};
 
 use crate::document::Origin;
-use crate::draft::Draft;
+use crate::draft::{Declared, Draft};
 use crate::reader::Tag;
 use crate::values::id_schema;
 use crate::{Fault, Field, Given, Reader, Report};
@@ -64,7 +64,9 @@ pub(super) fn middleware(reader: &mut Reader<'_>, draft: &mut Draft) {
         }
         let stages = stages?;
         check_count(reader, STAGES, stages.len());
-        Some(Arc::new(MiddlewareSpec { id: id?, stages: stages.into() }))
+        let id = id?;
+        draft.stages.insert(id.clone(), places(reader, draft, STAGES, stages.len()));
+        Some(Arc::new(MiddlewareSpec { id, stages: stages.into() }))
     });
     draft.sections.middlewares |= chains.is_some();
     draft.middlewares.extend(chains.unwrap_or_default());
@@ -111,8 +113,19 @@ pub(super) fn middleware_of_route(
         return Box::default();
     };
     draft.declare(reader, Kind::Middleware, id.as_str(), CHAIN.name);
+    draft.stages.insert(id.clone(), places(reader, draft, CHAIN.name, stages.len()));
     draft.middlewares.push(Arc::new(MiddlewareSpec { id: id.clone(), stages: stages.into() }));
     Box::new([id])
+}
+
+/// Places of the stages in a member of the object under reading.
+fn places(reader: &Reader<'_>, draft: &Draft, member: &'static str, count: usize) -> Box<[Declared]> {
+    let place = |index: usize| {
+        let index = index.to_string();
+        let place = draft.place(reader.position_below(member, &index).or_else(|| reader.position(member)));
+        Declared { pointer: reader.pointer(member).child(&index), place }
+    };
+    (0..count).map(place).collect()
 }
 
 /// Begin of the ids of chains in place.
@@ -165,28 +178,27 @@ fn stage(reader: &mut Reader<'_>, scope: &mut Scope<'_>) -> Option<StageSpec> {
 
 const STAGES: &str = "stages";
 
-static TYPE: Tag = Tag {
-    name: "type",
-    doc: "Kind of the stage.",
-    words: &[
-        "request_id",
-        "access_log",
-        "tracing",
-        "header_transform",
-        "security_headers",
-        "cors",
-        "auth",
-        "ip_acl",
-        "rate_limit",
-        "maintenance",
-        "redirect",
-        "rewrite",
-        "canonical_host",
-        "body_limit",
-        "error_pages",
-        "plugin",
-    ],
-};
+static TYPE: Tag = Tag { name: "type", doc: "Kind of the stage.", words: STAGE_TYPES };
+
+/// Types of stages.
+pub(crate) const STAGE_TYPES: &[&str] = &[
+    "request_id",
+    "access_log",
+    "tracing",
+    "header_transform",
+    "security_headers",
+    "cors",
+    "auth",
+    "ip_acl",
+    "rate_limit",
+    "maintenance",
+    "redirect",
+    "rewrite",
+    "canonical_host",
+    "body_limit",
+    "error_pages",
+    "plugin",
+];
 
 static ID: Field<MiddlewareId> = Field {
     name: "id",

@@ -17,7 +17,8 @@ pub(super) fn ip_acl(reader: &mut Reader<'_>) -> Option<IpAcl> {
     config(reader, |reader| {
         let allow = reader.optional(&ALLOW).unwrap_or_default();
         let deny = reader.optional(&DENY).unwrap_or_default();
-        if !reader.has(ALLOW.name) && !reader.has(DENY.name) {
+        let is_faulty = reader.is_faulty(ALLOW.name) || reader.is_faulty(DENY.name);
+        if allow.is_empty() && deny.is_empty() && !is_faulty {
             let message = "is required, or deny".to_owned();
             reader.fault(ALLOW.name, Fault { code: "missing", message });
         }

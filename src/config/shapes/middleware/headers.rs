@@ -20,12 +20,13 @@ pub(super) fn header_transform(reader: &mut Reader<'_>) -> Option<HeaderTransfor
             reader.object("response", "Changes of the response, also of local replies.", |reader| {
                 Some(edits(reader, Direction::Response))
             });
-        let is_given = ["add", "set", "remove", "response"].into_iter().any(|name| reader.has(name));
-        if !is_given {
+        let response = response.unwrap_or_default();
+        let is_faulty = ["add", "set", "remove", "response"].iter().any(|name| reader.is_faulty_below(name));
+        if request.is_empty() && response.is_empty() && !is_faulty {
             let message = "is required, or set, remove or response".to_owned();
             reader.fault("add", Fault { code: "missing", message });
         }
-        Some(HeaderTransform { request, response: response.unwrap_or_default() })
+        Some(HeaderTransform { request, response })
     })
 }
 

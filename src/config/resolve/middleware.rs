@@ -1,0 +1,268 @@
+//! Order of the stages that a route's requests pass, and stages that work against each other.
+//!
+//! `request_id`, `access_log` and `tracing` wrap all others wherever they stand; no rule is about them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ringway_model::{
+    AuthMethod, MiddlewareId, MiddlewareSpec, PluginId, PluginSpec, PolicyId, PolicyRef, PolicySettings,
+    Rewrite, RouteAction, RouteSpec, StageSpec,
+};
+
+use super::about;
+use crate::draft::Draft;
+use crate::{Beside, Finding, Severity};
+
+/// Findings about chains, and about routes that pass several.
+pub(super) fn judge(draft: &Draft, beside: &Beside<'_>) -> Vec<Finding> {
+    let known = Known::new(draft, beside);
+    let mut findings = Vec::new();
+    for chain in &draft.middlewares {
+        let stages: Vec<&StageSpec> = chain.stages.iter().collect();
+        let doubts = known.order(&stages).into_iter().chain(known.each(&stages));
+        findings.extend(doubts.map(|doubt| of_stage(draft, chain, doubt)));
+    }
+    for route in draft.routes.iter().filter(|route| !route.middleware.is_empty()) {
+        let passed = route.middleware.iter().filter_map(|id| known.chains.get(id).copied());
+        let stages: Vec<&StageSpec> = passed.flat_map(|chain| chain.stages.iter()).collect();
+        let mut doubts = known.of_route(route, &stages);
+        // Of one chain they are reported there.
+        if route.middleware.len() > 1 {
+            let alone: Vec<String> = route
+                .middleware
+                .iter()
+                .filter_map(|id| known.chains.get(id))
+                .flat_map(|chain| known.order(&chain.stages.iter().collect::<Vec<_>>()))
+                .map(|doubt| doubt.message)
+                .collect();
+            doubts.extend(known.order(&stages).into_iter().filter(|doubt| !alone.contains(&doubt.message)));
+        }
+        for doubt in doubts {
+            let message =
+                format!("passes the stage {}, which {}", stages[doubt.at].type_name(), doubt.message);
+            findings.push(Finding { severity: doubt.severity, ..about(draft, route, "conflict", message) });
+        }
+    }
+    findings
+}
+
+/// Finding about the stage of an index: a predicate.
+struct Doubt {
+    at: usize,
+    severity: Severity,
+    message: String,
+}
+
+fn error(at: usize, message: String) -> Doubt {
+    Doubt { at, severity: Severity::Error, message }
+}
+
+fn warning(at: usize, message: String) -> Doubt {
+    Doubt { at, severity: Severity::Warning, message }
+}
+
+fn of_stage(draft: &Draft, chain: &MiddlewareSpec, doubt: Doubt) -> Finding {
+    let declared = draft.stages.get(&chain.id).and_then(|stages| stages.get(doubt.at));
+    let message = match declared {
+        Some(_) => doubt.message,
+        // A chain that another section makes.
+        None => format!("has a stage {}, which {}", chain.stages[doubt.at].type_name(), doubt.message),
+    };
+    Finding {
+        severity: doubt.severity,
+        code: "conflict",
+        pointer: declared.map_or_else(String::new, |declared| declared.pointer.to_string()),
+        message,
+        place: declared.and_then(|declared| declared.place.clone()),
+    }
+}
+
+/// Resources of the document, and of the present one where the new one leaves them out.
+struct Known<'d> {
+    chains: HashMap<&'d MiddlewareId, &'d Arc<MiddlewareSpec>, ahash::RandomState>,
+    plugins: HashMap<&'d PluginId, &'d PluginSpec, ahash::RandomState>,
+    policies: HashMap<&'d PolicyId, &'d PolicySettings, ahash::RandomState>,
+}
+
+impl<'d> Known<'d> {
+    fn new(draft: &'d Draft, beside: &Beside<'d>) -> Self {
+        let base = beside.base.map(|base| &base.set);
+        let (chains, plugins, policies) = base
+            .map_or((&[][..], &[][..], &[][..]), |set| (&*set.middlewares, &*set.plugins, &*set.policies));
+        Self {
+            chains: chains.iter().chain(&draft.middlewares).map(|of| (&of.id, of)).collect(),
+            plugins: plugins.iter().chain(&draft.plugins).map(|of| (&of.id, &**of)).collect(),
+            policies: policies.iter().chain(&draft.policies).map(|of| (&of.id, &of.settings)).collect(),
+        }
+    }
+
+    /// Order of stages, and stages of which there is one.
+    fn order(&self, stages: &[&StageSpec]) -> Vec<Doubt> {
+        let mut doubts = Vec::new();
+        let first = |up_to: usize, is: &dyn Fn(&StageSpec) -> bool| {
+            stages[..up_to].iter().find(|stage| is(stage)).map(|stage| stage.type_name())
+        };
+        let is_auth = |stage: &StageSpec| matches!(stage, StageSpec::Auth(_));
+        for (at, stage) in stages.iter().enumerate() {
+            match stage {
+                StageSpec::Cors(_) if first(at, &is_auth).is_some() => doubts.push(error(
+                    at,
+                    "stands after auth: preflights have no credentials, and all of them would be refused"
+                        .to_owned(),
+                )),
+                StageSpec::Rewrite(_) => {
+                    if let Some(judge) = first(at, &judges_the_path) {
+                        doubts.push(error(
+                            at,
+                            format!("stands after {judge}, which judges the path: the endpoint would get another one"),
+                        ));
+                    }
+                    if first(at, &|stage| matches!(stage, StageSpec::Rewrite(_))).is_some() {
+                        doubts.push(error(at, "is the second rewrite: one changes the path".to_owned()));
+                    }
+                }
+                StageSpec::RateLimit(limit) => {
+                    let counts = |stage: &StageSpec| stage.policy() == Some(&limit.policy_ref);
+                    if first(at, &counts).is_some() {
+                        let policy = &limit.policy_ref;
+                        doubts.push(error(at, format!("counts the policy {policy} a second time")));
+                    }
+                }
+                StageSpec::HeaderTransform(transform) => {
+                    let edits = &transform.request;
+                    let set = edits.add.iter().chain(&edits.set).map(|(name, _)| name).chain(&edits.remove);
+                    let asserted = self.asserted(stages);
+                    for name in set.filter(|name| asserted.contains(&folded(name))) {
+                        doubts.push(error(
+                            at,
+                            format!(
+                                "changes {name}, which only authentication sets: its value would be no proof"
+                            ),
+                        ));
+                    }
+                }
+                StageSpec::Maintenance(of) if of.bypass.is_empty() => {
+                    let later = stages[at + 1..].iter().find(|stage| !wraps(stage));
+                    if let Some(later) = later {
+                        doubts.push(warning(
+                            at,
+                            format!(
+                                "answers all requests: the stage {} after it never runs",
+                                later.type_name()
+                            ),
+                        ));
+                    }
+                }
+                _ => {}
+            }
+        }
+        doubts
+    }
+
+    /// Stages without effect, whatever the others are.
+    fn each(&self, stages: &[&StageSpec]) -> Vec<Doubt> {
+        let limitless = |(at, stage): (usize, &&StageSpec)| {
+            let policy = stage.policy()?;
+            let settings = self.policies.get(policy)?;
+            settings
+                .rate_limit
+                .is_none()
+                .then(|| error(at, format!("names the policy {policy}, which has no rate_limit")))
+        };
+        stages.iter().enumerate().filter_map(limitless).collect()
+    }
+
+    /// Stages that do not fit the route.
+    fn of_route(&self, route: &RouteSpec, stages: &[&StageSpec]) -> Vec<Doubt> {
+        let own = route.policies.iter().filter_map(|policy| match policy {
+            PolicyRef::Named(id) => self.policies.get(id).copied(),
+            PolicyRef::Inline(settings) => Some(&**settings),
+        });
+        let policy = own.fold(PolicySettings::default(), |all, layer| all.or(layer));
+        let mut doubts = Vec::new();
+        for (at, stage) in stages.iter().enumerate() {
+            match stage {
+                StageSpec::Rewrite(_) => match &route.action {
+                    RouteAction::Proxy { rewrite: Rewrite::Keep, .. } => {}
+                    RouteAction::Proxy { .. } => doubts.push(error(
+                        at,
+                        "changes the path, and so does the route itself: one of both has to go".to_owned(),
+                    )),
+                    RouteAction::Redirect(_) | RouteAction::Respond(_) => doubts.push(error(
+                        at,
+                        "changes the path of forwarded requests, and the route forwards none".to_owned(),
+                    )),
+                },
+                StageSpec::Auth(auth) => {
+                    let needs = |method: &AuthMethod| matches!(method, AuthMethod::ClientCertificate {});
+                    if route.client_auth.is_none() && auth.any_of.iter().any(needs) {
+                        let message = "needs client certificates, and the handshake asks for none: tls.mtls, or \
+                                       client_auth of the route, names their CAs";
+                        doubts.push(error(at, message.to_owned()));
+                    }
+                }
+                StageSpec::Cors(_) => {
+                    let methods = &route.matcher.methods;
+                    if !methods.is_empty() && !methods.iter().any(|method| &**method == "OPTIONS") {
+                        let message = "answers preflights, and the route's methods leave out OPTIONS";
+                        doubts.push(warning(at, message.to_owned()));
+                    }
+                }
+                StageSpec::SecurityHeaders(of) if of.hsts.is_some() && policy.require_tls == Some(false) => {
+                    let message =
+                        "sends Strict-Transport-Security, and the route serves requests without TLS";
+                    doubts.push(warning(at, message.to_owned()));
+                }
+                StageSpec::BodyLimit(limit) => {
+                    if let Some(lower) = policy.body_size_limit.filter(|lower| *lower < limit.size) {
+                        doubts.push(warning(
+                            at,
+                            format!("has no effect: the route's policy admits {lower} bytes only"),
+                        ));
+                    }
+                }
+                _ => {}
+            }
+        }
+        doubts
+    }
+
+    /// Fields that authentication sets, folded.
+    fn asserted(&self, stages: &[&StageSpec]) -> Vec<String> {
+        let mut names: Vec<&str> = Vec::new();
+        for stage in stages {
+            match stage {
+                StageSpec::Auth(auth) => names.extend(auth.any_of.iter().flat_map(AuthMethod::asserts)),
+                StageSpec::Plugin(of) => {
+                    let filter = self.plugins.get(&of.plugin).and_then(|plugin| plugin.external());
+                    names.extend(filter.iter().flat_map(|filter| filter.asserts.iter().map(|name| &**name)));
+                }
+                _ => {}
+            }
+        }
+        names.into_iter().map(folded).collect()
+    }
+}
+
+/// A name as the most careless app reads it.
+fn folded(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
+}
+
+/// Whether a stage asks a service that sees the path.
+fn judges_the_path(stage: &StageSpec) -> bool {
+    match stage {
+        StageSpec::Auth(auth) => auth.any_of.iter().any(|method| method.filter().is_some()),
+        StageSpec::Plugin(_) => true,
+        _ => false,
+    }
+}
+
+fn wraps(stage: &StageSpec) -> bool {
+    matches!(stage, StageSpec::RequestId(_) | StageSpec::AccessLog(_) | StageSpec::Tracing(_))
+}
+
+#[cfg(test)]
+#[path = "middleware_tests.rs"]
+mod tests;
