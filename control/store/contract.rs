@@ -14,15 +14,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_model::{
-    AdaptiveLimit, App, AppId, Balancer, Ban, BodyText, BrakeMode, Braked, Canary, CanaryState, CanaryStep,
-    Certificate, CertificateFiles, CertificateMode, CircuitBreaker, ClientAuth, ClientAuthNeed, Cohorts,
-    ConfigVersion, Delta, Domain, DomainKind, EndpointOverride, FailurePolicy, FieldMatch, FilePath,
-    FixedResponse, Generation, HealthCheck, Hedge, HedgeDelay, HostPattern, Hostname, HttpProbe, Instance,
-    InstanceId, Kind, Mirror, OnAllUnhealthy, Outliers, Overload, Owner, PathMatch, Percent, Policy,
-    PolicyId, PolicyRef, PolicySettings, PoolRef, PoolTraffic, Probe, ProbeHeaders, ProbeHost, ProbeMethod,
-    ProbePath, RateLimit, RateLimitKey, Redirect, RequestKey, Resource, Retries, Revision, Rewrite, Route,
-    RouteAction, RouteId, RouteMatch, RouteSpec, SetVersion, SetWeight, StatusRanges, StatusSet, Target,
-    TenantId, TimeoutPolicy, Timestamp, TrafficSpec, UpstreamProtocol, ValueMatch,
+    AccessLogStage, AdaptiveLimit, ApiKey, ApiKeys, App, AppId, AuthMethod, AuthStage, Balancer, Ban,
+    BasicAuth, BodyLimit, BodyText, BrakeMode, Braked, Canary, CanaryState, CanaryStep, CanonicalHost,
+    Certificate, CertificateFiles, CertificateMode, CircuitBreaker, ClaimField, ClaimRule, ClientAuth,
+    ClientAuthNeed, Cohorts, ConfigVersion, Cors, DecisionCache, Delta, Domain, DomainKind, EndpointOverride,
+    ErrorPage, ErrorPages, ExternalFilter, ExternalProtocol, FailMode, FailurePolicy, FieldMatch, FilePath,
+    FixedResponse, FrameOptions, Generation, HeaderEdits, HeaderTransform, HealthCheck, Hedge, HedgeDelay,
+    HostPattern, Hostname, Hsts, HttpProbe, Instance, InstanceId, IpAcl, JwtAuth, JwtKeys, Kind, Maintenance,
+    Middleware, MiddlewareId, MiddlewareSpec, Mirror, OnAllUnhealthy, Outliers, Overload, Owner, PathMatch,
+    PathRedirect, Percent, Plugin, PluginId, PluginKind, PluginRef, PluginSpec, Policy, PolicyId, PolicyRef,
+    PolicySettings, PoolRef, PoolTraffic, Probe, ProbeHeaders, ProbeHost, ProbeMethod, ProbePath, RateLimit,
+    RateLimitKey, RateLimitRef, Redirect, RequestIdStage, RequestKey, Resource, Retries, Revision, Rewrite,
+    RewriteStage, Route, RouteAction, RouteId, RouteMatch, RouteSpec, SecurityHeaders, SetVersion, SetWeight,
+    StageSpec, StatusRanges, StatusSet, Target, Template, TenantId, TimeoutPolicy, Timestamp, TokenPlace,
+    TracingStage, TrafficSpec, UpstreamProtocol, ValueMatch,
 };
 
 use crate::{Batch, Loaded, Memory, Store, StoreError, export, import, migrate};
@@ -92,11 +97,13 @@ const CHECKS: &[(&str, Check)] = &[
             put(certificate()),
             put(canary_state()),
             put(endpoint_override()),
+            put(middleware()),
+            put(plugin()),
         ];
         let mut store = open();
         store.load();
         store.commit(1, &deltas);
-        let all: [Resource; 13] = [
+        let all: [Resource; 15] = [
             app.into(),
             instance.into(),
             bare.0.into(),
@@ -110,6 +117,8 @@ const CHECKS: &[(&str, Check)] = &[
             certificate().into(),
             canary_state().into(),
             endpoint_override().into(),
+            middleware().into(),
+            plugin().into(),
         ];
         store.expect(1, &all);
         drop(store);
@@ -217,6 +226,8 @@ const CHECKS: &[(&str, Check)] = &[
             put(certificate()),
             put(canary_state()),
             put(endpoint_override()),
+            put(middleware()),
+            put(plugin()),
         ];
         store.commit(4, &[put(app), put(instance), put(domain)]);
         store.commit(5, &of_operator);
@@ -437,6 +448,136 @@ fn endpoint_override() -> EndpointOverride {
         at: Timestamp(10),
         by: "operator".into(),
         reason: "maintenance".into(),
+    }
+}
+
+/// A chain with a stage of every type.
+fn middleware() -> Middleware {
+    let network = |text: &str| text.parse().expect("a network");
+    let template = |text: &str| Template::parse(text).expect("a template");
+    let stages = [
+        StageSpec::RequestId(RequestIdStage { header: "X-Request-ID".into() }),
+        StageSpec::AccessLog(AccessLogStage { enabled: false }),
+        StageSpec::Tracing(TracingStage { trust_client: true }),
+        StageSpec::IpAcl(IpAcl {
+            allow: [network("10.0.0.0/8")].into(),
+            deny: [network("2001:db8::/32")].into(),
+        }),
+        StageSpec::Cors(Cors {
+            allow_origins: ["https://*.example.com".into()].into(),
+            allow_methods: ["GET".into()].into(),
+            allow_headers: ["X-Größe".into()].into(),
+            expose_headers: [].into(),
+            allow_credentials: true,
+            max_age: Duration::from_millis(1_500),
+        }),
+        StageSpec::SecurityHeaders(SecurityHeaders {
+            hsts: Some(Hsts { max_age: Duration::from_secs(9), include_subdomains: true, preload: false }),
+            nosniff: true,
+            frame_options: Some(FrameOptions::Sameorigin),
+            content_security_policy: Some("default-src 'self'".into()),
+            referrer_policy: None,
+            permissions_policy: Some("camera=()".into()),
+        }),
+        StageSpec::RateLimit(RateLimitRef { policy_ref: PolicyId::parse("strict").expect("a valid id") }),
+        StageSpec::Auth(AuthStage { any_of: methods(), optional: true }),
+        StageSpec::HeaderTransform(HeaderTransform {
+            request: HeaderEdits {
+                add: [("X-B".into(), template("${claim.a.b} $$")), ("X-A".into(), template("1"))].into(),
+                set: [("X-Ip".into(), template("${client_ip}"))].into(),
+                remove: ["X-Internal".into()].into(),
+            },
+            response: HeaderEdits { remove: ["Server".into()].into(), ..HeaderEdits::default() },
+        }),
+        StageSpec::Redirect(PathRedirect { from: "/a/*".into(), to: "/b/*".into(), status: 302 }),
+        StageSpec::Rewrite(RewriteStage::StripPrefix("/v1".into())),
+        StageSpec::CanonicalHost(CanonicalHost { host: "www.example.com".into(), status: 308 }),
+        StageSpec::BodyLimit(BodyLimit { size: u64::MAX }),
+        StageSpec::Plugin(PluginRef { plugin: PluginId::parse("custom-auth").expect("a valid id") }),
+        StageSpec::ErrorPages(ErrorPages {
+            pages: [ErrorPage {
+                statuses: "5xx".into(),
+                content_type: "text/html".into(),
+                body: "<p>\n".into(),
+            }]
+            .into(),
+        }),
+        StageSpec::Maintenance(Maintenance {
+            retry_after: Duration::from_secs(60),
+            page: Some("<p>größer".into()),
+            bypass: [network("127.0.0.1")].into(),
+        }),
+    ];
+    let id = MiddlewareId::parse("api-chain").expect("a valid id");
+    Middleware {
+        spec: Arc::new(MiddlewareSpec { id, stages: stages.into() }),
+        owner: Owner::File,
+        created_at: Timestamp(11),
+        updated_at: Timestamp(12),
+    }
+}
+
+/// A method of authentication of every kind.
+fn methods() -> Box<[AuthMethod]> {
+    let jwt = |keys, token| {
+        AuthMethod::Jwt(JwtAuth {
+            issuer: "https://auth.example.com".into(),
+            audience: ["api".into()].into(),
+            keys,
+            token,
+            claims: [ClaimField { claim: "sub".into(), header: "x-user".into() }].into(),
+            require: [ClaimRule { claim: "scope".into(), values: ["a".into(), "b".into()].into() }].into(),
+            leeway: Duration::from_secs(30),
+            forward: true,
+        })
+    };
+    [
+        jwt(JwtKeys::Discovery, TokenPlace::Bearer),
+        jwt(JwtKeys::Jwks("https://auth.example.com/keys".into()), TokenPlace::Header("x-token".into())),
+        jwt(JwtKeys::File("/etc/keys.json".into()), TokenPlace::Cookie("token".into())),
+        AuthMethod::Basic(BasicAuth {
+            users_file: "/etc/users".into(),
+            realm: "restricted".into(),
+            user_header: Some("x-user".into()),
+        }),
+        AuthMethod::ApiKey(ApiKeys {
+            header: "x-api-key".into(),
+            keys: [ApiKey { name: "one".into(), sha256: "0f".repeat(32).into() }].into(),
+            keys_file: None,
+            user_header: None,
+        }),
+        AuthMethod::Forward(ExternalFilter {
+            protocol: ExternalProtocol::Http { path: "/check?a".into() },
+            cache: None,
+            ..filter()
+        }),
+        AuthMethod::ClientCertificate {},
+    ]
+    .into()
+}
+
+fn filter() -> ExternalFilter {
+    ExternalFilter {
+        pool: AppId::parse("plugin.custom-auth").expect("a valid id"),
+        protocol: ExternalProtocol::Grpc,
+        timeout: Duration::from_millis(50),
+        fail_mode: FailMode::Open,
+        send: ["cookie".into()].into(),
+        asserts: ["x-user".into()].into(),
+        cache: Some(DecisionCache {
+            key: ["cookie".into(), "path".into()].into(),
+            ttl: Duration::from_secs(9),
+        }),
+    }
+}
+
+fn plugin() -> Plugin {
+    let id = PluginId::parse("custom-auth").expect("a valid id");
+    Plugin {
+        spec: Arc::new(PluginSpec { id, kind: PluginKind::External(filter()) }),
+        owner: Owner::Admin,
+        created_at: Timestamp(13),
+        updated_at: Timestamp(14),
     }
 }
 

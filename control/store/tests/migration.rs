@@ -12,6 +12,11 @@
 //! `format-3/killed` and `format-3/closed` are copies of `format-2/closed` that a build of format 3 (commit
 //! 504bdc7) migrated and served with a file of a policy, a pool of two endpoints and a route; the drained
 //! instance was removed by then.
+//!
+//! `format-4/closed` is a copy of `format-3/closed` that a build of format 4 (commit 3941a2d) migrated and
+//! served with a file of a policy with retries and a rate limit, two pools, and a route with a canary; an
+//! endpoint was drained over the admin API. `format-4/killed` was served once more: the weight of another
+//! endpoint was set, and the store was killed.
 
 use std::fs;
 use std::io::BufReader;
@@ -57,7 +62,11 @@ fn old_store_of(format: u32, name: &str) -> tempfile::TempDir {
 
 /// Number of kinds of a format.
 fn kinds_of(format: u32) -> usize {
-    if format < 3 { 3 } else { 7 }
+    match format {
+        1 | 2 => 3,
+        3 => 7,
+        _ => 9,
+    }
 }
 
 /// The contents of both stores and of the export.
@@ -262,6 +271,35 @@ fn a_store_of_format_3_is_rewritten_with_all_records() {
 }
 
 #[test]
+fn a_store_of_format_4_is_rewritten_with_all_records() {
+    for (name, revision, overrides) in [("killed", 19, 2), ("closed", 18, 1)] {
+        let place = old_store_of(4, name);
+        let loaded = load(place.path());
+        let migrated = Finding::Migrated { from: 4, to: SCHEMA };
+        assert!(loaded.report.findings().contains(&migrated), "{name}: {}", loaded.report);
+        assert!(!loaded.report.is_degraded(), "{name}: {}", loaded.report);
+        let count = 19 + overrides;
+        assert_eq!((loaded.revision, loaded.resources.len()), (Revision(revision), count), "{name}");
+        let of = |kind: Kind, key: &str| {
+            let found = loaded.resources.iter().find(|known| known.kind() == kind && known.key() == key);
+            found.unwrap_or_else(|| panic!("{name}: {kind} {key}")).clone()
+        };
+        let Resource::Policy(policy) = of(Kind::Policy, "strict") else { panic!("a policy") };
+        assert_eq!(policy.settings.rate_limit.as_ref().map(|limit| limit.burst), Some(20), "{name}");
+        let Resource::Route(route) = of(Kind::Route, "api") else { panic!("a route") };
+        let canary = route.spec.traffic.as_ref().and_then(|traffic| traffic.canary.as_ref());
+        assert_eq!(canary.map(|canary| canary.pool.id().as_str()), Some("canary-pool"), "{name}");
+        assert!(route.spec.middleware.is_empty(), "{name}");
+        let drained = of(Kind::EndpointOverride, "api-pool@10.0.1.10:8000");
+        let Resource::EndpointOverride(drained) = drained else { panic!("an override") };
+        assert_eq!((drained.weight, drained.is_drained), (Some(2), true), "{name}");
+        let again = load(place.path());
+        assert!(!again.report.findings().contains(&migrated), "{name}: {}", again.report);
+        assert_eq!(again.resources, loaded.resources, "{name}");
+    }
+}
+
+#[test]
 fn a_migration_that_is_killed_leaves_the_old_store_or_the_new_one() {
     let migrated = old_store("closed");
     load(migrated.path());
@@ -367,13 +405,13 @@ fn a_store_of_a_newer_format_is_refused_and_left_as_it_is() {
     fs::write(place.path().join("HEAD"), newer.encode()).unwrap();
     let before = everything(place.path());
     let refused = Fjall::open(place.path()).unwrap().load();
-    let Err(error @ StoreError::NewerSchema { found: 5, known: 4, .. }) = refused else {
+    let Err(error @ StoreError::NewerSchema { found: 6, known: 5, .. }) = refused else {
         panic!("{refused:?}");
     };
-    assert!(error.to_string().contains("format 5; this version reads formats up to 4"), "{error}");
+    assert!(error.to_string().contains("format 6; this version reads formats up to 5"), "{error}");
     assert_eq!(everything(place.path()), before);
 
-    let mut text: &[u8] = b"{\"ringway_export\":5,\"revision\":1,\"records\":0}\n";
+    let mut text: &[u8] = b"{\"ringway_export\":6,\"revision\":1,\"records\":0}\n";
     let refused = import(&mut BufReader::new(&mut text), &mut Memory::new()).unwrap_err();
     assert!(refused.to_string().starts_with("the export was written by a newer version"), "{refused}");
 }
