@@ -46,6 +46,7 @@ pub(crate) fn run(bench: &mut Harness) {
         queue_us: None,
         limited_by: None,
         retry: None,
+        hedge: None,
         breaker: None,
     };
     bench.line("metrics: count an exchange", || {

@@ -234,6 +234,7 @@ fn exchange(status: u16) -> Exchange<'static> {
         queue_us: None,
         limited_by: None,
         retry: None,
+        hedge: None,
         breaker: None,
     }
 }

@@ -117,6 +117,7 @@ mod tests {
             queue_us: None,
             limited_by: None,
             retry: None,
+            hedge: None,
             breaker: None,
         }
     }

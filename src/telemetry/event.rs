@@ -46,6 +46,8 @@ pub enum Event<'a> {
     BreakerOpened(BreakerOpened<'a>),
     /// A policy of a route decided on a request.
     PolicyDecided(PolicyDecided),
+    /// A copy of a request ended, or was not made.
+    Mirrored(Mirrored),
 }
 
 /// Implements `From` for the payload of each variant.
@@ -78,6 +80,7 @@ into_event! {
     SnapshotApplied(SnapshotApplied),
     BreakerOpened(BreakerOpened<'a>),
     PolicyDecided(PolicyDecided),
+    Mirrored(Mirrored),
 }
 
 /// One request and its response, reported once, after both are completed.
@@ -150,8 +153,50 @@ pub struct Exchange<'a> {
     pub limited_by: Option<&'a str>,
     /// Result of the retries that a policy admits; `None` when none was due.
     pub retry: Option<RetryOutcome>,
+    /// Result of the hedge that a policy asks for; `None` when the response came before it was due.
+    pub hedge: Option<HedgeOutcome>,
     /// State of the circuit breaker of pool or route: `closed`, `open` or `half_open`; `None` without one.
     pub breaker: Option<&'static str>,
+}
+
+impl Exchange<'_> {
+    /// Whether a second attempt was made beside the first one.
+    pub fn is_hedged(&self) -> bool {
+        matches!(self.hedge, Some(HedgeOutcome::Won | HedgeOutcome::Lost))
+    }
+
+    /// Number of attempts that followed a failed one.
+    pub fn retries(&self) -> u32 {
+        self.attempts.saturating_sub(1 + u32::from(self.is_hedged()))
+    }
+}
+
+/// Result of a hedge: a second attempt of a request whose response is late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HedgeOutcome {
+    /// The client got the response of the second attempt.
+    Won,
+    /// The client got the response, or the failure, of the first attempt.
+    Lost,
+    /// It was due, and the policy's budget admitted none.
+    Budget,
+    /// It was due in a dry run.
+    DryRun,
+}
+
+impl HedgeOutcome {
+    /// All values.
+    pub const ALL: [Self; 4] = [Self::Won, Self::Lost, Self::Budget, Self::DryRun];
+
+    /// The name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Won => "won",
+            Self::Lost => "lost",
+            Self::Budget => "budget",
+            Self::DryRun => "dry_run",
+        }
+    }
 }
 
 /// Result of the retries of a request.
@@ -424,5 +469,47 @@ impl PolicyDecision {
     /// The event of a route with this metric slot.
     pub fn of(self, route: u16) -> PolicyDecided {
         PolicyDecided { route, decision: self }
+    }
+}
+
+/// A copy of a request for another pool ended, or was not made.
+#[derive(Clone, Copy, Debug)]
+pub struct Mirrored {
+    /// Metric slot of the route.
+    pub route: u16,
+    /// Metric slot of the pool that served the request itself.
+    pub pool: u16,
+    /// Result.
+    pub outcome: MirrorOutcome,
+}
+
+/// Result of a copy of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MirrorOutcome {
+    /// A response head came, whatever its status.
+    Answered,
+    /// None came: no connection, a broken one, or the timeout.
+    Failed,
+    /// Not made: too many were under way.
+    Limit,
+    /// Not made: the request's body had not come with its head.
+    Body,
+    /// Not made: the pool has no available endpoint.
+    Unavailable,
+}
+
+impl MirrorOutcome {
+    /// All values.
+    pub const ALL: [Self; 5] = [Self::Answered, Self::Failed, Self::Limit, Self::Body, Self::Unavailable];
+
+    /// The name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Failed => "failed",
+            Self::Limit => "limit",
+            Self::Body => "body",
+            Self::Unavailable => "unavailable",
+        }
     }
 }

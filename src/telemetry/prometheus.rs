@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ringway_model::{Revision, Variant};
 
-use crate::event::{PolicyDecision, RetryOutcome};
+use crate::event::{HedgeOutcome, MirrorOutcome, PolicyDecision, RetryOutcome};
 use crate::log::LogReading;
 use crate::process::ProcessReading;
 use crate::registry::{
@@ -342,6 +342,24 @@ fn render_policies(by_route: &BTreeMap<&str, RouteSums>, reading: &ControlReadin
         for (outcome, count) in counted(&RetryOutcome::ALL, &sums.policies.retries) {
             let labels = format_args!("route=\"{route}\",outcome=\"{}\"", outcome.as_str());
             text.sample("proxy_retries_total", labels, count);
+        }
+    }
+    text.family(
+        "proxy_hedged_total",
+        "counter",
+        "Requests whose response was late enough for a second attempt, by outcome.",
+    );
+    for (route, sums) in by_route {
+        for (outcome, count) in counted(&HedgeOutcome::ALL, &sums.policies.hedged) {
+            let labels = format_args!("route=\"{route}\",outcome=\"{}\"", outcome.as_str());
+            text.sample("proxy_hedged_total", labels, count);
+        }
+    }
+    text.family("proxy_mirrored_total", "counter", "Copies of requests for another pool, by outcome.");
+    for (route, sums) in by_route {
+        for (outcome, count) in counted(&MirrorOutcome::ALL, &sums.policies.mirrored) {
+            let labels = format_args!("route=\"{route}\",outcome=\"{}\"", outcome.as_str());
+            text.sample("proxy_mirrored_total", labels, count);
         }
     }
     text.family(

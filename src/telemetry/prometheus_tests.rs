@@ -9,8 +9,8 @@ use ringway_model::{CoreId, Serial, Timestamp, limits};
 use super::*;
 use crate::event::{
     AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionHandedOver, ConnectionOpened,
-    ConnectionRefused, Event, Exchange, Panicked, Protocol, RefusalReason, Rejected, SnapshotApplied,
-    Upgrade, UpgradeEnded, Upgraded, UpstreamError,
+    ConnectionRefused, Event, Exchange, Mirrored, Panicked, Protocol, RefusalReason, Rejected,
+    SnapshotApplied, Upgrade, UpgradeEnded, Upgraded, UpstreamError,
 };
 use crate::observer::Observer;
 use crate::shard::Metrics;
@@ -51,6 +51,7 @@ fn exchange(route: u16, pool: u16, status: u16) -> Exchange<'static> {
         queue_us: None,
         limited_by: None,
         retry: None,
+        hedge: None,
         breaker: None,
     }
 }
@@ -584,11 +585,13 @@ fn decisions_of_policies_are_counted_by_route() {
         variant: Some(Variant::Canary),
         queue_us: Some(2_000_000),
         retry: Some(RetryOutcome::Budget),
+        hedge: Some(HedgeOutcome::Won),
         limited_by: Some("api"),
         failure: Some("queue_timeout"),
         ..exchange(1, 1, 503)
     };
     metrics.on_event(&Event::Exchange(&queued));
+    metrics.on_event(&Mirrored { route: 1, pool: 1, outcome: MirrorOutcome::Limit }.into());
     let rate_limits = [("api", "strict")];
     let series = scrape(&registry, &ControlReading { rate_limits: &rate_limits, ..reading() });
     let limited = |reason: &str, mode: &str| {
@@ -600,6 +603,8 @@ fn decisions_of_policies_are_counted_by_route() {
     let other = "route=\"_other\",policy=\"_other\",reason=\"rate_limited\",mode=\"enforced\"";
     assert_eq!(series[&format!("proxy_ratelimited_total{{{other}}}")], 1.0);
     assert_eq!(series["proxy_retries_total{route=\"api\",outcome=\"budget\"}"], 1.0);
+    assert_eq!(series["proxy_hedged_total{route=\"api\",outcome=\"won\"}"], 1.0);
+    assert_eq!(series["proxy_mirrored_total{route=\"api\",outcome=\"limit\"}"], 1.0);
     assert_eq!(series["proxy_canary_requests_total{route=\"api\",variant=\"canary\"}"], 1.0);
     assert_eq!(series["proxy_canary_errors_total{route=\"api\",variant=\"canary\"}"], 1.0);
     assert_eq!(series["proxy_queue_seconds_sum{route=\"api\"}"], 2.0);

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use ringway_model::{CoreId, Variant};
 
 use crate::counter::Counter;
-use crate::event::{PolicyDecision, RetryOutcome};
+use crate::event::{HedgeOutcome, MirrorOutcome, PolicyDecision, RetryOutcome};
 use crate::shard::{
     Metrics, Pages, PolicyPage, SLOTS, Shard, TRAFFIC_WORDS, TrafficPage, UPSTREAM_WORDS, UpstreamPage,
 };
@@ -356,6 +356,8 @@ impl Totals for Traffic {
 pub(crate) struct Policies {
     pub(crate) decisions: [u64; PolicyDecision::ALL.len()],
     pub(crate) retries: [u64; RetryOutcome::ALL.len()],
+    pub(crate) hedged: [u64; HedgeOutcome::ALL.len()],
+    pub(crate) mirrored: [u64; MirrorOutcome::ALL.len()],
     pub(crate) variants: [u64; Variant::ALL.len()],
     pub(crate) variant_errors: [u64; Variant::ALL.len()],
     pub(crate) queued: u64,
@@ -366,8 +368,10 @@ pub(crate) struct Policies {
 
 impl Policies {
     fn words(&mut self) -> impl Iterator<Item = &mut u64> {
-        let Self { decisions, retries, variants, variant_errors, queued, queue_us, .. } = self;
-        let lists = decisions.iter_mut().chain(retries).chain(variants).chain(variant_errors);
+        let Self { decisions, retries, hedged, mirrored, variants, variant_errors, queued, queue_us, .. } =
+            self;
+        let lists = decisions.iter_mut().chain(retries).chain(hedged).chain(mirrored);
+        let lists = lists.chain(variants).chain(variant_errors);
         lists.chain([queued, queue_us])
     }
 }
@@ -376,8 +380,19 @@ impl Page for PolicyPage {
     type Totals = Policies;
 
     fn add_to(&self, totals: &mut Policies) {
-        let Self { decisions, retries, variants, variant_errors, queued, queue_us, refused } = self;
-        let lists = decisions.iter().chain(retries).chain(variants).chain(variant_errors);
+        let Self {
+            decisions,
+            retries,
+            hedged,
+            mirrored,
+            variants,
+            variant_errors,
+            queued,
+            queue_us,
+            refused,
+        } = self;
+        let lists = decisions.iter().chain(retries).chain(hedged).chain(mirrored);
+        let lists = lists.chain(variants).chain(variant_errors);
         let counters = lists.chain([queued, queue_us]).map(Counter::read);
         for (total, count) in totals.words().zip(counters) {
             *total += count;

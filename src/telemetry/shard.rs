@@ -14,7 +14,9 @@ use std::sync::{Arc, OnceLock};
 use ringway_model::{CoreId, Variant, limits};
 
 use crate::counter::{Counter, WordCounters};
-use crate::event::{Event, Exchange, PolicyDecision, RefusalReason, RetryOutcome, UpstreamError};
+use crate::event::{
+    Event, Exchange, HedgeOutcome, MirrorOutcome, PolicyDecision, RefusalReason, RetryOutcome, UpstreamError,
+};
 use crate::observer::Observer;
 
 /// Metrics observer of one core, the only writer of its shard.
@@ -76,6 +78,13 @@ impl Observer for Metrics {
             }
             Event::PolicyDecided(decided) => {
                 shard.routes.page(decided.route).policies().decisions[decided.decision as usize].add(1);
+            }
+            Event::Mirrored(mirrored) => {
+                let page = match mirrored.route {
+                    0 => shard.pools.page(mirrored.pool),
+                    route => shard.routes.page(route),
+                };
+                page.policies().mirrored[mirrored.outcome as usize].add(1);
             }
             Event::BreakerOpened(opened) => shard.pools.page(opened.pool).words[BREAKER_TRIPS].add(1),
         }
@@ -161,13 +170,14 @@ impl Shard {
         page.words[BYTES_OUT].add(event.bytes_out);
         let retry = event.retry.or_else(|| {
             let is_good = event.failure.is_none();
-            (event.attempts > 1).then_some(if is_good {
+            (event.retries() > 0).then_some(if is_good {
                 RetryOutcome::Success
             } else {
                 RetryOutcome::Exhausted
             })
         });
         if retry.is_some()
+            || event.hedge.is_some()
             || event.variant.is_some()
             || event.queue_us.is_some()
             || event.limited_by.is_some()
@@ -261,6 +271,10 @@ pub(crate) struct PolicyPage {
     pub(crate) decisions: [Counter; PolicyDecision::ALL.len()],
     /// Exchanges with retries, by [`RetryOutcome`].
     pub(crate) retries: [Counter; RetryOutcome::ALL.len()],
+    /// Exchanges with a hedge that was due, by [`HedgeOutcome`].
+    pub(crate) hedged: [Counter; HedgeOutcome::ALL.len()],
+    /// Copies of requests, by [`MirrorOutcome`].
+    pub(crate) mirrored: [Counter; MirrorOutcome::ALL.len()],
     /// Exchanges by [`Variant`].
     pub(crate) variants: [Counter; Variant::ALL.len()],
     /// Those of them that failed: status 500 and above, or cut off by their endpoint.
@@ -284,6 +298,9 @@ impl TrafficPage {
         let page = self.policies();
         if let Some(outcome) = retry {
             page.retries[outcome as usize].add(1);
+        }
+        if let Some(outcome) = event.hedge {
+            page.hedged[outcome as usize].add(1);
         }
         if let Some(variant) = event.variant {
             page.variants[variant as usize].add(1);

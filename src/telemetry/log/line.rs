@@ -96,8 +96,11 @@ fn write_json(out: &mut Vec<u8>, fields: LogFields, clock: &mut ClockText, event
     number(out, ",\"bytes_in\":", event.bytes_in);
     number(out, ",\"bytes_out\":", event.bytes_out);
     number(out, ",\"attempts\":", u64::from(event.attempts));
-    if event.attempts > 1 {
-        number(out, ",\"retries\":", u64::from(event.attempts - 1));
+    if event.retries() > 0 {
+        number(out, ",\"retries\":", u64::from(event.retries()));
+    }
+    if event.is_hedged() {
+        out.extend_from_slice(b",\"is_hedged\":true");
     }
     if let Some(queue_us) = event.queue_us {
         out.extend_from_slice(b",\"queue_ms\":");
@@ -144,8 +147,11 @@ fn write_text(out: &mut Vec<u8>, fields: LogFields, clock: &mut ClockText, event
     number(out, " bytes_in=", event.bytes_in);
     number(out, " bytes_out=", event.bytes_out);
     number(out, " attempts=", u64::from(event.attempts));
-    if event.attempts > 1 {
-        number(out, " retries=", u64::from(event.attempts - 1));
+    if event.retries() > 0 {
+        number(out, " retries=", u64::from(event.retries()));
+    }
+    if event.is_hedged() {
+        out.extend_from_slice(b" is_hedged=true");
     }
     if let Some(queue_us) = event.queue_us {
         out.extend_from_slice(b" queue_ms=");
@@ -312,7 +318,7 @@ fn digits<const N: usize>(mut value: u64) -> [u8; N] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Protocol, Upgrade, UpstreamError};
+    use crate::event::{HedgeOutcome, Protocol, Upgrade, UpstreamError};
     use ringway_model::{TenantHash, Variant};
 
     fn full() -> Exchange<'static> {
@@ -352,6 +358,7 @@ mod tests {
             queue_us: Some(1_250),
             limited_by: Some("strict"),
             retry: None,
+            hedge: None,
             breaker: Some("closed"),
         }
     }
@@ -419,6 +426,19 @@ mod tests {
                 "\n"
             )
         );
+    }
+
+    #[test]
+    fn a_hedged_attempt_is_no_retry() {
+        let hedged = Exchange { hedge: Some(HedgeOutcome::Lost), ..full() };
+        for (format, field) in
+            [(LogFormat::Json, ",\"is_hedged\":true,"), (LogFormat::Text, " is_hedged=true ")]
+        {
+            let line = line(format, &hedged);
+            assert!(line.contains(field) && !line.contains("retries"), "{line}");
+        }
+        let refused = Exchange { hedge: Some(HedgeOutcome::Budget), ..full() };
+        assert!(!line(LogFormat::Json, &refused).contains("is_hedged"));
     }
 
     #[test]

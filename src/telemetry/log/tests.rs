@@ -97,6 +97,7 @@ fn exchange(request_id: &str) -> Exchange<'_> {
         queue_us: None,
         limited_by: None,
         retry: None,
+        hedge: None,
         breaker: None,
     }
 }

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use ringway_model::AppId;
-use ringway_telemetry::{AttemptFailed, Exchange, Protocol, RequestId, RetryOutcome, Upgrade, Variant};
+use ringway_telemetry::{
+    AttemptFailed, Exchange, HedgeOutcome, Protocol, RequestId, RetryOutcome, Upgrade, Variant,
+};
 use ringway_traffic::policy::Policy;
 use ringway_traffic::rate_limit::{Decision, RateLimiter};
 use ringway_traffic::snapshot::{Endpoint, Pool};
@@ -59,6 +61,7 @@ pub(crate) struct StreamInfo<'a> {
     /// Rate limit whose fields its response gets, and the decision.
     pub(super) rate_limit: Option<(&'a RateLimiter, Decision)>,
     pub(super) retry: Option<RetryOutcome>,
+    pub(super) hedge: Option<HedgeOutcome>,
     /// State of the circuit breaker of pool or route that the first attempt met.
     pub(super) breaker: Option<&'static str>,
     /// Stage that replied.
@@ -107,6 +110,7 @@ impl<'a> StreamInfo<'a> {
             limited_by: None,
             rate_limit: None,
             retry: None,
+            hedge: None,
             breaker: None,
             stage: None,
         }
@@ -229,6 +233,7 @@ impl<'a> StreamInfo<'a> {
             queue_us: self.queue_us,
             limited_by: self.limited_by.map(|by| by.policy),
             retry: self.retry,
+            hedge: self.hedge,
             breaker: self.breaker,
         });
     }
