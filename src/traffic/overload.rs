@@ -324,6 +324,12 @@ impl LoadLimit {
         }
     }
 
+    /// Whether more than four fifths of its permits are in use: what is not needed should not be done.
+    pub fn is_nearly_full(&self) -> bool {
+        let limit = u64::from(self.limit_below(self.settings.max_concurrent));
+        !self.settings.dry_run && u64::from(self.state.counts().in_flight) * 5 > limit * 4
+    }
+
     /// Notes the maximum of this snapshot as the newest one, and returns the current limit.
     fn update_max(&self) -> u32 {
         let max = self.settings.max_concurrent;

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use ringway_model::Retries;
 
+use crate::hedge::Hedging;
+use crate::mirror::Mirror;
 use crate::overload::LoadLimit;
 use crate::plan::TrafficPlan;
 use crate::pool_breaker::PoolBreaker;
@@ -29,6 +31,10 @@ pub struct RuleTraffic {
     pub plan: Option<Arc<TrafficPlan>>,
     /// Limit of concurrent requests.
     pub overload: Option<Arc<LoadLimit>>,
+    /// Second attempts of requests whose responses are late.
+    pub hedge: Option<Arc<Hedging>>,
+    /// Copies of requests for another pool.
+    pub mirror: Option<Arc<Mirror>>,
 }
 
 impl RuleTraffic {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use ringway_model::{
     AppSpec, Balancer, CertificateFiles, CertificateSpec, Change, ClientAuth, ClientAuthNeed, DomainKind,
-    DomainSpec, EndpointSpec, FailurePolicy, FilePath, HealthCheck, HostPattern, OnAllUnhealthy, OperatorSet,
-    Owner, PathMatch, PolicyId, PolicyRef, PolicySettings, PolicySpec, PoolRef, PoolSpec, Replacement,
-    RouteId, RouteSpec, TenantId, Timestamp,
+    DomainSpec, EndpointSpec, FailurePolicy, FilePath, HealthCheck, Hedge, HedgeDelay, HostPattern, Mirror,
+    OnAllUnhealthy, OperatorSet, Owner, PathMatch, Percent, PolicyId, PolicyRef, PolicySettings, PolicySpec,
+    PoolRef, PoolSpec, Replacement, RouteId, RouteSpec, TenantId, Timestamp, TrafficSpec,
 };
 use ringway_wire::h1::RequestHead;
 
@@ -330,4 +330,34 @@ fn a_route_that_does_not_compile_serves_nothing_and_takes_no_other_with_it() {
     assert_eq!(rules(&plane, "b.test"), Some(vec!["bad-host".to_owned()]));
     plane.replace(set(Vec::new(), Vec::new()));
     assert_eq!(plane.compiler.snapshot().host_count(), 0);
+}
+
+#[test]
+fn a_mirror_is_no_canary_and_hedging_keeps_its_state() {
+    let mut plane = Plane::new();
+    let mut spec = route("r", "shop.example", "", to_pool("api"));
+    let hedge = |dry_run| {
+        let hedge = Hedge { delay: HedgeDelay::P95, budget: Percent::ALL, dry_run };
+        PolicyRef::Inline(Arc::new(PolicySettings { hedge: Some(hedge), ..PolicySettings::default() }))
+    };
+    let mirror = Mirror {
+        pool: to_pool("copies"),
+        share: Percent::ALL,
+        methods: Box::default(),
+        timeout: Duration::from_secs(1),
+    };
+    spec.traffic = Some(Arc::new(TrafficSpec { mirror: Some(mirror), ..TrafficSpec::default() }));
+    spec.policies = vec![hedge(false)].into();
+    plane.replace(set(vec![pool("api"), pool("copies")], vec![spec.clone()]));
+    let before = plane.rule("shop.example", "/").unwrap().traffic.clone().unwrap();
+    let copies = plane.compiler.snapshot().pool_of_app("copies").unwrap().id;
+    assert!(before.plan.is_none());
+    assert_eq!(before.mirror.as_ref().map(|mirror| mirror.pool), Some(copies));
+    let counted = before.hedge.as_ref().unwrap();
+    counted.begin(0, 0);
+    spec.policies = vec![hedge(true)].into();
+    plane.replace(set(vec![pool("api"), pool("copies")], vec![spec]));
+    let after = plane.rule("shop.example", "/").unwrap().traffic.clone().unwrap();
+    let after = after.hedge.as_ref().unwrap();
+    assert!(after.is_dry_run() && after.withdraw(0), "the request of before is in the budget");
 }

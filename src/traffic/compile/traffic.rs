@@ -6,6 +6,8 @@ use std::time::Duration;
 use ringway_model::{AppId, Desired, Instance, PolicyId, PolicyRef, PolicySettings, Route};
 
 use super::draft::{Draft, Known, settings_of};
+use crate::hedge::Hedging;
+use crate::mirror::Mirror;
 use crate::overload::LoadLimit;
 use crate::plan::{PlanSource, TrafficPlan};
 use crate::pool_breaker::PoolBreaker;
@@ -78,7 +80,7 @@ impl Draft<'_> {
                 let known = known.filter(|_| is_same_pool).and_then(|known| known.breaker.as_deref());
                 Arc::new(PoolBreaker::new(breaker, known, cores))
             }),
-            plan: managed.filter(|spec| spec.pools().next().is_some()).zip(stable).map(
+            plan: managed.filter(|spec| spec.canary.is_some() || spec.cohorts.is_some()).zip(stable).map(
                 |(spec, (name, app))| {
                     let source = PlanSource {
                         route: name,
@@ -95,6 +97,15 @@ impl Draft<'_> {
             overload: managed.and_then(|spec| spec.overload.clone()).map(|overload| {
                 let known = known.and_then(|known| known.overload.as_deref());
                 Arc::new(LoadLimit::of_route(&overload, head_timeout, known, cores))
+            }),
+            hedge: settings.hedge.map(|hedge| {
+                // Its latencies are those of one route at one pool.
+                let known = known.filter(|_| is_same_pool).and_then(|known| known.hedge.as_deref());
+                Arc::new(Hedging::new(hedge, known, cores))
+            }),
+            mirror: managed.and_then(|spec| spec.mirror.as_ref()).map(|mirror| {
+                let pool = self.pool_of_app(desired, mirror.pool.id());
+                Arc::new(Mirror { pool, settings: mirror.clone() })
             }),
         };
         (!traffic.is_empty()).then(|| Arc::new(traffic))
