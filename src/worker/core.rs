@@ -1,7 +1,7 @@
 //! State that the sessions of one core share. Other cores see its number of connections, and nothing else.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use ringway_bridge::MailboxSender;
@@ -25,6 +25,7 @@ use crate::accept::secrets::{SecretSource, Secrets};
 use crate::exchange::attempt_warnings::Warnings;
 use crate::exchange::date_line::DateLine;
 use crate::exchange::load_queues::{self, LoadQueues};
+use crate::exchange::mirror::Mirrors;
 use crate::exchange::on_demand_hosts::Hosts;
 use crate::exchange::stage_waits::StageWaits;
 use crate::exchange::tunnels::Tunnels;
@@ -38,6 +39,7 @@ use crate::upstream::{ConnectionPool, Files, UpstreamTlsConfigs};
 /// State of one core of the data plane.
 pub(crate) struct Core<R: Runtime> {
     pub(crate) id: CoreId,
+    this: Weak<Self>,
     pub(crate) runtime: R,
     pub(crate) settings: Arc<Settings>,
     pub(crate) listeners: Listeners,
@@ -80,6 +82,8 @@ pub(crate) struct Core<R: Runtime> {
     pub(crate) stages: CoreState,
     /// Requests whose stage waits for the control plane.
     pub(crate) stage_waits: StageWaits,
+    /// Copies of requests for other pools.
+    pub(crate) mirrors: Mirrors,
     /// Rate limit of warnings about attempts.
     pub(crate) warnings: Warnings,
     /// Link to the other cores; none for a single core.
@@ -116,12 +120,17 @@ impl<R: Runtime> Core<R> {
         }
     }
 
-    pub(crate) fn new(runtime: R, parts: CoreParts) -> Self {
+    pub(crate) fn new(runtime: R, parts: CoreParts) -> Rc<Self> {
+        Rc::new_cyclic(|this| Self::build(this.clone(), runtime, parts))
+    }
+
+    fn build(this: Weak<Self>, runtime: R, parts: CoreParts) -> Self {
         let CoreParts { id, settings, snapshot, .. } = parts;
         let upstreams = ConnectionPool::new(settings.connections_max);
         let listeners = Listeners::new(parts.listeners, &settings);
         Self {
             id,
+            this,
             runtime,
             settings,
             listeners,
@@ -151,12 +160,18 @@ impl<R: Runtime> Core<R> {
             load_queues: LoadQueues::default(),
             stages: CoreState::default(),
             stage_waits: StageWaits::default(),
+            mirrors: Mirrors::default(),
             warnings: Warnings::default(),
             rebalancer: parts.rebalancer,
             tables: RefCell::new(Rc::new(Tables { snapshot })),
             buffers: RefCell::new(Vec::new()),
             buffers_spare: Cell::new(0),
         }
+    }
+
+    /// Returns a handle for a task that outlives its caller.
+    pub(crate) fn handle(&self) -> Rc<Self> {
+        self.this.upgrade().expect("a core that is borrowed is alive")
     }
 
     /// Number of client connections: served, idle, pending, and in handshakes.

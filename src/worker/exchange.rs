@@ -42,12 +42,14 @@ pub(crate) mod disposition;
 pub(crate) mod failure;
 pub(crate) mod forwarded;
 pub(crate) mod grpc;
+mod hedge;
 pub(crate) mod https_redirect;
 mod load_permit;
 pub(crate) mod load_queues;
 mod local_action;
 pub(crate) mod local_reply;
 pub(crate) mod match_rule;
+pub(crate) mod mirror;
 pub(crate) mod on_demand_hosts;
 mod overload;
 pub(crate) mod passive_health;
@@ -63,6 +65,8 @@ pub(crate) mod stream_info;
 pub(crate) mod tunnel;
 pub(crate) mod tunnels;
 pub(crate) mod via;
+
+use std::rc::Rc;
 
 use ringway_middleware::Run;
 use ringway_net::{Stream, WriteRate};
@@ -81,7 +85,7 @@ use self::match_rule::Target;
 use self::on_demand_hosts::Absent;
 use self::request_body::{RequestBody, is_all_there, is_followed, take_out};
 use self::stream_info::StreamInfo;
-use crate::core::{ConnBuffers, Core};
+use crate::core::{ConnBuffers, Core, Tables};
 use crate::limits;
 use crate::runtime::Runtime;
 use crate::session::downstream_conn::DownstreamConn;
@@ -93,7 +97,8 @@ pub(crate) struct Exchange<'a, R: Runtime> {
     core: &'a Core<R>,
     client: &'a DownstreamConn<R::Stream>,
     buffers: &'a mut ConnBuffers,
-    /// The pinned configuration.
+    /// The pinned configuration, and the snapshot in it.
+    tables: &'a Rc<Tables>,
     snapshot: &'a Snapshot,
     /// Result of the resolver for a host without a route.
     absent: Absent,
@@ -148,7 +153,7 @@ pub(crate) async fn serve<R: Runtime>(
     };
     core.sample(&buffers.request, &buffers.client_in);
     let (tables, transfer) = (core.tables(), Transfer::default());
-    let mut exchange = Exchange::new(core, client, buffers, &tables.snapshot, &transfer, started_us);
+    let mut exchange = Exchange::new(core, client, buffers, &tables, &transfer, started_us);
     exchange.absent = absent;
     let disposition = match exchange.run().await {
         Ok(disposition) => disposition,
@@ -169,7 +174,7 @@ pub(crate) async fn reject<R: Runtime>(
     let cause = Cause::of_request(failure, &buffers.request, &buffers.client_in);
     buffers.request.reset();
     let (tables, transfer) = (core.tables(), Transfer::default());
-    let mut exchange = Exchange::new(core, client, buffers, &tables.snapshot, &transfer, started_us);
+    let mut exchange = Exchange::new(core, client, buffers, &tables, &transfer, started_us);
     exchange.info.cause = cause;
     exchange.info.is_grpc = is_grpc;
     let disposition = exchange.reply(failure.into()).await;
@@ -187,7 +192,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         core: &'a Core<R>,
         client: &'a DownstreamConn<R::Stream>,
         buffers: &'a mut ConnBuffers,
-        snapshot: &'a Snapshot,
+        tables: &'a Rc<Tables>,
         transfer: &'a Transfer,
         started_us: u64,
     ) -> Self {
@@ -196,7 +201,8 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             core,
             client,
             buffers,
-            snapshot,
+            tables,
+            snapshot: &tables.snapshot,
             absent: Absent::Unknown,
             transfer,
             info,

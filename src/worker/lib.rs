@@ -122,7 +122,7 @@ async fn serve(parts: Parts, driver: Driver, started: &dyn Fn(Driver)) -> std::i
         resolves_hosts: parts.resolves_hosts,
         rebalancer: parts.rebalancer,
     };
-    let core = Rc::new(core::Core::new(monoio_runtime::MonoioRuntime::new()?, core_parts));
+    let core = core::Core::new(monoio_runtime::MonoioRuntime::new()?, core_parts);
     core.prefetch_secrets();
     // The default certificate was sent before this thread started.
     core.secrets.apply_updates(ringway_net::clock::now(), |event| core.telemetry.emit(event));

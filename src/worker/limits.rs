@@ -217,3 +217,13 @@ pub(crate) const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) const CREDENTIAL_SOURCES_MAX: usize = 1024;
 /// 256: passwords of one core that wait for their verification; the requests of further ones get 503.
 pub(crate) const PASSWORDS_WAITING_MAX: usize = 256;
+
+// --- Copies of requests ------------------------------------------------------------------------------------
+
+/// Copies of requests under way on one core, each of some 100 KiB at most; further ones are not made.
+pub(crate) const MIRRORS_PER_CORE_MAX: usize = 64;
+/// Bytes of the response to a copy that are read, so that its connection can be used again; a longer one
+/// closes it.
+pub(crate) const MIRROR_RESPONSE_BYTES_MAX: usize = 256 * 1024;
+/// Bytes by which a forwarded request head is usually longer than the client's.
+pub(crate) const ADDED_HEAD_BYTES: usize = 512;

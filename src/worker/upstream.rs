@@ -8,6 +8,7 @@
 mod attempt;
 mod connect;
 mod connection_pool;
+mod detached;
 mod response_reader;
 mod response_source;
 mod transfer;
@@ -16,8 +17,11 @@ mod upload;
 mod upload_state;
 mod upstream_tls;
 
-pub(crate) use attempt::{Attempt, Failed, Fault, JOINED_BYTES_MAX, RequestTraits, Reuse, UpstreamResponse};
+pub(crate) use attempt::{
+    Attempt, Failed, Fault, JOINED_BYTES_MAX, RequestTraits, Reuse, UpstreamResponse, write_head,
+};
 pub(crate) use connection_pool::{ConnectionPool, File, Files, UpstreamConn};
+pub(crate) use detached::{Detached, DetachedResponse, Stop};
 pub(crate) use response_reader::{ReadError, ResponseReader};
 pub(crate) use response_source::{ResponseSource, body_failure, stalled};
 pub(crate) use transfer::Transfer;

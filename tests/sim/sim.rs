@@ -227,7 +227,6 @@ fn run(seed: u64, traced: bool) -> Outcome {
     let snapshot = plane.compiler.snapshot().clone();
     let core = core(world, settings.clone(), telemetry, reports, snapshot);
     core.request_ids.replace(RequestIds::from_parts(seed, [seed, !seed]));
-    let core = Rc::new(core);
     apply::start_housekeeping(&core);
 
     let clients = 1 + engine.below(5);
@@ -391,7 +390,7 @@ fn core(
     telemetry: Telemetry,
     reports: MailboxSender<Report>,
     snapshot: Arc<Snapshot>,
-) -> Core<Sim> {
+) -> Rc<Core<Sim>> {
     let parts = CoreParts {
         id: CoreId(0),
         settings,

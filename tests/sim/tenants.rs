@@ -401,7 +401,6 @@ fn run(seed: u64, policy: FailurePolicy, traced: bool) -> Outcome {
     let settings = Arc::new(Settings { policy: request_policy(), ..Settings::default() });
     let core = super::core(world, settings, telemetry, reports, snapshot.clone());
     core.request_ids.replace(RequestIds::from_parts(seed, [seed, !seed]));
-    let core = Rc::new(core);
     apply::start_housekeeping(&core);
 
     for number in 0..1 + engine.below(2) {

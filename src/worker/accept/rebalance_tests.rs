@@ -216,7 +216,7 @@ fn core_of(id: u16, rebalancer: Rebalancer) -> (Rc<Core<MonoioRuntime>>, Mailbox
         rebalancer: Some(rebalancer),
     };
     let core = Core::new(MonoioRuntime::new().unwrap(), parts);
-    (Rc::new(core), reported, registry)
+    (core, reported, registry)
 }
 
 /// The worst moment: a core begins to drain after a connection was sent to it, and before it has received it.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use ringway_model::Retries;
 use ringway_net::Stream;
-use ringway_telemetry::RetryOutcome;
+use ringway_telemetry::{HedgeOutcome, RetryOutcome};
 use ringway_traffic::balance::{self, Picked, TriedSet, Unavailable};
 use ringway_traffic::breaker::Candidate;
 use ringway_traffic::in_flight;
@@ -37,18 +37,18 @@ use crate::upstream::{Attempt, Failed, Reuse, Upload, UpstreamResponse};
 
 /// Attempts of one request so far.
 #[derive(Default)]
-struct Attempts<'a> {
+pub(super) struct Attempts<'a> {
     /// Endpoints that the next attempt avoids.
-    tried: TriedSet,
+    pub(super) tried: TriedSet,
     /// Attempts that replayed the one before them.
     replays: u32,
     /// Counts the request at the endpoint of the last attempt, from the choice on.
-    in_flight: Option<in_flight::Guard<'a>>,
+    pub(super) in_flight: Option<in_flight::Guard<'a>>,
 }
 
 /// Age of the pinned snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pinned {
+pub(super) enum Pinned {
     /// Nothing was awaited since it was pinned.
     Now,
     /// A newer one may be in force.
@@ -56,7 +56,7 @@ enum Pinned {
 }
 
 /// Result of an attempt: a response whose head stands in the buffers, or a failure.
-type AttemptResult<'a, R> = Result<UpstreamResponse<'a, R>, Failed>;
+pub(super) type AttemptResult<'a, R> = Result<UpstreamResponse<'a, R>, Failed>;
 
 impl<'a, R: Runtime> Exchange<'a, R> {
     /// Sends the request to an endpoint, and to another one where that is safe, until a response head has
@@ -70,9 +70,23 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         self.rewrite_target(target);
         let mut attempts = Attempts::default();
         let mut picked = self.select_first(target, &mut attempts)?;
+        let traffic = target.matched.rule.traffic.as_deref();
+        if let Some(mirror) = traffic.and_then(|traffic| traffic.mirror.as_ref()) {
+            self.mirror(target, mirror);
+        }
         let mut reuse = Reuse::Allowed;
         loop {
-            let result = self.attempt(target, picked, reuse).await;
+            let hedging = self.hedging(target, &picked);
+            let result = match hedging {
+                // Boxed: exchanges need not be larger for it.
+                Some(hedging) if !hedging.is_dry_run() => {
+                    Box::pin(self.hedged_attempt(target, &mut picked, &mut attempts, hedging)).await
+                }
+                _ => self.attempt(target, picked, reuse).await,
+            };
+            if let Some(hedging) = hedging.filter(|hedging| hedging.is_dry_run()) {
+                self.note_dry_run(hedging);
+            }
             let decision = self.decide(target, &result, &attempts);
             if decision != Retry::SameEndpoint {
                 self.judge(target, &picked, &result);
@@ -223,7 +237,8 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         stopped: Option<Stopped>,
     ) -> Result<UpstreamResponse<'a, R>, Interrupt<'a>> {
         if retries(target).is_some() {
-            let has_retried = self.info.attempts > attempts.replays + 1;
+            let is_hedged = matches!(self.info.hedge, Some(HedgeOutcome::Won | HedgeOutcome::Lost));
+            let has_retried = self.info.attempts > attempts.replays + 1 + u32::from(is_hedged);
             self.info.retry = match stopped {
                 Some(Stopped::Exhausted) => Some(RetryOutcome::Exhausted),
                 Some(Stopped::Budget) => Some(RetryOutcome::Budget),
@@ -361,7 +376,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
     }
 
     /// Picks an endpoint and counts the request there, with a permit where the pool limits its endpoints.
-    fn begin_at_endpoint(
+    pub(super) fn begin_at_endpoint(
         &self,
         pool: &'a Pool,
         attempts: &mut Attempts<'a>,
@@ -386,7 +401,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         Err(busy)
     }
 
-    fn candidate(&self) -> Candidate {
+    pub(super) fn candidate(&self) -> Candidate {
         match self.body.as_ref().is_none_or(RequestBody::is_complete) {
             true => Candidate::Ready,
             false => Candidate::Streaming,
@@ -452,8 +467,14 @@ impl<'a, R: Runtime> Exchange<'a, R> {
 }
 
 /// Retries that the policy of a rule configures.
-fn retries<'a>(target: &Target<'a>) -> Option<&'a Retries> {
+pub(super) fn retries<'a>(target: &Target<'a>) -> Option<&'a Retries> {
     target.matched.rule.traffic.as_deref()?.retries.as_deref()
+}
+
+/// Maximum attempts of a request.
+pub(super) fn attempts_max(target: &Target<'_>) -> u8 {
+    let of_retries = retries(target).map(|retries| retries.attempts_max);
+    of_retries.unwrap_or(target.matched.rule.policy.attempts_max).get()
 }
 
 /// Code of the failure of an attempt that another one follows.

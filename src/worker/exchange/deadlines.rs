@@ -16,7 +16,7 @@ use ringway_model::Tick;
 use ringway_traffic::policy::Policy;
 
 /// Deadlines of one exchange. There are none until [`Deadlines::begin`].
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Deadlines {
     began: Cell<Tick>,
     /// Timeout of the client, in place of a longer one of the policy.
@@ -38,6 +38,12 @@ impl Deadlines {
     pub(crate) fn begin(&self, policy: &Policy, now: Tick) {
         self.began.set(now);
         self.end.set(policy.total_timeout.map(|timeout| now.after(timeout)));
+    }
+
+    /// Begins an exchange of one attempt, which ends at `deadline`.
+    pub(crate) fn end_at(&self, deadline: Tick) {
+        self.end.set(Some(deadline));
+        self.head.set(Some(deadline));
     }
 
     /// Lowers the timeout of the policy to the one that the client has set for its call.

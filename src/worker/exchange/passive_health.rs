@@ -63,6 +63,11 @@ pub(crate) fn on_failure<R: Runtime>(
     }
 }
 
+/// Reports an attempt that was ended because its result is not needed.
+pub(crate) fn on_cancelled<R: Runtime>(core: &Core<R>, picked: &Picked<'_>, target: &Target<'_>) {
+    give(core, picked, target, Verdict::Neutral);
+}
+
 /// Gives the verdict of an attempt, once, to all that count it: the endpoint with the outlier detection of
 /// its pool, the breakers of pool and route, the canary.
 fn give<R: Runtime>(core: &Core<R>, picked: &Picked<'_>, target: &Target<'_>, verdict: Verdict) {

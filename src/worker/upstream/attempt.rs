@@ -9,7 +9,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 
 use crate::limits;
-use ringway_middleware::Run;
+use ringway_middleware::{Edits, Run};
 use ringway_net::{Stream, WriteRate, with_side_task};
 use ringway_traffic::balance::Picked;
 use ringway_traffic::in_flight;
@@ -22,7 +22,7 @@ use ringway_wire::h1::{
 };
 use ringway_wire::message::{Method, Version};
 
-use super::connect::Origin;
+use super::connect::{Connect, Origin};
 use super::response_reader::{ReadError, ResponseReader};
 use super::upgrade::Accept;
 use super::upload::UploadTask;
@@ -93,7 +93,7 @@ pub(crate) struct RequestTraits {
 }
 
 impl RequestTraits {
-    fn of(request: &RequestHead, client_in: &[u8], upgrade: bool) -> Self {
+    pub(crate) fn of(request: &RequestHead, client_in: &[u8], upgrade: bool) -> Self {
         Self {
             method: request.method(),
             version: request.version(),
@@ -106,7 +106,7 @@ impl RequestTraits {
 
 /// Progress of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     /// No connection.
     Connect,
     /// A connection that took nothing of the request.
@@ -120,7 +120,7 @@ enum Stage {
 }
 
 /// A failure, and the stage at which the attempt was.
-type FailedAt = (Failure, Stage);
+pub(super) type FailedAt = (Failure, Stage);
 
 /// A failure as passive health judges it.
 #[derive(Clone, Copy, Debug)]
@@ -133,14 +133,34 @@ pub(crate) struct Fault {
 /// An attempt that failed before its response head.
 pub(crate) struct Failed {
     pub(crate) fault: Fault,
-    stage: Stage,
-    origin: Origin,
+    pub(super) stage: Stage,
+    pub(super) origin: Origin,
     pub(crate) body: Body,
     /// Its own timeout was shorter than the time that was left for the exchange.
-    may_try_again: bool,
+    pub(super) may_try_again: bool,
 }
 
 impl Failed {
+    /// An attempt whose client left.
+    pub(crate) fn of_client() -> Self {
+        Self::of(Failure::ClientClosed, Stage::Waiting)
+    }
+
+    /// An attempt that this process could not make.
+    pub(crate) fn of_own_shortage() -> Self {
+        Self::of(Failure::Exhausted, Stage::Connect)
+    }
+
+    fn of(failure: Failure, stage: Stage) -> Self {
+        Self {
+            fault: Fault { failure, is_excused: false },
+            stage,
+            origin: Origin::New,
+            body: Body::Whole,
+            may_try_again: false,
+        }
+    }
+
     /// Point of the failure, for the retry decision.
     pub(crate) fn point(&self) -> retry::Failed {
         match (self.fault.failure, self.stage, self.origin) {
@@ -166,21 +186,23 @@ impl<'a, R: Runtime> Attempt<'_, 'a, R> {
     /// Sends the request and waits for the head of its response.
     pub(crate) async fn run(&mut self) -> Result<UpstreamResponse<'a, R>, Failed> {
         let Self { core, client, transfer, .. } = *self;
-        let fail = |failure, stage| Failed {
-            fault: Fault { failure, is_excused: false },
-            stage,
-            may_try_again: false,
-            origin: Origin::New,
-            body: Body::Whole,
-        };
         transfer.cause.take();
         let begun = core.runtime.now();
         transfer.activity.deadlines.begin_attempt(self.policy, begun, self.info.attempt_us);
-        let (conn, origin) = self.connect().await.map_err(|failure| fail(failure, Stage::Connect))?;
+        let connect = Connect {
+            core,
+            pool: self.pool,
+            endpoint: self.picked.endpoint,
+            policy: self.policy,
+            transfer,
+            reuse: self.reuse,
+            upgrade: self.upgrade,
+        };
+        let (conn, origin) = connect.run().await.map_err(|failure| Failed::of(failure, Stage::Connect))?;
         if core.runtime.now().since(begun) >= limits::CLIENT_WATCH_DELAY
             && has_left(client, self.buffers, self.body.as_ref()).await
         {
-            return Err(fail(Failure::ClientClosed, Stage::Waiting));
+            return Err(Failed::of_client());
         }
 
         self.write_head();
@@ -226,31 +248,17 @@ impl<'a, R: Runtime> Attempt<'_, 'a, R> {
 
     /// Puts the outgoing head into `out`.
     fn write_head(&mut self) {
-        let ConnBuffers { request, client_in, out, added_headers, target, .. } = &mut *self.buffers;
-        out.clear();
         let as_data = self.body.as_ref().is_some_and(|body| body.as_data);
         let rewrite = RequestRewrite {
-            target: (!target.is_empty()).then_some(target),
             framing: if as_data { OutFraming::Chunked } else { OutFraming::AsReceived },
             expect: ExpectLine::Keep,
-            te: TeLine::Keep,
             upgrade: if self.upgrade { UpgradeLine::WebSocket } else { UpgradeLine::None },
-            remove_kinds: forwarded::rewritten_kinds(request),
-            append: added_headers,
             ..RequestRewrite::default()
         };
-        let edits = self.stages.request_edits();
-        if edits.is_empty() {
-            return h1::write_request(out, client_in, request, &rewrite);
-        }
-        let remove: Vec<&str> = edits.removed().iter().map(|name| &**name).collect();
-        let append = [added_headers.as_slice(), edits.lines()].concat();
-        h1::write_request(
-            out,
-            client_in,
-            request,
-            &RequestRewrite { remove: &remove, append: &append, ..rewrite },
-        );
+        let mut out = std::mem::take(&mut self.buffers.out);
+        out.clear();
+        write_head(&mut out, self.buffers, self.stages.request_edits(), &rewrite);
+        self.buffers.out = out;
     }
 
     /// Resets the state of the upload for this request.
@@ -443,6 +451,40 @@ impl<R: Runtime> UpstreamResponse<'_, R> {
         let is_excused = kept_waiting || self.traits.upgrade || core.runtime.is_excused(&self.conn.stream);
         Fault { failure, is_excused }
     }
+}
+
+/// Appends the head that an endpoint gets for the request in `buffers`: with the edits of its stages, the
+/// added fields, and what `rewrite` says beside them.
+pub(crate) fn write_head(
+    out: &mut Vec<u8>,
+    buffers: &ConnBuffers,
+    edits: &Edits,
+    rewrite: &RequestRewrite<'_>,
+) {
+    let ConnBuffers { request, client_in, added_headers, target, .. } = buffers;
+    let rewrite = RequestRewrite {
+        target: (!target.is_empty()).then_some(target),
+        te: TeLine::Keep,
+        remove_kinds: forwarded::rewritten_kinds(request),
+        ..*rewrite
+    };
+    if edits.is_empty() && rewrite.append.is_empty() {
+        return h1::write_request(
+            out,
+            client_in,
+            request,
+            &RequestRewrite { append: added_headers, ..rewrite },
+        );
+    }
+    let edited = edits.removed().iter().map(|name| &**name);
+    let remove: Vec<&str> = edited.chain(rewrite.remove.iter().copied()).collect();
+    let append = [added_headers.as_slice(), edits.lines(), rewrite.append].concat();
+    h1::write_request(
+        out,
+        client_in,
+        request,
+        &RequestRewrite { remove: &remove, append: &append, ..rewrite },
+    );
 }
 
 /// Awaits I/O on the connection of an attempt, and cancels it at the attempt's own timeout: punctually, for

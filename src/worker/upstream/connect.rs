@@ -8,10 +8,12 @@ use std::rc::Rc;
 use ringway_model::{Scheme, Tick, UpstreamProtocol};
 use ringway_net::tls::TlsError;
 use ringway_tls::Alpn;
-use ringway_traffic::snapshot::Endpoint;
+use ringway_traffic::policy::Policy;
+use ringway_traffic::snapshot::{Endpoint, Pool};
 
-use super::{Attempt, File, Reuse, UpstreamConn};
+use super::{File, Reuse, Transfer, UpstreamConn};
 use crate::connector::Acquired;
+use crate::core::Core;
 use crate::exchange::cause::Cause;
 use crate::exchange::failure::Failure;
 use crate::runtime::Runtime;
@@ -54,11 +56,23 @@ impl Protocol {
 /// An upstream connection, and whether it is new.
 type Connected<S> = (Rc<UpstreamConn<S>>, Origin);
 
-impl<R: Runtime> Attempt<'_, '_, R> {
+/// Connect phase of an attempt at `endpoint`.
+pub(super) struct Connect<'x, R: Runtime> {
+    pub(super) core: &'x Core<R>,
+    pub(super) pool: &'x Pool,
+    pub(super) endpoint: &'x Endpoint,
+    pub(super) policy: &'x Policy,
+    pub(super) transfer: &'x Transfer,
+    pub(super) reuse: Reuse,
+    /// The connection is to become a WebSocket.
+    pub(super) upgrade: bool,
+}
+
+impl<R: Runtime> Connect<'_, R> {
     /// Takes a stream of a shared connection, or a pooled connection, or connects to the endpoint's addresses
     /// one after the other. All of it together has one connect timeout, handshakes included.
-    pub(super) async fn connect(&self) -> Result<Connected<R::Stream>, Failure> {
-        let (core, endpoint) = (self.core, self.picked.endpoint);
+    pub(super) async fn run(&self) -> Result<Connected<R::Stream>, Failure> {
+        let (core, endpoint) = (self.core, self.endpoint);
         let deadline = core.runtime.now().after(self.policy.connect_timeout);
         let deadline = deadline.min(self.transfer.activity.deadlines.head());
         // A WebSocket has a connection for itself: servers that take it over HTTP/1.1 take it everywhere.
@@ -116,14 +130,14 @@ impl<R: Runtime> Attempt<'_, '_, R> {
 
     /// The protocol of the endpoint: that of its pool, where its scheme leaves a choice.
     fn protocol(&self) -> Protocol {
-        let scheme = self.picked.endpoint.target.scheme();
+        let scheme = self.endpoint.target.scheme();
         let of_pool = self.pool.traffic.as_ref().map(|traffic| traffic.settings.protocol);
         Protocol::of(scheme, of_pool.unwrap_or_default())
     }
 
     /// Connects to the first address that accepts.
     async fn open(&self, deadline: Tick) -> Result<R::Stream, Failure> {
-        let endpoint = self.picked.endpoint;
+        let endpoint = self.endpoint;
         let mut failure = Failure::ConnectFailed;
         for address in &endpoint.addresses {
             match self.open_address(*address, deadline).await {
@@ -175,7 +189,7 @@ impl<R: Runtime> Attempt<'_, '_, R> {
         alpn: Alpn,
         deadline: Tick,
     ) -> Result<R::Stream, Failure> {
-        let (core, pool, endpoint) = (self.core, self.pool, self.picked.endpoint);
+        let (core, pool, endpoint) = (self.core, self.pool, self.endpoint);
         let now = core.runtime.now();
         let Some((config, name)) =
             core.upstream_tls.of(&core.secrets, pool, endpoint, alpn, (now, deadline)).await
