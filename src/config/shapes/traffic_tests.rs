@@ -59,21 +59,6 @@ fn policy(members: &str) -> String {
     format!("policies: [{{id: p, {members}}}]\n")
 }
 
-#[test]
-fn a_hedge_and_a_mirror_say_that_they_have_no_effect() {
-    let unsupported = |text: &str| {
-        let findings = read(&[source("c.yaml", text)]).findings;
-        findings.iter().map(|finding| (finding.code, finding.to_string())).collect::<Vec<_>>()
-    };
-    for (text, member) in [
-        (policy("hedge: {}"), "/policies/0/hedge"),
-        (managed("route: api, mirror: {pool: v2}"), "/traffic_management/0/mirror"),
-    ] {
-        let found = unsupported(&text);
-        assert!(matches!(&found[..], [("unsupported", message)] if message.contains(member)), "{found:?}");
-    }
-}
-
 // --- Traffic management -----------------------------------------------------------------------------------
 
 #[test]

@@ -12,14 +12,12 @@ use crate::{Fault, Field, Reader};
 /// Reads `hedge`.
 pub(in crate::shapes) fn hedge(reader: &mut Reader<'_>) -> Option<Hedge> {
     let doc = "A second request to another endpoint when the first is slow, of GET and HEAD without a body.";
-    let hedge = reader.object("hedge", doc, |reader| {
+    reader.object("hedge", doc, |reader| {
         let delay = reader.optional(&DELAY).unwrap_or(HedgeDelay::P95);
         let budget = reader.optional(&BUDGET_PERCENT).unwrap_or(BUDGET);
         let dry_run = reader.optional(&DRY_RUN).unwrap_or(false);
         Some(Hedge { delay, budget, dry_run })
-    });
-    reader.has_no_effect("hedge");
-    hedge
+    })
 }
 
 /// Second requests as a share of all, where none is given.

@@ -15,7 +15,7 @@ use crate::{Fault, Field, Reader};
 /// Reads `mirror`.
 pub(super) fn mirror(reader: &mut Reader<'_>, draft: &mut Draft) -> Option<Mirror> {
     let doc = "Copies of requests to another pool, whose responses are dropped.";
-    let mirror = reader.object("mirror", doc, |reader| {
+    reader.object("mirror", doc, |reader| {
         let pool = pool(reader, draft, &POOL);
         if pool.is_none() && !reader.has(POOL.name) {
             reader.fault(POOL.name, Fault { code: "missing", message: "is required".to_owned() });
@@ -27,9 +27,7 @@ pub(super) fn mirror(reader: &mut Reader<'_>, draft: &mut Draft) -> Option<Mirro
         let timeout = reader.optional(&TIMEOUT).unwrap_or(MIRROR_TIME);
         let share = share.unwrap_or(Percent::ALL);
         Some(Mirror { pool: PoolRef::Pool(pool?), share, methods: methods.into(), timeout })
-    });
-    reader.has_no_effect("mirror");
-    mirror
+    })
 }
 
 /// Timeout where none is given.
