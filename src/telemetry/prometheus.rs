@@ -105,8 +105,7 @@ impl Registry {
         by_route_and_pool.push((format!("route=\"{OTHER}\",pool=\"{OTHER}\""), &other));
         by_route.entry(OTHER).or_default().add(&other);
         by_route_and_pool.retain(|(_, traffic)| requests(traffic) > 0);
-        by_route
-            .retain(|_, sums| sums.requests > 0 || sums.policies.decisions.iter().any(|count| *count > 0));
+        by_route.retain(|_, sums| sums.requests > 0 || sums.policies.has_early_counts());
 
         text.family("proxy_requests_total", "counter", "Requests by route, pool and status.");
         for (labels, traffic) in &by_route_and_pool {

@@ -367,6 +367,11 @@ pub(crate) struct Policies {
 }
 
 impl Policies {
+    /// Whether something was counted that may precede the first response.
+    pub(crate) fn has_early_counts(&self) -> bool {
+        self.decisions.iter().chain(&self.mirrored).any(|count| *count > 0)
+    }
+
     fn words(&mut self) -> impl Iterator<Item = &mut u64> {
         let Self { decisions, retries, hedged, mirrored, variants, variant_errors, queued, queue_us, .. } =
             self;
