@@ -72,6 +72,14 @@ impl RetryBudget {
         self.withdrawals.take(size.of(self.successes(now_us)), period(now_us))
     }
 
+    /// Withdraws an attempt by all successes up to now; false when the budget is exhausted. Where there is no
+    /// floor the newest successes may be the only ones, and those of a moment ago are too few. Reads every
+    /// core's line before it refuses.
+    pub fn withdraw_exactly(&self, size: BudgetSize, now_us: u64) -> bool {
+        let withdraw = |successes| self.withdrawals.take(size.of(successes), period(now_us));
+        withdraw(self.successes(now_us)) || withdraw(self.read_successes(now_us))
+    }
+
     /// Attempts that could be withdrawn now.
     pub fn tokens(&self, size: BudgetSize, now_us: u64) -> u64 {
         let budget = size.of(self.successes(now_us));
@@ -81,13 +89,16 @@ impl RetryBudget {
     /// Successes of the window, as of a moment ago. A sum never outlives its periods, for they begin together
     /// with an interval: it may lack the newest successes, and has none that are too old.
     fn successes(&self, now_us: u64) -> u64 {
-        let interval = u32::try_from(now_us / SUM_INTERVAL_US).unwrap_or(u32::MAX - 1);
-        let (at, sum) = unpack(self.last_sum.load(Ordering::Relaxed));
-        if at == interval {
-            return sum.into();
+        match unpack(self.last_sum.load(Ordering::Relaxed)) {
+            (at, sum) if at == interval(now_us) => sum.into(),
+            _ => self.read_successes(now_us),
         }
+    }
+
+    /// Successes of the window up to now.
+    fn read_successes(&self, now_us: u64) -> u64 {
         let sum = u32::try_from(self.successes.sum(now_us).successes).unwrap_or(u32::MAX);
-        self.last_sum.store(pack(interval, sum), Ordering::Relaxed);
+        self.last_sum.store(pack(interval(now_us), sum), Ordering::Relaxed);
         sum.into()
     }
 }
@@ -132,6 +143,11 @@ impl Withdrawals {
         });
         counts.sum()
     }
+}
+
+/// Number of the interval in which a sum may be used again.
+fn interval(now_us: u64) -> u32 {
+    u32::try_from(now_us / SUM_INTERVAL_US).unwrap_or(u32::MAX - 1)
 }
 
 fn period(now_us: u64) -> u32 {

@@ -47,6 +47,19 @@ fn a_sum_is_read_again_after_a_tenth_of_a_second() {
 }
 
 #[test]
+fn an_exact_withdrawal_counts_the_newest_successes() {
+    let budget = RetryBudget::new(2);
+    for success in 1..=4 {
+        assert!(!budget.withdraw_exactly(size(50, 0), START + success));
+        budget.deposit(0, START + success);
+        assert!(!budget.withdraw_exactly(size(50, 0), START + success));
+        budget.deposit(1, START + success);
+        assert!(budget.withdraw_exactly(size(50, 0), START + success));
+    }
+    assert_eq!(budget.tokens(size(50, 0), START + 5), 0);
+}
+
+#[test]
 fn routes_of_one_pool_share_what_was_withdrawn() {
     let budget = RetryBudget::new(1);
     assert_eq!(withdraw_all(&budget, size(0, 1), START), 10);
