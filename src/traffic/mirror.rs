@@ -57,9 +57,10 @@ mod tests {
 
     #[test]
     fn a_share_takes_as_much_of_evenly_spread_draws() {
+        const STEP: u64 = u64::MAX / 10_000;
         for (percent, expected) in [(0, 0), (10, 1_000), (50, 5_000), (100, 10_000)] {
             let mirror = mirror(Percent::whole(percent), &[]);
-            let taken = (0..10_000_u64).filter(|step| mirror.takes(step * (u64::MAX / 10_000) + 1)).count();
+            let taken = (0..10_000_u64).filter(|step| mirror.takes(step * STEP + STEP / 2)).count();
             assert_eq!(taken, expected, "{percent} %");
         }
     }
