@@ -36,6 +36,7 @@ mod faults;
 mod faults_system;
 mod grpc;
 mod headers;
+mod hedging;
 mod http2;
 mod http2_chaos;
 mod http2_faults;

@@ -36,14 +36,14 @@ fn gateway(driver: Driver, settings: DataSettings) -> Handle {
 }
 
 /// A gateway with TLS, whose default certificate covers `a.test` and what is below `s.test`.
-struct Secure {
-    gateway: Handle,
+pub(crate) struct Secure {
+    pub(crate) gateway: Handle,
     authority: Authority,
     folder: tempfile::TempDir,
 }
 
 impl Secure {
-    fn new(driver: Driver) -> Self {
+    pub(crate) fn new(driver: Driver) -> Self {
         let (authority, folder) = (Authority::new("servers"), tempfile::tempdir().unwrap());
         let (certificate, key) = authority.server(&["a.test", "*.s.test"]).write(folder.path(), "default");
         let mut settings = CertificateSettings::new(folder.path().join("certificates"));
@@ -54,11 +54,11 @@ impl Secure {
         Self { gateway, authority, folder }
     }
 
-    fn tls(&self, name: &str) -> Tls {
+    pub(crate) fn tls(&self, name: &str) -> Tls {
         Tls::new(&self.authority, name)
     }
 
-    fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.gateway.https_addresses()[0]
     }
 }
