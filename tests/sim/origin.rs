@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use ringway_model::limits;
 
+use super::copied_routes;
 use super::engine::Engine;
 use super::network::End;
 use super::requests::{
@@ -13,6 +14,9 @@ use super::requests::{
 
 /// Serves a connection.
 pub(super) async fn serve(engine: Rc<Engine>, case: Rc<Case>, end: End, address: SocketAddr) {
+    if copied_routes::is_of_copies(address) {
+        return copied_routes::serve(engine, case, end).await;
+    }
     let end = Rc::new(end);
     let app = match address {
         SocketAddr::V4(address) => usize::from(address.ip().octets()[2]),
@@ -116,13 +120,15 @@ impl Origin {
         self.engine
             .check(head.get("host") == Some(&request.host), || format!("request {id} for another host"));
         self.engine.check(request.app == self.app, || format!("request {id} came to another app"));
+        self.engine.check(head.get("x-mirrored").is_none(), || format!("request {id} is marked as a copy"));
         self.engine.check(head.get("x-request-id").is_some(), || format!("request {id} has no id"));
         if !request.attempts.is_empty() {
             self.engine
                 .check(request.may_repeat(), || format!("request {id}, a {}, came twice", request.method));
             let is_final = request.attempts.iter().any(|before| before.is_fresh || before.is_silent);
-            self.engine
-                .check(!is_final, || format!("request {id} was repeated after a new or silent connection"));
+            self.engine.check(!is_final || request.is_hedged, || {
+                format!("request {id} was repeated after a new or silent connection")
+            });
         }
         let attempt = Attempt { is_fresh, is_silent: false, body_bytes: 0, is_whole: false };
         request.attempts.push(attempt);

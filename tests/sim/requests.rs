@@ -10,6 +10,8 @@ use super::network::End;
 pub(super) struct Case {
     /// No faults: every request has to be served.
     pub(super) is_calm: bool,
+    /// The hosts of [`copied_routes`](super::copied_routes) are routes, which are hedged and copied.
+    pub(super) is_copied: bool,
     /// Probability of endpoints to misbehave, in percent.
     pub(super) evil: u64,
     /// Probability of clients to misbehave, in percent.
@@ -25,6 +27,8 @@ pub(super) struct Request {
     pub(super) body_bytes: usize,
     pub(super) is_chunked: bool,
     pub(super) is_upgrade: bool,
+    /// A second attempt may be made beside the first one.
+    pub(super) is_hedged: bool,
     /// Attempts that reached endpoints.
     pub(super) attempts: Vec<Attempt>,
     /// Number of its finish events.

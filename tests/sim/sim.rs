@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod client;
+mod copied_routes;
 mod engine;
 mod network;
 mod origin;
@@ -20,7 +21,7 @@ use ringway_model::{
     AppId, AppSpec, Change, CoreId, Desired, DomainKind, DomainSpec, HealthCheck, Hostname, InstanceId,
     InstanceSpec, Target, Timestamp, limits,
 };
-use ringway_telemetry::{Event, Observer, Registry, RequestIds, Telemetry};
+use ringway_telemetry::{Event, HedgeOutcome, Observer, Registry, RequestIds, Telemetry};
 use ringway_traffic::compile::{Compiler, CompilerSettings};
 use ringway_traffic::in_flight::InFlight;
 use ringway_traffic::policy::{Defaults, Policy};
@@ -43,6 +44,8 @@ use crate::{accept, apply, drain, exchange};
 struct Recorder {
     ends: Mutex<Vec<Ended>>,
     serials: Mutex<Vec<u64>>,
+    /// Number of copies that were made or not made.
+    copies: Mutex<usize>,
 }
 
 struct Ended {
@@ -50,7 +53,14 @@ struct Ended {
     status: u16,
     attempts: u32,
     failure: Option<&'static str>,
+    hedge: Option<HedgeOutcome>,
     micros: u64,
+}
+
+impl Ended {
+    fn is_hedged(&self) -> bool {
+        matches!(self.hedge, Some(HedgeOutcome::Won | HedgeOutcome::Lost))
+    }
 }
 
 impl Observer for Recorder {
@@ -63,10 +73,12 @@ impl Observer for Recorder {
                     status: exchange.status,
                     attempts: exchange.attempts,
                     failure: exchange.failure,
+                    hedge: exchange.hedge,
                     micros: exchange.duration_us,
                 });
             }
             Event::SnapshotApplied(applied) => self.serials.lock().unwrap().push(applied.serial.0),
+            Event::Mirrored(_) => *self.copies.lock().unwrap() += 1,
             _ => {}
         }
     }
@@ -150,6 +162,9 @@ struct Outcome {
     /// Number of requests, and of those that got a response.
     requests: usize,
     answered: usize,
+    /// Number of second attempts, and of copies.
+    hedged: usize,
+    copied: usize,
 }
 
 const APPS: u64 = 2;
@@ -171,13 +186,19 @@ fn requests_of(engine: &Engine, case: &Case, count: u64) -> Vec<usize> {
             _ => engine.below(300),
         };
         let is_upgrade = index + 1 == count && engine.chance(10);
+        let number = engine.below(HOSTS);
         ids.push(case.add(Request {
             app,
-            host: host(app, engine.below(HOSTS)).as_str().to_owned(),
+            host: host(app, number).as_str().to_owned(),
             method: if is_upgrade { "GET" } else { method },
             body_bytes: if has_body && !is_upgrade { bytes as usize } else { 0 },
             is_chunked: has_body && !is_upgrade && engine.chance(40),
             is_upgrade,
+            is_hedged: case.is_copied
+                && !has_body
+                && !is_upgrade
+                && matches!(method, "GET" | "HEAD")
+                && number == copied_routes::NUMBER,
             attempts: Vec::new(),
             finishes: 0,
             status: None,
@@ -192,7 +213,9 @@ fn run(seed: u64, traced: bool) -> Outcome {
     let levels = [0, 5, 20, 60];
     let level = |calm| if calm { 0 } else { levels[engine.below(4) as usize] };
     let (evil, rude) = (level(is_calm), level(is_calm));
-    let case = Rc::new(Case { is_calm, evil, rude, requests: RefCell::default() });
+    // No draw: other seeds stay as they were.
+    let is_copied = matches!(seed % 5, 1 | 2);
+    let case = Rc::new(Case { is_calm, is_copied, evil, rude, requests: RefCell::default() });
     let is_small = !is_calm && engine.chance(20);
     let settings = Arc::new(Settings {
         policy: request_policy(),
@@ -207,9 +230,13 @@ fn run(seed: u64, traced: bool) -> Outcome {
         for number in 0..1 + engine.below(INSTANCES) {
             plane.change(&Change::AddInstance(instance(app, number)));
         }
-        for number in 0..HOSTS {
+        let domains = (0..HOSTS).filter(|number| !is_copied || *number != copied_routes::NUMBER);
+        for number in domains {
             plane.change(&Change::AddDomain(domain(app, number)));
         }
+    }
+    if is_copied {
+        plane.change(&copied_routes::change());
     }
     let live = Rc::new(Cell::new(0));
     let world = Sim {
@@ -282,7 +309,9 @@ fn run(seed: u64, traced: bool) -> Outcome {
     let (violations, trace) = engine.take_result();
     let requests = case.requests.borrow();
     let answered = requests.iter().filter(|request| matches!(request.status, Some(101 | 200 | 503))).count();
-    Outcome { violations, trace, requests: requests.len(), answered }
+    let hedged = recorder.ends.lock().unwrap().iter().filter(|ended| ended.is_hedged()).count();
+    let copied = *recorder.copies.lock().unwrap();
+    Outcome { violations, trace, requests: requests.len(), answered, hedged, copied }
 }
 
 /// Checks the invariants that hold after each step.
@@ -330,9 +359,13 @@ fn check_events(engine: &Engine, case: &Case, recorder: &Recorder, registry: &Re
         };
         let least = (least.as_micros() as u64).saturating_sub(5_000);
         engine.check(micros >= least, || format!("{:?} after {micros} µs", ended.failure));
+        engine.check(!case.is_calm || micros < copied_routes::CALM_US, || {
+            format!("{micros} µs on a calm day: the copies are never answered")
+        });
         if let Some(id) = ended.id {
             let request = &mut requests[id];
             request.finishes += 1;
+            engine.check(!ended.is_hedged() || request.is_hedged, || format!("request {id} was hedged"));
             let seen = request.attempts.len();
             engine.check(seen <= attempts, || {
                 format!("request {id} was seen {seen} times in {attempts} attempts")
@@ -484,7 +517,7 @@ fn seeds(range: std::ops::Range<u64>) {
         return;
     }
     let count = std::env::var("RINGWAY_SIM_COUNT").map(|count| count.parse::<u64>().expect("a number"));
-    let (mut requests, mut answered) = (0, 0);
+    let (mut requests, mut answered, mut hedged, mut copied) = (0, 0, 0, 0);
     for seed in range.start..count.map_or(range.end, |count| range.start + count) {
         let outcome = run(seed, false);
         assert!(
@@ -495,9 +528,15 @@ fn seeds(range: std::ops::Range<u64>) {
         );
         requests += outcome.requests;
         answered += outcome.answered;
+        hedged += outcome.hedged;
+        copied += outcome.copied;
     }
     // A simulation that serves nothing finds nothing.
     assert!(answered * 3 > requests, "{answered} of {requests} requests were answered");
+    assert!(
+        hedged * 100 > requests && copied * 20 > requests,
+        "{hedged} hedged, {copied} copied of {requests}"
+    );
 }
 
 #[test]
@@ -533,7 +572,8 @@ fn a_seed_always_runs_the_same_way() {
 #[test]
 fn the_future_of_an_exchange_stays_small() {
     let engine = Engine::new(0, false);
-    let case = Rc::new(Case { is_calm: true, evil: 0, rude: 0, requests: RefCell::default() });
+    let case =
+        Rc::new(Case { is_calm: true, is_copied: false, evil: 0, rude: 0, requests: RefCell::default() });
     let (live, connections) = (Rc::default(), Rc::default());
     let world = Sim { engine: engine.clone(), case, tenants: None, live, connections, splices: true };
     let telemetry = Telemetry::new(Registry::new().add_core(CoreId(0)), None, None);

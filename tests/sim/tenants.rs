@@ -358,7 +358,7 @@ struct Outcome {
 fn run(seed: u64, policy: FailurePolicy, traced: bool) -> Outcome {
     let engine = Engine::new(seed, traced);
     let is_calm = engine.chance(50);
-    let case = Rc::new(Case { is_calm, evil: 0, rude: 0, requests: RefCell::default() });
+    let case = Rc::new(Case { is_calm, is_copied: false, evil: 0, rude: 0, requests: RefCell::default() });
     let mut plane = Plane::new();
     // Without health checks timeouts count, unless the app's policy excludes them.
     let is_checked = engine.chance(70);
