@@ -145,8 +145,13 @@ impl Canaries {
     }
 
     /// Takes a stored state into force, unless a later decision is: it resumes a canary, or sets its weight.
+    /// An earlier one that a slow store has written late stays without effect, and the next look stores what
+    /// is in force again.
     pub(crate) fn handle_stored(&mut self, state: &CanaryState, now: Now) {
         let Some(watched) = self.watched.get_mut(&(state.route.clone(), state.plan)) else { return };
+        if watched.state.as_ref().is_some_and(|known| state.stepped_at < known.stepped_at) {
+            return;
+        }
         let braked = watched.state.as_ref().and_then(|known| known.braked.as_ref());
         if braked.is_some_and(|braked| state.braked.is_none() && state.stepped_at >= braked.at) {
             tracing::info!(route = %state.route, "canary resumed");

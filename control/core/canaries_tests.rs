@@ -286,3 +286,101 @@ fn a_brake_ends_the_steps() {
     assert_eq!((harness.weight(), harness.status().step), (0, 1));
     assert_eq!(harness.status().next, None);
 }
+
+fn set_weight(percent: u16) -> SetWeight {
+    SetWeight { weight: Percent::whole(percent), at: Timestamp(1), by: "ops".into(), reason: "a test".into() }
+}
+
+impl Harness {
+    fn weighted(&self, weight: Option<SetWeight>) -> Result<CanaryState, CanaryError> {
+        self.canaries.weighted(&route_id(), weight, Timestamp(self.seconds * 1_000))
+    }
+
+    fn store(&mut self, state: CanaryState) {
+        self.submit(&Change::PutCanaryState(Arc::new(state)));
+    }
+}
+
+#[test]
+fn a_set_weight_replaces_the_plans_until_it_is_reset_or_the_plan_is_another() {
+    let mut harness = Harness::new(canary(BrakeMode::On));
+    let set = harness.weighted(Some(set_weight(25))).unwrap();
+    assert_eq!(harness.weight(), 10, "not before it is stored");
+    harness.store(set);
+    let status = harness.status();
+    assert_eq!((harness.weight(), status.configured_weight), (25, Percent::whole(10)));
+    assert_eq!(status.set_weight, Some(set_weight(25)));
+    assert_eq!(harness.pass(HEALTHY, (100, 0)), [], "nothing to store");
+    let mut harness = harness.restart();
+    assert_eq!((harness.weight(), harness.status().set_weight), (25, Some(set_weight(25))));
+    harness.replace(Some(Canary { cookie: Some("bucket".into()), ..canary(BrakeMode::On) }));
+    assert_eq!(harness.weight(), 25, "the same pools and weights");
+    let reset = harness.weighted(None).unwrap();
+    harness.store(reset);
+    assert_eq!((harness.weight(), harness.status().set_weight), (10, None));
+    let set = harness.weighted(Some(set_weight(0))).unwrap();
+    harness.store(set);
+    assert_eq!(harness.weight(), 0);
+    harness.replace(Some(Canary { weight: Percent::whole(20), ..canary(BrakeMode::On) }));
+    assert_eq!((harness.weight(), harness.status().set_weight), (20, None));
+}
+
+#[test]
+fn a_set_weight_is_braked_and_comes_back_with_resume() {
+    let mut harness = Harness::new(canary(BrakeMode::On));
+    let set = harness.weighted(Some(set_weight(25))).unwrap();
+    harness.store(set);
+    harness.pass(HEALTHY, (100, 60));
+    assert_eq!(harness.weight(), 0);
+    assert_eq!(harness.weighted(Some(set_weight(50))), Err(CanaryError::Braked));
+    assert_eq!(harness.weighted(None), Err(CanaryError::Braked));
+    let resumed = harness.canaries.resumed(&route_id(), Timestamp(harness.seconds * 1_000)).unwrap();
+    harness.store(resumed);
+    assert_eq!(harness.weight(), 25);
+}
+
+#[test]
+fn a_canary_with_steps_before_it_takes_no_weight() {
+    let mut harness = Harness::new(stepped());
+    assert_eq!(harness.weighted(Some(set_weight(25))), Err(CanaryError::Stepping));
+    let unknown = RouteId::parse("blog").unwrap();
+    assert_eq!(harness.canaries.weighted(&unknown, None, Timestamp(0)), Err(CanaryError::NoCanary));
+    for _ in 0..62 {
+        harness.pass(HEALTHY, (1_000, 0));
+    }
+    assert_eq!(harness.weight(), 100);
+    let set = harness.weighted(Some(set_weight(50))).unwrap();
+    harness.store(set);
+    assert_eq!((harness.weight(), harness.status().next), (50, None));
+}
+
+/// With a slow store, states of control and of operators wait for it in one queue.
+#[test]
+fn a_late_state_from_before_a_set_weight_changes_nothing() {
+    let mut harness = Harness::new(stepped());
+    for _ in 0..62 {
+        harness.pass(HEALTHY, (1_000, 0));
+    }
+    let before = CanaryState::clone(harness.desired.canary_state("shop").unwrap());
+    // The clock was set back since.
+    let set = harness.canaries.weighted(&route_id(), Some(set_weight(50)), Timestamp(1)).unwrap();
+    harness.store(set.clone());
+    harness.store(before);
+    assert_eq!(harness.weight(), 50);
+    let again = harness.pass(HEALTHY, (1_000, 0));
+    assert!(matches!(&again[..], [Effect::Submit(_, change)] if puts_state(change)), "{again:?}");
+    assert_eq!(**harness.desired.canary_state("shop").unwrap(), set);
+}
+
+#[test]
+fn a_late_brake_from_before_resume_changes_nothing() {
+    let mut harness = Harness::new(canary(BrakeMode::On));
+    harness.pass(HEALTHY, (100, 60));
+    let braked = CanaryState::clone(harness.desired.canary_state("shop").unwrap());
+    let resumed = harness.canaries.resumed(&route_id(), Timestamp(harness.seconds * 1_000)).unwrap();
+    harness.store(resumed.clone());
+    harness.store(braked);
+    assert_eq!(harness.weight(), 10);
+    harness.pass(HEALTHY, (100, 0));
+    assert_eq!(**harness.desired.canary_state("shop").unwrap(), resumed);
+}

@@ -131,9 +131,12 @@ impl Watched {
         if canary.next_step(position).is_some() {
             return Err(CanaryError::Stepping);
         }
-        let known = self.state.clone().unwrap_or_else(|| beginning(&self.route, canary.id, now));
-        let stepped_at = now.max(known.stepped_at);
-        Ok(CanaryState { set_weight, stepped_at, ..known })
+        let Some(known) = &self.state else {
+            return Ok(CanaryState { set_weight, ..beginning(&self.route, canary.id, now) });
+        };
+        // Later than the state in force, though the clock may have been set back: see `handle_stored`.
+        let stepped_at = now.max(Timestamp(known.stepped_at.0.saturating_add(1)));
+        Ok(CanaryState { set_weight, stepped_at, ..known.clone() })
     }
 
     /// Puts a state into force, on all cores at once.
