@@ -47,6 +47,11 @@ impl Finding {
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
+
+    /// Whether it only counts those that were left out.
+    pub fn is_rest(&self) -> bool {
+        self.code == REST
+    }
 }
 
 impl fmt::Display for Finding {
@@ -73,6 +78,9 @@ impl fmt::Display for Finding {
     }
 }
 
+/// Code of the finding that counts those that are left out.
+const REST: &str = "more";
+
 /// Sorts findings by place and cuts them to [`limits::DOCUMENT_FINDINGS_MAX`], errors before warnings; a last
 /// finding counts the rest and `omitted` further ones.
 pub(crate) fn arrange(mut findings: Vec<Finding>, omitted: usize) -> Vec<Finding> {
@@ -83,7 +91,7 @@ pub(crate) fn arrange(mut findings: Vec<Finding>, omitted: usize) -> Vec<Finding
     if rest > 0 {
         let severity = findings.iter().map(|finding| finding.severity).min().unwrap_or(Severity::Error);
         let (pointer, message) = (String::new(), format!("and {rest} more"));
-        findings.push(Finding { severity, code: "more", pointer, message, place: None });
+        findings.push(Finding { severity, code: REST, pointer, message, place: None });
     }
     findings
 }

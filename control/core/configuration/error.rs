@@ -7,6 +7,7 @@ use ringway_config::Finding;
 use ringway_model::Owner;
 
 use super::jobs::Unanswered;
+use super::judge;
 use crate::limits::{CONFIG_CHANGES_MAX, CONFIG_QUESTIONS_MAX, CONFIG_REQUEST_TIMEOUT};
 use crate::submission::Refusal;
 
@@ -78,7 +79,6 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused { step, findings } => {
-                let errors = findings.iter().filter(|finding| finding.is_error()).count();
                 let subject = match step {
                     Step::Reading => "the configuration has mistakes",
                     Step::Claims => "the configuration conflicts with another owner's",
@@ -86,12 +86,9 @@ impl fmt::Display for ConfigError {
                     Step::Size => "the configuration changes its size too much",
                 };
                 write!(f, "{subject}")?;
-                if let Some(first) = findings.iter().find(|finding| finding.is_error()) {
-                    write!(f, ": {first}")?;
-                }
-                match errors {
-                    0 | 1 => Ok(()),
-                    _ => write!(f, " (and {} more)", errors - 1),
+                match judge::first_error(findings) {
+                    Some(first) => write!(f, ": {first}"),
+                    None => Ok(()),
                 }
             }
             Self::Stale { owner, current: Some(current) } => {

@@ -19,6 +19,17 @@ pub(super) fn error(code: &'static str, message: String, place: Option<Place>) -
     Finding { severity: Severity::Error, code, pointer: String::new(), message, place }
 }
 
+/// The first error of findings, with the number of the others: `… (and 8 more)`.
+pub(super) fn first_error(findings: &[Finding]) -> Option<String> {
+    let mut errors = findings.iter().filter(|finding| finding.is_error() && !finding.is_rest());
+    let first = errors.next()?;
+    let at_least = if findings.iter().any(Finding::is_rest) { "more than " } else { "" };
+    Some(match errors.count() {
+        0 => first.to_string(),
+        others => format!("{first} (and {at_least}{others} more)"),
+    })
+}
+
 /// A conflict with its own place, and with that of the resource in the way.
 pub(super) fn conflict_finding(conflict: &Conflict, own: &Places, known: &impl KnownPlaces) -> Finding {
     let (kind, id): (Kind, &str) = match conflict {

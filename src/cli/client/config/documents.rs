@@ -48,6 +48,22 @@ pub(super) fn check(sources: &[Source]) -> Checked {
         let of_routes = ringway_control::check_routes(document, Slashes::default());
         findings.extend(of_routes.iter().map(FindingView::from));
     }
-    findings.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+    findings.sort_by(|a, b| {
+        (a.is_rest(), &a.file, a.line, a.column).cmp(&(b.is_rest(), &b.file, b.line, b.column))
+    });
     Checked { findings, document: reading.document }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_further_findings_comes_last() {
+        let text = format!("routes:\n{}", "  - {idd: x}\n".repeat(200));
+        let findings = check(&[Source { name: "c.yaml".into(), text }]).findings;
+        let (last, first) = findings.split_last().unwrap();
+        assert!(last.is_rest(), "{last:?}");
+        assert!(first.iter().all(|finding| !finding.is_rest() && finding.line.is_some()));
+    }
 }

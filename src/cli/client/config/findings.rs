@@ -42,6 +42,11 @@ impl FindingView {
         self.severity != "warning"
     }
 
+    /// Whether it stands for those that are not shown, and says their number.
+    pub(super) fn is_rest(&self) -> bool {
+        self.code == "more"
+    }
+
     /// `file:line:column: error: pointer message`.
     fn line(&self, style: Style) -> String {
         let mut text = String::new();
@@ -102,16 +107,21 @@ fn excerpt(finding: &FindingView, sources: &[Source], style: Style) -> Option<St
     Some(format!("{number:>6} | {shown}\n       | {indent}{}\n", style.paint(tone, "^")))
 }
 
-/// Counts findings: `2 errors, 1 warning`; empty without any.
+/// Counts findings: `2 errors, 1 warning`; empty without any. Those that are not shown count as one or more.
 pub(super) fn counted(findings: &[FindingView]) -> String {
-    let errors = findings.iter().filter(|finding| finding.is_error()).count();
+    let shown: Vec<&FindingView> = findings.iter().filter(|finding| !finding.is_rest()).collect();
+    let errors = shown.iter().filter(|finding| finding.is_error()).count();
     let plural = |count: usize, word: &str| match count {
         0 => None,
         1 => Some(format!("1 {word}")),
         _ => Some(format!("{count} {word}s")),
     };
-    let parts = [plural(errors, "error"), plural(findings.len() - errors, "warning")];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    let parts = [plural(errors, "error"), plural(shown.len() - errors, "warning")];
+    let text = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    match shown.len() < findings.len() {
+        true => format!("more than {text}"),
+        false => text,
+    }
 }
 
 /// Columns before an excerpt.
@@ -181,5 +191,7 @@ mod tests {
         assert_eq!(counted(&[]), "");
         assert_eq!(counted(&[finding(1, 1), warning.clone(), finding(1, 1)]), "2 errors, 1 warning");
         assert_eq!(counted(&[warning]), "1 warning");
+        let rest = FindingView { code: "more".into(), ..FindingView::default() };
+        assert_eq!(counted(&[finding(1, 1), finding(1, 1), rest]), "more than 2 errors");
     }
 }
