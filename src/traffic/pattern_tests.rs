@@ -84,3 +84,20 @@ fn equal_texts_share_a_table_while_one_is_in_use() {
     assert!(Arc::ptr_eq(&first, &patterns.compile(&text).unwrap()));
     assert!(patterns.compile(&"(".into()).is_err());
 }
+
+#[test]
+fn a_pattern_without_a_slash_matches_no_path() {
+    for (text, may) in [
+        ("/v[0-9]+/.*", true),
+        ("^/a$", true),
+        (".*", true),
+        ("(/a|b)", true),
+        ("(?i)/A", true),
+        ("", false),
+        ("v1/.*", false),
+        ("^(a|b)", false),
+        ("[a-z]+", false),
+    ] {
+        assert_eq!(Pattern::new(&text.into()).unwrap().may_match_path(), may, "{text}");
+    }
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ahash::AHashSet;
 use ringway_certs::{check_files_blocking, names_files};
 use ringway_config::{Document, FieldPlace, Finding, Severity};
-use ringway_model::{Kind, OperatorSet, RouteId};
+use ringway_model::{Kind, OperatorSet, PathMatch, RouteId, RouteSpec};
 use ringway_tls::{IdentityName, SecretKey};
 use ringway_traffic::pattern::{Pattern, Patterns};
 use ringway_traffic::redirect;
@@ -33,7 +33,8 @@ impl CheckedRoutes {
     }
 }
 
-/// Checks whether the routes of a document compile, and whether redirects lead in circles.
+/// Checks whether the routes of a document compile, whether redirects lead in circles, and whether each
+/// pattern can match a path.
 pub(super) fn routes(document: &Document, slashes: Slashes, patterns: &Patterns) -> CheckedRoutes {
     let routes = &document.set.routes;
     let checked = route_check::check(routes.iter().map(|route| &**route), slashes, patterns);
@@ -45,6 +46,7 @@ pub(super) fn routes(document: &Document, slashes: Slashes, patterns: &Patterns)
     if findings.is_empty() {
         let circles = redirect::circles(routes, slashes, patterns);
         findings.extend(circles.iter().map(|circle| circle_finding(document, circle)));
+        findings.extend(unmatchable(document, &checked.patterns));
     }
     CheckedRoutes { findings, patterns: checked.patterns }
 }
@@ -52,6 +54,20 @@ pub(super) fn routes(document: &Document, slashes: Slashes, patterns: &Patterns)
 /// Findings about the routes of a document that the reader does not make: for a check without a server.
 pub fn check_routes(document: &Document, slashes: Slashes) -> Vec<Finding> {
     routes(document, slashes, &Patterns::default()).findings
+}
+
+/// Warnings about patterns of paths that match none.
+fn unmatchable(document: &Document, patterns: &[Arc<Pattern>]) -> Vec<Finding> {
+    let none: AHashSet<&str> =
+        patterns.iter().filter(|pattern| !pattern.may_match_path()).map(|pattern| pattern.as_str()).collect();
+    let why = "matches no path: every path begins with /, and the pattern is compared with all of it";
+    let finding = |route: &Arc<RouteSpec>| match &route.matcher.path {
+        PathMatch::Regex(text) if none.contains(&**text) => {
+            Some(about_field(document, &route.id, "path_regex", "no_effect", Severity::Warning, why))
+        }
+        _ => None,
+    };
+    document.set.routes.iter().filter_map(finding).collect()
 }
 
 fn circle_finding(document: &Document, circle: &[RouteId]) -> Finding {
