@@ -189,6 +189,7 @@ impl Fjall {
                     self.state = State::Open(engine);
                     self.mark = marked;
                     self.drop_unchecked();
+                    report.extend(self.missing_spares(&head));
                     for left in [self.live_old(), self.live_new()] {
                         let _ = fs::remove_dir_all(left);
                     }
@@ -209,6 +210,19 @@ impl Fjall {
             Err(OpenError::Damaged(finding)) => Scan { findings: vec![finding], ..Scan::default() },
         };
         Ok(self.recover(&head, scan, copy, report))
+    }
+
+    /// Files for a repair that are missing beside whole records: HEAD, and after a clean close the export.
+    fn missing_spares(&self, head: &MarkRead) -> LoadReport {
+        let [export, _] = self.exports();
+        let is_export_missing = matches!(head, MarkRead::Whole(mark) if mark.clean) && !export.exists();
+        let missing =
+            [matches!(head, MarkRead::Missing).then(|| self.head()), is_export_missing.then_some(export)];
+        let mut report = LoadReport::default();
+        for path in missing.into_iter().flatten() {
+            report.push(Finding::SpareMissing { path });
+        }
+        report
     }
 
     fn read_head(&self) -> Result<MarkRead, StoreError> {

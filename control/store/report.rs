@@ -101,6 +101,11 @@ pub enum Finding {
         /// The file.
         path: PathBuf,
     },
+    /// A file that only a repair needs is missing; it will be written again. Harmless by itself.
+    SpareMissing {
+        /// The file.
+        path: PathBuf,
+    },
     /// The files hold an older revision than the last one acknowledged.
     OlderRevision {
         /// The revision of the files.
@@ -194,7 +199,7 @@ pub enum Finding {
 impl Finding {
     /// Whether it makes the store degraded.
     pub fn is_degrading(&self) -> bool {
-        !matches!(self, Self::UncleanStop | Self::Migrated { .. })
+        !matches!(self, Self::UncleanStop | Self::SpareMissing { .. } | Self::Migrated { .. })
     }
 }
 
@@ -211,6 +216,11 @@ impl fmt::Display for Finding {
             }
             Self::FileDamaged { path } => write!(f, "{} is damaged", path.display()),
             Self::FileMissing { path } => write!(f, "{} is missing", path.display()),
+            Self::SpareMissing { path } => write!(
+                f,
+                "{} is missing; the records are whole without it, and it will be written again",
+                path.display()
+            ),
             Self::OlderRevision { found, acknowledged } => {
                 write!(f, "the files hold revision {found}, but revision {acknowledged} was acknowledged")
             }

@@ -347,3 +347,22 @@ fn damage_before_a_killed_start_is_kept() {
     }
     assert!(!place.path().join("aside/unchecked").exists());
 }
+
+#[test]
+fn missing_spares_are_reported_and_written_again() {
+    for name in ["HEAD", "export.jsonl"] {
+        let place = made(3, Ended::Clean);
+        let path = place.path().join(name);
+        fs::remove_file(&path).unwrap();
+        let mut store = Fjall::open(place.path()).unwrap();
+        let loaded = store.load().unwrap();
+        assert!(same_records(&loaded, &state_at(3)) && !loaded.report.is_degraded(), "{}", loaded.report);
+        let reported = loaded.report.findings().contains(&Finding::SpareMissing { path: path.clone() });
+        assert!(reported, "{name}: {}", loaded.report);
+        store.close().unwrap();
+        drop(store);
+        assert!(path.exists(), "{name}");
+        let again = load(place.path()).report;
+        assert!(again.findings().is_empty(), "{name}: {again}");
+    }
+}
