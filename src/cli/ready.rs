@@ -19,6 +19,7 @@ pub(crate) struct Ready {
     workers: usize,
     driver: String,
     status: Option<Status>,
+    audit_log: Vec<String>,
 }
 
 impl Ready {
@@ -33,6 +34,7 @@ impl Ready {
             workers: gateway.workers(),
             driver: gateway.driver().map_or_else(|| "unknown".to_owned(), |driver| driver.to_string()),
             status: gateway.client().status().ok(),
+            audit_log: gateway.audit_log_warnings(),
         }
     }
 
@@ -93,10 +95,12 @@ impl Ready {
     }
 
     fn degraded(&self) -> Vec<String> {
-        match &self.status {
+        let mut problems = match &self.status {
             Some(status) => status.warnings.clone(),
             None => vec!["the control plane does not respond".to_owned()],
-        }
+        };
+        problems.extend(self.audit_log.iter().cloned());
+        problems
     }
 
     /// Command of a first registration.

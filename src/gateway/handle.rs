@@ -53,6 +53,11 @@ impl Handle {
         &self.metrics_addresses
     }
 
+    /// Problems of the audit log of the admin API, one sentence each; empty without one.
+    pub fn audit_log_warnings(&self) -> Vec<String> {
+        self.audit.as_ref().map(AuditLog::warnings).unwrap_or_default()
+    }
+
     /// Number of workers.
     pub fn workers(&self) -> usize {
         self.threads.len()

@@ -61,7 +61,8 @@ impl AuditReading {
 }
 
 impl AuditLog {
-    /// Starts the writer's thread. A file that cannot be opened is tried again, and reported in the status.
+    /// Opens the file, and starts the writer's thread. A file that cannot be opened is tried again, and
+    /// reported in the status.
     ///
     /// # Errors
     /// When the system starts no further thread.
@@ -73,9 +74,12 @@ impl AuditLog {
         let shared = Shared { path: path.clone(), state: Mutex::default(), changed: Condvar::new() };
         let log = Self(Arc::new(shared));
         let shared = Arc::clone(&log.0);
+        let mut writer = Writer::new(path, file_bytes_max);
+        // A log that another process writes is a problem from the start on, and not with the first change.
+        shared.write(&mut writer, VecDeque::new(), 0);
         thread::Builder::new()
             .name("ringway-audit".to_owned())
-            .spawn(move || shared.write_all(&mut Writer::new(path, file_bytes_max)))?;
+            .spawn(move || shared.write_all(&mut writer))?;
         Ok(log)
     }
 
@@ -94,6 +98,11 @@ impl AuditLog {
         }
         drop(state);
         self.0.changed.notify_all();
+    }
+
+    /// Problems, one sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        self.reading().warnings()
     }
 
     /// State of the log.
@@ -126,49 +135,62 @@ impl Shared {
     /// Writes lines until the end.
     fn write_all(&self, writer: &mut Writer) {
         while let Some((batch, lost)) = self.next_batch() {
-            let mut lines: Vec<&str> = batch.iter().map(String::as_str).collect();
-            let notice = notice("audit.lost", lost);
-            if lost > 0 {
-                lines.push(&notice);
+            if self.write(writer, batch, lost) {
+                continue;
             }
-            let result = writer.write(&lines);
-            let mut state = self.lock();
-            match result {
-                Ok(()) => {
-                    let end = writer.end();
-                    state.reading.sequence = end.sequence;
-                    state.reading.hash.clone_from(&end.hash);
-                    state.reading.lost += lost;
-                    if state.reading.problem.take().is_some() {
-                        tracing::info!(path = %self.path.display(), "the audit log is written again");
-                    }
-                }
-                Err(error) => {
-                    let problem = format!("the audit log {} cannot be written: {error}", self.path.display());
-                    if state.reading.problem.as_ref() != Some(&problem) {
-                        tracing::error!("{problem}");
-                        state.reading.problem = Some(problem);
-                    }
-                    state.give_back(batch, lost);
-                    if state.is_closing {
-                        break;
-                    }
-                    let _unused =
-                        self.changed.wait_timeout_while(state, AUDIT_RETRY, |state| !state.is_closing);
-                }
+            let state = self.lock();
+            if state.is_closing {
+                break;
             }
+            let _unused = self.changed.wait_timeout_while(state, AUDIT_RETRY, |state| !state.is_closing);
         }
         self.lock().is_closed = true;
         self.changed.notify_all();
     }
 
-    /// Waits for lines; `None` when all are written and no more will come.
+    /// Writes a batch of lines and the number of lost ones. False when they are to be tried again.
+    fn write(&self, writer: &mut Writer, batch: VecDeque<String>, lost: u64) -> bool {
+        let mut lines: Vec<&str> = batch.iter().map(String::as_str).collect();
+        let notice = notice("audit.lost", lost);
+        if lost > 0 {
+            lines.push(&notice);
+        }
+        let result = writer.write(&lines);
+        let mut state = self.lock();
+        match result {
+            Ok(()) => {
+                let end = writer.end();
+                state.reading.sequence = end.sequence;
+                state.reading.hash.clone_from(&end.hash);
+                state.reading.lost += lost;
+                if state.reading.problem.take().is_some() {
+                    tracing::info!(path = %self.path.display(), "the audit log is written again");
+                }
+                true
+            }
+            Err(error) => {
+                let problem = format!("the audit log {} cannot be written: {error}", self.path.display());
+                if state.reading.problem.as_ref() != Some(&problem) {
+                    tracing::error!("{problem}");
+                    state.reading.problem = Some(problem);
+                }
+                state.give_back(batch, lost);
+                false
+            }
+        }
+    }
+
+    /// Waits for lines, or takes none while the file cannot be written; `None` when all are written and no
+    /// more will come.
     fn next_batch(&self) -> Option<(VecDeque<String>, u64)> {
-        let is_waiting = |state: &mut State| state.queue.is_empty() && state.lost == 0 && !state.is_closing;
+        let is_waiting = |state: &mut State| {
+            let has_none = state.queue.is_empty() && state.lost == 0;
+            has_none && state.reading.problem.is_none() && !state.is_closing
+        };
         let state = self.changed.wait_while(self.lock(), is_waiting);
         let mut state = state.unwrap_or_else(PoisonError::into_inner);
         let (queue, lost) = (std::mem::take(&mut state.queue), std::mem::take(&mut state.lost));
-        (!queue.is_empty() || lost > 0).then_some((queue, lost))
+        (!queue.is_empty() || lost > 0 || !state.is_closing).then_some((queue, lost))
     }
 }
 
