@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ringway_model::Timestamp;
+use ringway_net::clock;
 
 use super::{Scopes, TokenDigest};
 use crate::limits::{TOKEN_NAME_BYTES_MAX, TOKENS_FILE_BYTES_MAX, TOKENS_MAX};
@@ -36,7 +37,8 @@ impl NamedToken {
     /// Draws a secret of 256 bits. Returns it, and the token that is to be in the file.
     ///
     /// # Errors
-    /// [`TokensLineError::Name`] or [`TokensLineError::Expiry`], and [`TokensLineError::Random`] when the
+    /// [`TokensLineError::Name`], [`TokensLineError::Expiry`] or [`TokensLineError::Expired`], and
+    /// [`TokensLineError::Random`] when the
     /// system's random number generator fails.
     pub fn create(
         name: &str,
@@ -45,6 +47,9 @@ impl NamedToken {
     ) -> Result<(String, Self), TokensLineError> {
         let name = parse_name(name)?.into();
         let expires = expires.map(|text| parse_expiry(text).ok_or(TokensLineError::Expiry)).transpose()?;
+        if expires.is_some_and(|at| at <= clock::timestamp()) {
+            return Err(TokensLineError::Expired);
+        }
         let mut bytes = [0_u8; SECRET_BYTES];
         aws_lc_rs::rand::fill(&mut bytes).map_err(|_| TokensLineError::Random)?;
         let mut secret = SECRET_PREFIX.to_owned();
@@ -291,6 +296,8 @@ pub enum TokensLineError {
     Digest,
     /// Malformed time.
     Expiry,
+    /// The time of a token to be created has passed.
+    Expired,
     /// More than four words.
     TooLong,
     /// A name that an earlier line has.
@@ -328,6 +335,7 @@ impl fmt::Display for TokensLineError {
                 "the digest must be sha256: and 64 hexadecimal digits; `ringway token create` makes the line",
             ),
             Self::Expiry => f.write_str("the time must be like 2027-06-30 or 2027-06-30T12:00:00Z"),
+            Self::Expired => f.write_str("the time has passed: the token would never be accepted"),
             Self::TooLong => {
                 f.write_str("a line has a name, scopes, a digest and a time of expiry, nothing else")
             }

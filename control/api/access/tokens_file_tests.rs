@@ -110,6 +110,7 @@ fn a_created_token_is_found_by_its_secret() {
     assert_ne!(NamedToken::create("ci", scopes, None).unwrap().0, secret);
     assert_eq!(NamedToken::create("c i", scopes, None).unwrap_err(), TokensLineError::Name);
     assert_eq!(NamedToken::create("ci", scopes, Some("soon")).unwrap_err(), TokensLineError::Expiry);
+    assert_eq!(NamedToken::create("ci", scopes, Some("2020-01-01")).unwrap_err(), TokensLineError::Expired);
 }
 
 #[test]
