@@ -22,7 +22,7 @@ pub(super) fn command() -> Command {
     root = root
         .before_help(format!("{commands}\n\n{HINT}"))
         .before_long_help(commands)
-        .override_usage("ringway [OPTIONS]\n       ringway <COMMAND>")
+        .override_usage("ringway [OPTIONS] | ringway <COMMAND>")
         .help_template(
             "{about-with-newline}\n{usage-heading} {usage}\n\n{before-help}{all-args}{after-help}",
         );
