@@ -205,6 +205,8 @@ pub struct InstanceStatus {
     pub last_checked: Option<Timestamp>,
     /// Its circuit breaker.
     pub breaker: BreakerStatus,
+    /// Failed requests in a row, 0 after a success; `None` while its breaker is not closed.
+    pub failures_in_a_row: Option<u32>,
     /// Part of its share of the requests, while its slow start is in progress.
     pub slow_start: Option<Percent>,
     /// Time of the last heartbeat; `None` if this registration never sent one and only health checks decide.
@@ -231,6 +233,7 @@ impl Default for InstanceStatus {
             streak: 0,
             last_checked: None,
             breaker: BreakerStatus::default(),
+            failures_in_a_row: Some(0),
             slow_start: None,
             last_heartbeat: None,
             lease_expires: None,

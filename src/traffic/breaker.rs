@@ -205,6 +205,11 @@ impl EndpointState {
         self.breaker.view(now)
     }
 
+    /// Failed requests in a row, 0 after a success; `None` when the breaker is not closed.
+    pub fn failures_in_a_row(&self) -> Option<u32> {
+        self.breaker.failures()
+    }
+
     /// Whether the breaker keeps requests from it: it is open or half open.
     pub fn is_ejected(&self) -> bool {
         !self.breaker.is_closed()

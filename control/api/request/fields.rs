@@ -83,7 +83,7 @@ pub(crate) static POOL_OWNER: Field<Owner> = Field {
 /// Weight of a canary in place of its plan's.
 pub(crate) static CANARY_WEIGHT: Field<Percent> = Field {
     name: "weight",
-    doc: "Share of the requests in percent, in place of the plan's; the plan's again when absent or null.",
+    doc: "Share of the requests in percent, in place of the plan's; null for the plan's again.",
     schema: || json!({ "type": "number", "minimum": 0, "maximum": 100 }),
     parse: |given| Percent::new(given.decimal()?).ok_or_else(|| Fault::range("must be from 0 to 100")),
 };

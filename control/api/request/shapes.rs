@@ -332,9 +332,15 @@ pub(crate) struct EndpointUpdate {
 pub(crate) fn set_endpoint(reader: &mut Reader<'_>) -> Option<EndpointUpdate> {
     let pool = reader.parent(&POOL);
     let endpoint = reader.key(&ENDPOINT);
+    let is_empty = !reader.has(WEIGHT.name) && !reader.has(IS_DRAINED.name);
     let weight = reader.optional(&WEIGHT);
     let is_drained = reader.optional(&IS_DRAINED).unwrap_or(false);
     let reason = reader.optional(&OVERRIDE_REASON).unwrap_or_default();
+    if is_empty {
+        let message = "is required, or drain; DELETE gives the endpoint its configured values again".into();
+        reader.fault(WEIGHT.name, Fault { code: "missing", message });
+        return None;
+    }
     Some(EndpointUpdate { pool: pool?, endpoint: endpoint?, weight, is_drained, reason })
 }
 
@@ -366,6 +372,10 @@ pub(crate) struct CanaryWeight {
 /// `POST /api/v2/traffic/canary/{route}/weight`
 pub(crate) fn canary_weight(reader: &mut Reader<'_>) -> Option<CanaryWeight> {
     let route = reader.key(&ROUTE);
+    if !reader.has(CANARY_WEIGHT.name) {
+        let message = "is required; null gives the canary the weight of its plan again".into();
+        reader.fault(CANARY_WEIGHT.name, Fault { code: "missing", message });
+    }
     let weight = reader.optional(&CANARY_WEIGHT);
     let reason = reader.optional(&OVERRIDE_REASON).unwrap_or_default();
     Some(CanaryWeight { route: route?, weight, reason })

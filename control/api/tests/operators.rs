@@ -267,3 +267,101 @@ fn an_endpoint_is_drained_and_reset_at_run_time() {
     assert_eq!((reset.status, &reset.json()["override"]), (200, &json!(null)));
     assert_eq!(reset.json()["weight"], json!(1));
 }
+
+#[test]
+fn an_update_of_an_endpoint_says_what_it_takes() {
+    let api = Api::start();
+    operator(&mut api.state());
+    let path = "/api/v2/pools/web/endpoints/10.0.1.1:80";
+    assert_eq!(api.ask("PUT", path, r#"{"drain":true,"reason":"disk"}"#).status, 200);
+    for (body, message) in [
+        ("{}", "is required, or drain; DELETE gives the endpoint its configured values again"),
+        (
+            r#"{"reason":"disk"}"#,
+            "is required, or drain; DELETE gives the endpoint its configured values again",
+        ),
+        (r#"{"weight":-1}"#, "must be a whole number that is not negative"),
+        (r#"{"weight":1.5}"#, "must be a whole number that is not negative"),
+        (r#"{"weight":65536}"#, "must be 65535 at most"),
+    ] {
+        let refused = api.ask("PUT", path, body);
+        let error = &refused.json()["errors"][0];
+        assert_eq!(
+            (refused.status, &error["pointer"], &error["message"]),
+            (422, &json!("/weight"), &json!(message)),
+            "{body}"
+        );
+    }
+    let kept = get(&api, "/api/v2/pools/web")["endpoints"][0]["override"].clone();
+    assert_eq!((&kept["drain"], &kept["reason"]), (&json!(true), &json!("disk")));
+    // A weight ends a drain; either may be ended by its own value.
+    assert_eq!(api.ask("PUT", path, r#"{"weight":7}"#).json()["weight"], 7);
+    assert_eq!(api.ask("PUT", path, r#"{"weight":null}"#).json()["override"], Json::Null);
+    let unknown = api.ask("PUT", "/api/v2/pools/web/endpoints/10.0.1.9:80", r#"{"drain":true}"#);
+    assert_eq!((unknown.status, unknown.code()), (404, "unknown_instance".to_owned()));
+    let detail = unknown.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("it has web@10.0.1.1:80, web@10.0.1.2:80"), "{detail}");
+    let unknown = api.ask("PUT", "/api/v2/pools/wab/endpoints/x", r#"{"drain":true}"#).json();
+    assert!(unknown["detail"].as_str().unwrap().contains("did you mean web?"), "{unknown}");
+}
+
+#[test]
+fn pools_are_listed_and_shown_with_their_overrides() {
+    let api = Api::start();
+    operator(&mut api.state());
+    api.state().app("shop");
+    api.state().instance("shop", "shop-1");
+    let web = InstanceId::parse("web@10.0.1.1:80").unwrap();
+    let in_flight = ringway_control::InFlightStatus { requests: 3, tunnels: 1 };
+    let status = |state| InstanceStatus { state, in_flight, ..InstanceStatus::default() };
+    api.state().statuses.insert(web.clone(), status(InstanceState::Serving));
+    let drained = api.ask("PUT", "/api/v2/pools/web/endpoints/10.0.1.1:80", r#"{"drain":true}"#);
+    assert_eq!((drained.status, &drained.json()["state"]), (200, &json!("draining")));
+    let page = get(&api, "/api/v2/pools");
+    assert_eq!(
+        (&page["total"], &page["pools"][0]["id"], &page["pools"][1]["id"]),
+        (&json!(2), &json!("shop"), &json!("web"))
+    );
+    let pool = &get(&api, "/api/v2/pools?owner=file")["pools"][0];
+    assert_eq!((&pool["id"], &pool["endpoints"]), (&json!("web"), &json!(2)));
+    assert_eq!((&pool["in_flight"], &pool["overrides"]), (&json!(3), &json!(1)));
+    assert_eq!(get(&api, "/api/v2/pools?owner=admin")["total"], 0);
+    let first = get(&api, "/api/v2/pools?limit=1");
+    assert_eq!(first["next"], "shop");
+    assert_eq!(get(&api, "/api/v2/pools?after=shop")["pools"][0]["id"], "web");
+    let details = get(&api, "/api/v2/pools/web");
+    assert_eq!(details["endpoints"].as_array().unwrap().len(), 2);
+    assert_eq!((&details["pool"]["overrides"], &details["endpoints"][0]["tunnels"]), (&json!(1), &json!(1)));
+    let overridden = &get(&api, "/api/status")["overridden"];
+    assert_eq!(
+        (&overridden[0]["endpoint"], &overridden[0]["configured_weight"], &overridden[0]["weight"]),
+        (&json!("web@10.0.1.1:80"), &json!(100), &json!(0))
+    );
+    // Of a drained endpoint that has failed, the failure is shown.
+    api.state().statuses.insert(web, status(InstanceState::Unhealthy));
+    assert_eq!(get(&api, "/api/v2/pools/web")["endpoints"][0]["state"], "unhealthy");
+    assert_eq!(api.ask("GET", "/api/v2/pools/nothing-like-it", "").status, 404);
+}
+
+#[test]
+fn a_weight_of_a_canary_is_set_and_ended_explicitly() {
+    let api = Api::start();
+    api.state().canaries = vec![super::fake::canary("blog", false), super::fake::canary("shop", true)];
+    let set =
+        |route: &str, body: &str| api.ask("POST", &format!("/api/v2/traffic/canary/{route}/weight"), body);
+    let stored = || {
+        let change = api.state().submissions.last().unwrap().change.clone();
+        let Change::PutCanaryState(state) = change else { panic!("{change:?}") };
+        state.set_weight.clone()
+    };
+    assert_eq!(set("blog", r#"{"weight":12.5,"reason":"a test"}"#).status, 200);
+    let weight = stored().unwrap();
+    assert_eq!((weight.weight.hundredths(), &*weight.reason, &*weight.by), (1_250, "a test", "loopback"));
+    assert_eq!(set("blog", r#"{"weight":null}"#).status, 200);
+    assert_eq!(stored(), None);
+    let refused = |route: &str, body: &str| (set(route, body).status, set(route, body).code());
+    assert_eq!(refused("blog", "{}"), (422, "invalid_request".to_owned()));
+    assert_eq!(refused("blog", r#"{"weight":100.5}"#), (422, "invalid_request".to_owned()));
+    assert_eq!(refused("shop", r#"{"weight":5}"#), (409, "canary_braked".to_owned()));
+    assert_eq!(refused("other", r#"{"weight":5}"#), (404, "unknown_canary".to_owned()));
+}

@@ -77,7 +77,7 @@ pub(crate) struct PoolPage {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PoolDetails {
     pub(crate) pool: PoolView,
-    /// Endpoints, by id, up to the limit of a page.
+    /// All endpoints, by id.
     pub(crate) endpoints: Vec<EndpointView>,
     /// While no endpoint is healthy: the failing checks and the treatment of requests.
     pub(crate) outage: Option<String>,
@@ -118,6 +118,8 @@ pub(crate) struct EndpointView {
     /// Time when an open breaker admits the next request.
     #[schema(format = "date-time")]
     pub(crate) circuit_breaker_until: Option<String>,
+    /// Failed requests in a row, 0 when the last one succeeded; null while its breaker is open or half open.
+    pub(crate) failures_in_a_row: Option<u32>,
     /// Requests in flight, tunnels included.
     pub(crate) requests_in_flight: u64,
     /// Upgraded connections, such as WebSockets, among them.
@@ -181,6 +183,7 @@ impl EndpointView {
             last_check: status.last_checked.map(Timestamp::to_rfc3339_millis),
             circuit_breaker: status.breaker.state.as_str(),
             circuit_breaker_until: status.breaker.until.map(Timestamp::to_rfc3339_millis),
+            failures_in_a_row: status.failures_in_a_row,
             requests_in_flight: in_flight.requests,
             tunnels: in_flight.tunnels,
         }

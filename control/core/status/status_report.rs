@@ -58,6 +58,7 @@ pub(crate) fn instance_status(engine: &Engine, id: &InstanceId, now: Now) -> Opt
             .map_or_else(InFlightStatus::default, |endpoint| InFlightStatus::of(&endpoint.in_flight)),
         draining_until: inputs.draining_until,
         breaker: breaker_status(inputs.breaker, now),
+        failures_in_a_row: endpoint.map_or(Some(0), |endpoint| endpoint.state.failures_in_a_row()),
         slow_start: view
             .snapshot
             .pool_of_app(instance.app.as_str())

@@ -78,6 +78,9 @@ impl<'a> Given<'a> {
                     false => Fault::mistyped(WANTED, value),
                 })
             }
+            Self::Json(Value::Negative(_) | Value::Fraction(_)) => {
+                Err(Fault { code: "type", message: format!("must be {WANTED}") })
+            }
             Self::Json(other) => Err(Fault::mistyped(WANTED, other)),
             Self::Text(text) => match text.parse() {
                 Ok(number) if text.bytes().all(is_digit) => Ok(number),

@@ -46,6 +46,14 @@ impl Breaker {
         }
     }
 
+    /// Failures in a row that it has counted; `None` when it is not closed.
+    pub(crate) fn failures(&self) -> Option<u32> {
+        match self.load().phase {
+            Phase::Closed { failures } => Some(failures),
+            Phase::Open { .. } | Phase::Probing { .. } => None,
+        }
+    }
+
     /// Whether every request may pass.
     pub(crate) fn is_closed(&self) -> bool {
         self.load().is_closed()
