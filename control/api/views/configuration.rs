@@ -95,7 +95,7 @@ pub(crate) struct EffectsView {
     pub(crate) sampled: Option<SampledView>,
 }
 
-/// Sample of recent requests.
+/// Sample of recent requests, one in 16.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SampledView {
     pub(crate) requests: usize,
@@ -393,8 +393,8 @@ pub(crate) struct ExplainedRouteView {
     #[schema(examples("proxy", "redirect", "respond"))]
     pub(crate) action: &'static str,
     pub(crate) tenant: Option<String>,
-    /// Timeout to the response head.
-    pub(crate) timeout: String,
+    /// Timeout to the response head of a backend; null for a redirect or a fixed response.
+    pub(crate) timeout: Option<String>,
     pub(crate) requires_tls: bool,
     /// File, line and column.
     pub(crate) place: Option<String>,
@@ -437,7 +437,7 @@ impl From<&ExplainedRoute> for ExplainedRouteView {
             variant_reason: route.variant_reason.as_ref().map(ToString::to_string),
             action: route.action,
             tenant: route.tenant.as_ref().map(ToString::to_string),
-            timeout: ringway_config::values::duration_text(route.timeout),
+            timeout: route.timeout.map(ringway_config::values::duration_text),
             requires_tls: route.requires_tls,
             place: route.place.as_ref().map(ToString::to_string),
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ringway_config::{Finding, Place, Source};
 use ringway_model::{Owner, Timestamp, Variant};
 
+use super::judge;
 use crate::submission::Receipt;
 
 /// Documents that replace an owner's set, or would.
@@ -325,8 +326,8 @@ pub struct ExplainedRoute {
     pub action: &'static str,
     /// Tenant of the request.
     pub tenant: Option<Arc<str>>,
-    /// Timeout to the response head.
-    pub timeout: Duration,
+    /// Timeout to the response head of a backend; `None` for a redirect or a fixed response.
+    pub timeout: Option<Duration>,
     /// Whether TLS is required.
     pub requires_tls: bool,
     /// Place of the route, where its documents have one.
@@ -371,10 +372,8 @@ impl ConfigurationStatus {
     /// One sentence for each problem that needs attention.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        let errors = self.refusal.iter().filter(|finding| finding.is_error()).count();
-        if let Some(first) = self.refusal.iter().find(|finding| finding.is_error()) {
-            let more = if errors > 1 { format!(" (and {} more)", errors - 1) } else { String::new() };
-            problems.push(format!("the configuration files are not in force: {first}{more}"));
+        if let Some(first) = judge::first_error(&self.refusal) {
+            problems.push(format!("the configuration files are not in force: {first}"));
         } else if self.has_drifted {
             problems
                 .push("the configuration files are not in force: an earlier version was put back".to_owned());

@@ -101,7 +101,7 @@ pub(super) fn explain(
                     Action::Respond(_) => "respond",
                 },
                 tenant: host.tenant_of(&rule).map(|tenant| tenant.id.as_str().into()),
-                timeout: rule.policy.head_timeout(),
+                timeout: matches!(rule.action, Action::Proxy { .. }).then(|| rule.policy.head_timeout()),
                 requires_tls: rule.policy.requires_tls,
                 place: place(&rule.owner, Kind::Route, &rule.name),
             });
