@@ -116,6 +116,14 @@ fn positive(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Parses a reason: one line with a word.
+fn reason(text: &str) -> Result<String, &'static str> {
+    match text.trim().is_empty() || text.contains(char::is_control) {
+        true => Err("must be one line, and not empty"),
+        false => Ok(text.to_owned()),
+    }
+}
+
 fn parse<T: DeserializeOwned>(response: &HttpResponse) -> Result<T, Failure> {
     serde_json::from_slice(&response.body)
         .map_err(|error| Failure::Unexpected { status: response.status, error })

@@ -42,6 +42,9 @@ enum CanaryCommand {
     ///
     /// Outlives reloads and restarts, and ends with the plan: when the configuration changes pools, weights or
     /// brake of the canary. Refused while the canary is braked, or has steps before it.
+    #[command(
+        override_usage = "ringway canary weight <ROUTE> <PERCENT>\n       ringway canary weight <ROUTE> --reset"
+    )]
     Weight {
         /// ID of the route
         route: String,
@@ -52,7 +55,7 @@ enum CanaryCommand {
         #[arg(long)]
         reset: bool,
         /// Reason, for those who find it later
-        #[arg(long, value_name = "TEXT")]
+        #[arg(long, value_name = "TEXT", value_parser = super::reason)]
         reason: Option<String>,
     },
 }

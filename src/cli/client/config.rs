@@ -28,7 +28,7 @@ use super::api::{Api, Output};
 use super::connect::ApiArgs;
 use super::failure::Failure;
 use super::text::Style;
-use super::{object, parse, positive, print, target};
+use super::{object, parse, positive, print, reason, target};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConfigArgs {
@@ -83,7 +83,7 @@ enum ConfigCommand {
         #[arg(long, value_name = "ID")]
         plan: Option<String>,
         /// Reason, for history and audit log
-        #[arg(long, value_name = "TEXT")]
+        #[arg(long, value_name = "TEXT", value_parser = reason)]
         reason: String,
         #[command(flatten)]
         set: SetArgs,
@@ -128,7 +128,7 @@ enum ConfigCommand {
         /// Version, as `ringway config history` lists it [default: the one before the present one]
         version: Option<String>,
         /// Reason, for history and audit log
-        #[arg(long, value_name = "TEXT")]
+        #[arg(long, value_name = "TEXT", value_parser = reason)]
         reason: String,
         /// Owner of the version
         #[arg(long, default_value = "admin")]
@@ -462,13 +462,17 @@ fn answer<T: DeserializeOwned>(
 
 /// Adds the findings of an error response to its message.
 fn with_findings(failure: Failure, sources: &[Source]) -> Failure {
-    let Failure::Refused(error) = &failure else { return failure };
+    let Failure::Refused(mut error) = failure else { return failure };
     let findings: Vec<FindingView> =
         error.findings.iter().filter_map(|finding| serde_json::from_value(finding.clone()).ok()).collect();
     let text = findings::render(&findings, sources, Style::of_stderr());
+    if findings.iter().any(FindingView::is_error) {
+        // The detail repeats the title and the first of them.
+        error.detail.clear();
+    }
     match text.is_empty() {
-        true => failure,
-        false => failure.with_note(&format!("\n{}", text.trim_end())),
+        true => Failure::Refused(error),
+        false => Failure::Refused(error).with_note(&format!("\n{}", text.trim_end())),
     }
 }
 

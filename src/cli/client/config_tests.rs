@@ -171,7 +171,7 @@ fn responses_are_shown_as_text() {
     assert_eq!(
         diff.text(Style::PLAIN),
         "+ route a\n- pool p\n~ policy s /timeout: 3s -> 5s\n\nnew hosts: a.test\nendpoints: 0 added, 2 removed\n\
-         recent requests that would be routed otherwise: 3 of 10\nconfiguration of admin: v1 -> v2\n\
+         sampled recent requests that would be routed otherwise: 3 of 10\nconfiguration of admin: v1 -> v2\n\
          apply exactly this with: ringway config apply --plan p1\n"
     );
     let receipt: ReceiptView = serde_json::from_str(

@@ -60,7 +60,7 @@ pub(crate) enum Failure {
 pub(crate) struct ApiError {
     pub(super) status: u16,
     title: String,
-    detail: String,
+    pub(super) detail: String,
     code: String,
     /// Request ID, to find it in the log.
     instance: String,

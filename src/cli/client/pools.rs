@@ -48,7 +48,7 @@ enum PoolsCommand {
         #[arg(long, value_name = "TIME", value_parser = positive, default_value = "5m", requires = "wait")]
         within: Duration,
         /// Reason, for those who find it later
-        #[arg(long, value_name = "TEXT")]
+        #[arg(long, value_name = "TEXT", value_parser = super::reason)]
         reason: Option<String>,
     },
     /// Set the weight of an endpoint in place of the configured one
@@ -60,10 +60,13 @@ enum PoolsCommand {
         /// Share of the requests, relative to the other endpoints; 0 takes no new ones
         weight: u16,
         /// Reason, for those who find it later
-        #[arg(long, value_name = "TEXT")]
+        #[arg(long, value_name = "TEXT", value_parser = super::reason)]
         reason: Option<String>,
     },
     /// Give endpoints their configured weights again
+    #[command(
+        override_usage = "ringway pools reset <POOL> <ENDPOINT>\n       ringway pools reset <POOL> --all"
+    )]
     Reset {
         /// ID of the pool or app
         pool: String,
@@ -145,11 +148,12 @@ impl EndpointArgs {
         api.show(Method::Put, &self.path(), Some(body), |view: EndpointView, style| view.changed(style))
     }
 
-    /// The endpoint as it is now.
-    fn read(&self, api: &Api, id: &str) -> Result<EndpointView, Failure> {
-        let view: PoolDetails = parse(&api.call(Method::Get, &pool_path(&self.pool), None)?)?;
+    /// The endpoint as it is now, as the API shows it.
+    fn read(&self, api: &Api, id: &str) -> Result<Value, Failure> {
+        let mut pool: Value = parse(&api.call(Method::Get, &pool_path(&self.pool), None)?)?;
+        let endpoints = pool["endpoints"].as_array_mut().map(std::mem::take).unwrap_or_default();
         let gone = || Failure::NotFound(format!("endpoint {id} of pool {} was removed meanwhile", self.pool));
-        view.endpoints.into_iter().find(|endpoint| endpoint.endpoint == id).ok_or_else(gone)
+        endpoints.into_iter().find(|endpoint| endpoint["endpoint"] == id).ok_or_else(gone)
     }
 }
 
@@ -161,21 +165,21 @@ fn pool_path(pool: &str) -> String {
 
 /// Drains an endpoint and waits for its last request; progress goes to standard error.
 fn drain(api: &Api, endpoint: &EndpointArgs, body: &Value, within: Duration) -> Result<(), Failure> {
-    let response = api.call(Method::Put, &endpoint.path(), Some(body))?;
-    let mut view: EndpointView = parse(&response)?;
-    let id = view.endpoint.clone();
+    let EndpointView { endpoint: id, .. } = parse(&api.call(Method::Put, &endpoint.path(), Some(body))?)?;
     let deadline = Instant::now() + within;
     let mut reported = None;
-    loop {
+    let (view, shown) = loop {
         // The response of the change may be older than its last core.
-        view = endpoint.read(api, &id)?;
+        let shown = endpoint.read(api, &id)?;
+        let view =
+            EndpointView::deserialize(&shown).map_err(|error| Failure::Unexpected { status: 200, error })?;
         let in_flight = view.requests_in_flight;
         match &view.of_run_time {
             Some(of) if of.drain => {}
             _ => return Err(Failure::Conflict(format!("{id}: its drain was ended by another command"))),
         }
         if in_flight == 0 {
-            break;
+            break (view, shown);
         }
         if Instant::now() >= deadline {
             let within = humantime::format_duration(within);
@@ -189,9 +193,9 @@ fn drain(api: &Api, endpoint: &EndpointArgs, body: &Value, within: Duration) -> 
             reported = Some(in_flight);
         }
         pause(POLL_INTERVAL);
-    }
+    };
     match api.output {
-        Output::Json => api.print_json(&response.body),
+        Output::Json => api.print_json(shown.to_string().as_bytes()),
         Output::Text => print(&view.changed(api.style)),
     }
 }
@@ -277,6 +281,7 @@ struct EndpointView {
     state_reason: Option<String>,
     slow_start_share: Option<f64>,
     circuit_breaker: String,
+    failures_in_a_row: Option<u64>,
     requests_in_flight: u64,
     /// Cores that do not serve a change yet.
     pending: Vec<u64>,
@@ -285,9 +290,8 @@ struct EndpointView {
 /// Override of an endpoint at run time.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct OverrideView {
-    pub(super) weight: Option<u64>,
-    pub(super) drain: bool,
+struct OverrideView {
+    drain: bool,
     at: String,
     by: String,
     reason: String,
@@ -295,13 +299,40 @@ pub(super) struct OverrideView {
 
 impl OverrideView {
     /// Its author, time and reason.
-    pub(super) fn origin(&self) -> String {
+    fn origin(&self) -> String {
         let reason = match self.reason.is_empty() {
             true => String::new(),
             false => format!(": {}", escape(&self.reason)),
         };
         format!("by {} since {}{reason}", escape(&self.by), escape(&time(&self.at)))
     }
+}
+
+/// Configured weight that is overridden at run time.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct OverriddenView {
+    endpoint: String,
+    configured_weight: u64,
+    weight: u64,
+    #[serde(rename = "override")]
+    of_run_time: OverrideView,
+}
+
+/// A line for each endpoint whose configured weight is not in force.
+pub(super) fn overridden_text(overridden: &[OverriddenView]) -> String {
+    let mut text = String::new();
+    for OverriddenView { endpoint, configured_weight, weight, of_run_time } in overridden {
+        let what = if of_run_time.drain { "drained" } else { "weighted" };
+        let (endpoint, origin) = (escape(endpoint), of_run_time.origin());
+        text.push_str(&format!(
+            "note: {endpoint} has weight {weight}, not the configured {configured_weight}: {what} {origin}\n"
+        ));
+    }
+    if !overridden.is_empty() {
+        text.push_str("note: `ringway pools reset POOL ENDPOINT` ends an override\n");
+    }
+    text
 }
 
 impl EndpointView {
@@ -317,6 +348,14 @@ impl EndpointView {
         match self.slow_start_share {
             Some(share) => format!("{} ({share} %)", self.state),
             None => self.state.clone(),
+        }
+    }
+
+    /// State of the breaker, and the failures that it has counted.
+    fn breaker(&self) -> String {
+        match self.failures_in_a_row {
+            Some(failures) if failures > 0 => format!("{} ({failures} failed)", self.circuit_breaker),
+            _ => self.circuit_breaker.clone(),
         }
     }
 
@@ -364,7 +403,7 @@ fn details(view: &PoolDetails, style: Style) -> String {
             Cell::new(&endpoint.url),
             Cell::new(&endpoint.weights()),
             Cell::new(&endpoint.state()).tone(endpoint.tone()),
-            Cell::new(&endpoint.circuit_breaker),
+            Cell::new(&endpoint.breaker()),
             Cell::number(endpoint.requests_in_flight),
         ]);
     }
@@ -384,6 +423,7 @@ fn details(view: &PoolDetails, style: Style) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn pool() -> PoolDetails {
@@ -398,7 +438,7 @@ mod tests {
                   "circuit_breaker": "closed", "requests_in_flight": 3 },
                 { "endpoint": "web@10.0.0.2:80", "url": "http://10.0.0.2:80", "weight": 50, "configured_weight": 50,
                   "override": null, "state": "slow_start", "state_reason": "not probed since the start",
-                  "slow_start_share": 12.5, "circuit_breaker": "closed", "requests_in_flight": 0 }
+                  "slow_start_share": 12.5, "circuit_breaker": "closed", "failures_in_a_row": 2, "requests_in_flight": 0 }
             ],
             "outage": null, "revision": 7
         }))
@@ -412,6 +452,7 @@ mod tests {
             "degraded, 1 of 2 endpoints available",
             "0 (configured 100)",
             "slow_start (12.5 %)",
+            "closed (2 failed)",
             "web@10.0.0.1:80: drained by token ops since 2026-01-15 12:00:00Z: a new",
             "web@10.0.0.2:80: not probed since the start",
         ] {
@@ -429,6 +470,66 @@ mod tests {
         );
         let lagging = EndpointView { pending: vec![1], ..drained };
         assert!(lagging.changed(Style::PLAIN).contains("do not serve it yet: 1"));
+    }
+
+    /// A response about the pool `web`, with one endpoint in this state.
+    fn response(in_flight: u64, is_drained: bool) -> String {
+        let of_run_time = is_drained.then(|| json!({ "drain": true, "at": "", "by": "ops", "reason": "" }));
+        let endpoint = json!({ "endpoint": "web@a:80", "weight": 0, "configured_weight": 1,
+            "override": of_run_time, "state": "drained", "requests_in_flight": in_flight });
+        json!({ "pool": { "id": "web" }, "endpoints": [endpoint] }).to_string()
+    }
+
+    fn drained(line: &str, pools: &[&str]) -> (usize, Result<(), Failure>) {
+        let changed = json!({ "endpoint": "web@a:80" }).to_string();
+        let mut responses = vec![(200, changed.as_str())];
+        responses.extend(pools.iter().map(|body| (200, *body)));
+        let (requests, result) = crate::cli::client::tests::run(line, &responses);
+        assert_eq!(requests[0], r#"PUT /api/v2/pools/web/endpoints/a%3A80 {"drain":true,"reason":""}"#);
+        assert!(requests[1..].iter().all(|request| request == "GET /api/v2/pools/web"), "{requests:?}");
+        (requests.len(), result)
+    }
+
+    #[test]
+    fn a_wait_ends_with_the_last_request() {
+        let (busy, idle) = (response(2, true), response(0, true));
+        let (requests, result) = drained("pools drain web a:80 --wait", &[&busy, &idle]);
+        assert!(requests == 3 && result.is_ok(), "{result:?}");
+    }
+
+    #[test]
+    fn a_wait_ends_with_its_time_and_with_the_drain() {
+        let (busy, idle) = (response(2, true), response(0, true));
+        let (_, result) = drained("pools drain web a:80 --wait --within 1ns", &[&busy]);
+        let message = result.unwrap_err().to_string();
+        assert!(message.starts_with("web@a:80: 2 in flight after 1ns; it stays drained"), "{message}");
+        let (_, result) = drained("pools drain web a:80 --wait", &[&response(2, false)]);
+        assert!(matches!(result, Err(Failure::Conflict(_))), "{result:?}");
+        let (_, result) = drained("pools drain web a:80 --wait", &[&idle.replace("web@a:80", "web@b:80")]);
+        assert!(matches!(result, Err(Failure::NotFound(_))), "{result:?}");
+    }
+
+    #[test]
+    fn all_overrides_of_a_pool_end_one_by_one() {
+        let changed = json!({ "endpoint": "web@a:80" }).to_string();
+        let run = crate::cli::client::tests::run;
+        let (requests, result) = run("pools reset web --all", &[(200, &response(0, true)), (200, &changed)]);
+        assert_eq!(requests[1], "DELETE /api/v2/pools/web/endpoints/web%40a%3A80");
+        result.unwrap();
+        let (requests, result) = run("pools reset web --all", &[(200, &response(0, false))]);
+        assert_eq!(requests.len(), 1);
+        result.unwrap();
+    }
+
+    #[test]
+    fn arguments_that_say_nothing_are_refused() {
+        let parse_line = crate::cli::client::tests::parse_line;
+        for line in ["pools reset web", "pools reset web a --all", "pools drain web", "pools weight web a -1"]
+        {
+            assert!(parse_line(line).is_err(), "{line}");
+        }
+        assert!(super::super::reason(" ").is_err() && super::super::reason("two\nlines").is_err());
+        assert_eq!(super::super::reason("new disk"), Ok("new disk".into()));
     }
 
     #[test]

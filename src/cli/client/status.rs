@@ -6,6 +6,7 @@ use ringway_wire::message::Method;
 use serde::Deserialize;
 
 use super::app_rates as apps;
+use super::pools::{OverriddenView, overridden_text};
 use super::text::{self, Cell, Style, Table, Tone, escape};
 use super::{Api, ApiArgs, Failure, Output, parse, pause, print};
 
@@ -106,6 +107,7 @@ struct StatusView {
     instances: InstanceCounts,
     domains: u64,
     changes: ChangeCounts,
+    overridden: Vec<OverriddenView>,
     store: StoreView,
     certificates: Option<CertificatesView>,
     workers: Vec<WorkerView>,
@@ -232,6 +234,10 @@ fn page(status: &StatusView, rate: Option<f64>, apps: &apps::AppRates, style: St
         out.push('\n');
         out.push_str(&workers(&status.workers).render(style));
     }
+    if !status.overridden.is_empty() {
+        out.push('\n');
+        out.push_str(&overridden_text(&status.overridden));
+    }
     if !status.warnings.is_empty() {
         out.push('\n');
         for warning in &status.warnings {
@@ -297,6 +303,9 @@ fn line(status: &StatusView, rate: Option<f64>) -> String {
             out.push_str(&format!(" {name}={}", text::escape(&ids.join(","))));
         }
     }
+    if !status.overridden.is_empty() {
+        out.push_str(&format!(" overridden={}", status.overridden.len()));
+    }
     if !status.warnings.is_empty() {
         out.push_str(&format!(" warnings={}", status.warnings.len()));
     }
@@ -324,6 +333,10 @@ mod tests {
                 { "app_id": "shop", "status": "degraded", "healthy_instances": 1, "total_instances": 2, "requests": 610, "errors": 61,
                   "breakers_open": ["shop-2"], "unhealthy": ["shop-2"], "p50_ms": 4.2, "p99_ms": 812.0 },
                 { "app_id": "many", "status": "healthy", "healthy_instances": 3, "total_instances": 3, "requests": null },
+            ],
+            "overridden": [
+                { "pool": "web", "endpoint": "web@10.0.0.1:80", "configured_weight": 100, "weight": 0,
+                  "override": { "weight": null, "drain": true, "at": "2026-01-15T12:00:00.000Z", "by": "token ops", "reason": "disk" } },
             ],
             "apps": 3, "domains": 3, "instances": { "total": 4, "unhealthy": 1, "breakers_open": 0 },
             "store": { "kind": "fjall", "path": "/var/lib/ringway/routes.db", "bytes": 2048 },
@@ -365,6 +378,9 @@ mod tests {
              0  io_uring  following            5        0        10       0        42 µs\n   \
              1  -         dead                 1        0        20       0            -\n\
              \n\
+             note: web@10.0.0.1:80 has weight 0, not the configured 100: drained by token ops since 2026-01-15 12:00:00Z: disk\n\
+             note: `ringway pools reset POOL ENDPOINT` ends an override\n\
+             \n\
              warning: the store\\u{1b}[2J was damaged\n"
         );
     }
@@ -373,7 +389,7 @@ mod tests {
     fn a_pipe_gets_one_line_per_sample() {
         assert_eq!(
             line(&status(), None),
-            "degraded revision=7 apps=3 domains=3 instances=4 unhealthy=1 connections=6 requests=30 breakers_open=shop/shop-2 unhealthy_instances=shop/shop-2 warnings=1\n"
+            "degraded revision=7 apps=3 domains=3 instances=4 unhealthy=1 connections=6 requests=30 breakers_open=shop/shop-2 unhealthy_instances=shop/shop-2 overridden=1 warnings=1\n"
         );
     }
 

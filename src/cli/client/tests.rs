@@ -187,6 +187,23 @@ fn show_and_list_send_the_documented_requests() {
         ("canary", "GET /api/v2/traffic/canary"),
         ("canary ls --json", "GET /api/v2/traffic/canary"),
         ("canary --watch --count 1", "GET /api/v2/traffic/canary"),
+        ("pools", "GET /api/v2/pools?limit=10000"),
+        ("pools ls --owner file --limit 5", "GET /api/v2/pools?owner=file&limit=5"),
+        ("pools show web", "GET /api/v2/pools/web"),
+        (
+            "pools drain web 10.0.0.1:80 --reason disk",
+            r#"PUT /api/v2/pools/web/endpoints/10.0.0.1%3A80 {"drain":true,"reason":"disk"}"#,
+        ),
+        ("pools weight web a 5", r#"PUT /api/v2/pools/web/endpoints/a {"reason":"","weight":5}"#),
+        ("pools reset web a", "DELETE /api/v2/pools/web/endpoints/a"),
+        (
+            "canary weight shop 12.5 --reason more",
+            r#"POST /api/v2/traffic/canary/shop/weight {"reason":"more","weight":12.5}"#,
+        ),
+        (
+            "canary weight shop --reset",
+            r#"POST /api/v2/traffic/canary/shop/weight {"reason":"","weight":null}"#,
+        ),
         ("canary resume a/b", "POST /api/v2/traffic/canary/a%2Fb/resume {}"),
         ("status --watch --count 1 --json", "GET /api/status"),
         ("apps list", "GET /api/apps?limit=10000"),

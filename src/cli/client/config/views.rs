@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::super::text::{Cell, Style, Table, Tone, escape};
 use super::super::time;
 use super::findings::{self, FindingView};
-use crate::cli::client::pools::OverrideView;
+use crate::cli::client::pools::{OverriddenView, overridden_text};
 
 /// Difference between two configurations.
 #[derive(Debug, Default, Deserialize)]
@@ -22,34 +22,6 @@ pub(super) struct DiffView {
     effects: EffectsView,
     findings: Vec<FindingView>,
     overridden: Vec<OverriddenView>,
-}
-
-/// Configured weight that is overridden at run time.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(in crate::cli::client) struct OverriddenView {
-    endpoint: String,
-    configured_weight: u64,
-    weight: u64,
-    #[serde(rename = "override")]
-    of_run_time: OverrideView,
-}
-
-/// A line for each endpoint whose configured weight is not in force.
-pub(in crate::cli::client) fn overridden_text(overridden: &[OverriddenView]) -> String {
-    let mut text = String::new();
-    for OverriddenView { endpoint, configured_weight, weight, of_run_time } in overridden {
-        let what = if of_run_time.drain { "drained" } else { "weighted" };
-        let (endpoint, origin) = (escape(endpoint), of_run_time.origin());
-        let _ = writeln!(
-            text,
-            "note: {endpoint} has weight {weight}, not the configured {configured_weight}: {what} {origin}"
-        );
-    }
-    if !overridden.is_empty() {
-        text.push_str("note: `ringway pools reset POOL ENDPOINT` ends an override\n");
-    }
-    text
 }
 
 /// One difference.
@@ -244,8 +216,10 @@ impl EffectsView {
             let _ = writeln!(text, "endpoints: {added} added, {removed} removed");
         }
         if let Some(SampledView { requests, rerouted }) = self.sampled {
-            let _ =
-                writeln!(text, "recent requests that would be routed otherwise: {rerouted} of {requests}");
+            let _ = writeln!(
+                text,
+                "sampled recent requests that would be routed otherwise: {rerouted} of {requests}"
+            );
         }
         text
     }
@@ -367,8 +341,10 @@ impl HistoryView {
 
 impl SimulationView {
     pub(super) fn text(&self, style: Style) -> String {
-        let mut text =
-            format!("{} of {} recent requests would be routed otherwise\n", self.rerouted, self.requests);
+        let mut text = format!(
+            "{} of {} sampled recent requests would be routed otherwise\n",
+            self.rerouted, self.requests
+        );
         if !self.examples.is_empty() {
             let mut table = Table::new(&["METHOD", "HOST", "PATH", ">COUNT", "NOW", "THEN"]);
             for one in &self.examples {
