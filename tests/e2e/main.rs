@@ -49,6 +49,7 @@ mod observe;
 mod overload;
 mod pages;
 mod persistence;
+mod pools;
 mod protocol;
 mod quickstart;
 mod rate_limits;
