@@ -132,10 +132,13 @@ impl Pattern {
         self.dfa.is_match_state(self.dfa.next_eoi_state(state))
     }
 
-    /// Whether it may match a path: a text that begins with a slash. Cost: nanoseconds.
+    /// Whether it may match a path: a text that begins with a slash. Cost: a microsecond at most.
     pub fn may_match_path(&self) -> bool {
-        let start = self.dfa.start_state(&anchored());
-        start.is_ok_and(|start| !self.dfa.is_dead_state(self.dfa.next_state(start, b'/')))
+        let Ok(start) = self.dfa.start_state(&anchored()) else { return false };
+        let slash = self.dfa.next_state(start, b'/');
+        // The state after the slash also lives for a match that has ended before it.
+        self.dfa.is_match_state(self.dfa.next_eoi_state(slash))
+            || (0..=u8::MAX).any(|next| !self.dfa.is_dead_state(self.dfa.next_state(slash, next)))
     }
 }
 

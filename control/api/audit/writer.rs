@@ -46,7 +46,7 @@ impl Writer {
         self.chain.clone().unwrap_or_default()
     }
 
-    /// Chains, appends and syncs lines, given by their members.
+    /// Chains, appends and syncs lines, given by their members; without any, only opens the file.
     ///
     /// # Errors
     /// The system's; none of the lines counts as written then.
@@ -66,6 +66,10 @@ impl Writer {
         for line in torn.into_iter().chain(lines.iter().copied()) {
             text.push_str(&chain.seal(line));
             text.push('\n');
+        }
+        if text.is_empty() {
+            self.chain = Some(chain);
+            return Ok(());
         }
         let is_full = |open: &Open| open.bytes > 0 && open.bytes + text.len() as u64 > self.file_bytes_max;
         if self.open.as_ref().is_some_and(is_full) {

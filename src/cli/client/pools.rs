@@ -14,21 +14,27 @@ use super::{Api, ApiArgs, Failure, Output, parse, pause, positive, print, push_e
 pub(crate) struct PoolsArgs {
     #[command(flatten)]
     api: ApiArgs,
+    #[command(flatten)]
+    list: ListArgs,
+    #[command(subcommand)]
+    command: Option<PoolsCommand>,
+}
+
+#[derive(Debug, clap::Args)]
+struct ListArgs {
     /// List those of this owner only: api, file or admin
     #[arg(long, value_name = "OWNER")]
     owner: Option<String>,
     /// List at most this many
     #[arg(long, value_name = "COUNT")]
     limit: Option<usize>,
-    #[command(subcommand)]
-    command: Option<PoolsCommand>,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum PoolsCommand {
     /// List pools and apps, by ID (the default)
     #[command(visible_alias = "ls")]
-    List,
+    List(ListArgs),
     /// Show a pool or app with its endpoints
     Show {
         /// ID of the pool or app
@@ -112,26 +118,19 @@ impl PoolsArgs {
                 reset(&api, &EndpointArgs { pool, endpoint })
             }
             Some(PoolsCommand::Reset { pool, endpoint: None, .. }) => reset_all(&api, &pool),
-            Some(PoolsCommand::List) | None => {
-                let headings = [
-                    "POOL",
-                    "OWNER",
-                    "BALANCER",
-                    "ENDPOINTS",
-                    "AVAILABLE",
-                    "EJECTED",
-                    "IN FLIGHT",
-                    "OVERRIDES",
-                ];
-                let list = List {
-                    path: PATH,
-                    items: "pools",
-                    filters: vec![("owner", self.owner)],
-                    limit: self.limit,
-                };
-                api.list(&list, Table::new(&headings), |table, pool: PoolView| table.row(pool.cells()))
-            }
+            Some(PoolsCommand::List(list)) => list.run(&api),
+            None => self.list.run(&api),
         }
+    }
+}
+
+impl ListArgs {
+    fn run(self, api: &Api) -> Result<(), Failure> {
+        let headings =
+            ["POOL", "OWNER", "BALANCER", "ENDPOINTS", "AVAILABLE", "EJECTED", "IN FLIGHT", "OVERRIDES"];
+        let list =
+            List { path: PATH, items: "pools", filters: vec![("owner", self.owner)], limit: self.limit };
+        api.list(&list, Table::new(&headings), |table, pool: PoolView| table.row(pool.cells()))
     }
 }
 
