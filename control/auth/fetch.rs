@@ -68,6 +68,10 @@ pub(crate) fn discover(agent: &Agent, issuer: &str) -> Result<Answer, FetchError
         None => return Err(FetchError(format!("{url} names no issuer"))),
     }
     let keys = text("jwks_uri").ok_or_else(|| FetchError(format!("{url} names no jwks_uri")))?;
+    // A provider elsewhere has no business with what listens on this machine.
+    if url.starts_with("https://") && !keys.starts_with("https://") {
+        return Err(FetchError(format!("{url} names keys at {keys}, which must be https")));
+    }
     get(agent, keys)
 }
 

@@ -132,7 +132,7 @@ impl Loader {
         for source in due {
             match is_file(&source) {
                 true => self.load_file(source, now),
-                false if self.fetches < FETCHES_MAX => self.fetch(source, now),
+                false if self.fetches < FETCHES_MAX => self.fetch(source),
                 false => {}
             }
         }
@@ -140,7 +140,7 @@ impl Loader {
 
     fn load_file(&mut self, source: CredentialSource, now: Tick) {
         let Some(known) = self.sources.get_mut(&source) else { return };
-        known.schedule.begin(now);
+        known.schedule.begin();
         let mark = file::mark(path(&source));
         if let Ok(mark) = &mark
             && known.mark == Some(*mark)
@@ -166,9 +166,9 @@ impl Loader {
         }
     }
 
-    fn fetch(&mut self, source: CredentialSource, now: Tick) {
+    fn fetch(&mut self, source: CredentialSource) {
         let Some(known) = self.sources.get_mut(&source) else { return };
-        known.schedule.begin(now);
+        known.schedule.begin();
         let (agent, messages, of) = (self.agent.clone(), self.messages.clone(), source.clone());
         let started = thread::Builder::new().name("ringway-keys-get".to_owned()).spawn(move || {
             let result = match &of {

@@ -18,14 +18,14 @@ pub(crate) struct Schedule {
     /// Failures in a row.
     failures: u32,
     loaded_at: Option<Tick>,
-    /// Time of the last load that a request asked for, or of any other.
-    tried_at: Option<Tick>,
+    /// Time of the last load that a request asked for.
+    hurried_at: Option<Tick>,
 }
 
 impl Schedule {
     /// A source that is loaded at once.
     pub(crate) fn new(is_file: bool, now: Tick) -> Self {
-        Self { is_file, due: now, is_loading: false, failures: 0, loaded_at: None, tried_at: None }
+        Self { is_file, due: now, is_loading: false, failures: 0, loaded_at: None, hurried_at: None }
     }
 
     /// The time of the next load; `None` while one is under way.
@@ -39,19 +39,19 @@ impl Schedule {
     }
 
     /// Begins a load.
-    pub(crate) fn begin(&mut self, now: Tick) {
+    pub(crate) fn begin(&mut self) {
         self.is_loading = true;
-        self.tried_at = Some(now);
     }
 
-    /// Brings the next load forward for a request. `false` where the last one is too recent: the answer is what
-    /// is known.
+    /// Brings the next load forward for a request. `false` where requests have had one lately: the answer is
+    /// what is known.
     pub(crate) fn hurry(&mut self, now: Tick) -> bool {
         if self.is_loading {
             return true;
         }
-        let is_recent = self.tried_at.is_some_and(|at| now < at.after(UNKNOWN_KEY_INTERVAL));
+        let is_recent = self.hurried_at.is_some_and(|at| now < at.after(UNKNOWN_KEY_INTERVAL));
         if !is_recent {
+            self.hurried_at = Some(now);
             self.due = now;
         }
         !is_recent
@@ -101,7 +101,7 @@ mod tests {
     fn answers_are_loaded_again_by_their_age_within_bounds() {
         let mut schedule = Schedule::new(false, at(0));
         for (max_age, due) in [(Some(1), 300), (Some(600), 600), (None, 3600), (Some(1_000_000), 86_400)] {
-            schedule.begin(at(0));
+            schedule.begin();
             assert_eq!(schedule.due(), None);
             schedule.succeed(max_age.map(Duration::from_secs), at(0));
             assert_eq!(schedule.due(), Some(at(due)), "{max_age:?}");
@@ -111,39 +111,42 @@ mod tests {
     #[test]
     fn failures_are_repeated_with_pauses_and_end_what_is_too_old() {
         let mut schedule = Schedule::new(false, at(0));
-        schedule.begin(at(0));
+        schedule.begin();
         schedule.succeed(None, at(0));
         let mut now = 3600;
         for pause in [2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
-            schedule.begin(at(now));
+            schedule.begin();
             assert!(!schedule.fail(at(now)));
             assert_eq!(schedule.due(), Some(at(now + pause)));
             now += pause;
         }
-        schedule.begin(at(86_400));
+        schedule.begin();
         assert!(schedule.fail(at(86_400)), "a day old");
-        schedule.begin(at(86_700));
+        schedule.begin();
         assert!(!schedule.fail(at(86_700)), "it has ended already");
     }
 
     #[test]
     fn requests_hurry_a_load_once_in_ten_seconds() {
         let mut schedule = Schedule::new(false, at(0));
-        schedule.begin(at(0));
+        schedule.begin();
         assert!(schedule.hurry(at(0)), "it is under way");
         schedule.succeed(None, at(1));
-        assert!(!schedule.hurry(at(9)));
-        assert!(schedule.hurry(at(10)));
-        assert_eq!(schedule.due(), Some(at(10)));
+        assert!(schedule.hurry(at(2)), "a regular load does not count");
+        assert_eq!(schedule.due(), Some(at(2)));
+        schedule.begin();
+        schedule.succeed(None, at(3));
+        assert!(!schedule.hurry(at(11)));
+        assert!(schedule.hurry(at(12)));
     }
 
     #[test]
     fn restored_credentials_keep_their_age() {
         let mut schedule = Schedule::new(false, at(10));
         schedule.restore(Duration::from_secs(86_400 - 5), at(1_000_000));
-        schedule.begin(at(1_000_004));
+        schedule.begin();
         assert!(!schedule.fail(at(1_000_004)));
-        schedule.begin(at(1_000_006));
+        schedule.begin();
         assert!(schedule.fail(at(1_000_006)));
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! methods in order: the first whose credentials the request has decides
 //!   none ─► 401 (or goes on, where authentication is optional)
-//!   good ─► identity; asserted fields are set, credentials for us alone are removed
+//!   good ─► identity; asserted fields are set, credentials that nobody verified or for us alone are removed
 //!   bad  ─► 401     good, but without a claim ─► 403     no keys yet ─► 503     too many bad ones ─► 429
 //! ```
 //! Verification that needs no waiting runs at once; [`Auth::wait`] runs all methods again with waiting.
@@ -15,7 +15,7 @@ use ringway_model::{AuthMethod, AuthStage};
 
 use crate::identity::SharedIdentity;
 use crate::reply::LocalReply;
-use crate::request::RequestCtx;
+use crate::request::{RequestCtx, RequestView};
 use crate::{Flow, Pending};
 
 mod api_key;
@@ -27,6 +27,8 @@ mod jwt;
 pub(crate) mod keys;
 pub(crate) mod password_cache;
 pub(crate) mod token;
+#[cfg(test)]
+mod testing;
 pub(crate) mod token_cache;
 pub(crate) mod users;
 
@@ -59,6 +61,8 @@ pub(crate) enum Verdict {
     Good(SharedIdentity),
     /// They are bad, for a reason from a fixed vocabulary.
     Bad(&'static str),
+    /// They are of another issuer: bad, unless a later method knows it.
+    Foreign(&'static str),
     /// They are good, and not for this route.
     Forbidden(&'static str),
     /// They cannot be judged now.
@@ -85,30 +89,47 @@ impl Auth {
 
     /// Judges the request without waiting, or asks to wait.
     pub(crate) fn on_request(&self, request: &mut RequestCtx<'_>) -> Flow {
+        let mut foreign = None;
         for method in &self.methods {
             match method.judge(request) {
                 Verdict::Absent => {}
+                Verdict::Foreign(reason) => foreign = foreign.or(Some((method, reason))),
                 Verdict::Waits => return Flow::Wait,
                 verdict => return self.end(method, verdict, request).into(),
             }
         }
-        self.without_credentials().into()
+        self.undecided(foreign, request).into()
     }
 
     /// Judges the request, with waiting.
     pub(crate) fn wait<'a>(&'a self, request: &'a mut RequestCtx<'_>) -> Pending<'a> {
         Box::pin(async move {
+            let mut foreign = None;
             for method in &self.methods {
                 let verdict = match method.judge(request) {
                     Verdict::Waits => method.judge_waiting(request).await,
                     verdict => verdict,
                 };
-                if !matches!(verdict, Verdict::Absent) {
-                    return self.end(method, verdict, request);
+                match verdict {
+                    Verdict::Absent => {}
+                    Verdict::Foreign(reason) => foreign = foreign.or(Some((method, reason))),
+                    verdict => return self.end(method, verdict, request),
                 }
             }
-            self.without_credentials()
+            self.undecided(foreign, request)
         })
+    }
+
+    /// Ends the stage where no method has decided.
+    fn undecided(
+        &self,
+        foreign: Option<(&Method, &'static str)>,
+        request: &mut RequestCtx<'_>,
+    ) -> ControlFlow<LocalReply> {
+        match foreign {
+            Some((method, reason)) => self.end(method, Verdict::Bad(reason), request),
+            None => self.without_credentials(),
+        }
     }
 
     /// Ends the stage with the verdict of the method that decides.
@@ -120,12 +141,16 @@ impl Auth {
     ) -> ControlFlow<LocalReply> {
         match verdict {
             Verdict::Good(identity) => {
+                // Nobody has verified those of other methods, which the endpoint may trust.
+                self.methods.iter().filter(|other| !other.shares_place(method)).for_each(|other| {
+                    other.remove_credentials(request);
+                });
                 method.admit(&identity, request);
                 request.run.identity = Some(identity);
                 ControlFlow::Continue(())
             }
             Verdict::Absent => self.without_credentials(),
-            Verdict::Bad(reason) => {
+            Verdict::Bad(reason) | Verdict::Foreign(reason) => {
                 let client = request.client();
                 request.services.core().failures.borrow_mut().note(client, request.services.now_micros());
                 ControlFlow::Break(self.challenge("invalid_credentials", reason, method.error()))
@@ -215,6 +240,26 @@ impl Method {
         }
     }
 
+    /// Whether both have their credentials in the same place, where a request has one of them.
+    fn shares_place(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Jwt(one), Self::Jwt(two)) => one.place() == two.place(),
+            (Self::Basic(_), Self::Basic(_)) => true,
+            (Self::ApiKey(one), Self::ApiKey(two)) => one.header() == two.header(),
+            _ => false,
+        }
+    }
+
+    /// Removes credentials that another method's decision leaves unverified.
+    fn remove_credentials(&self, request: &mut RequestCtx<'_>) {
+        match self {
+            Self::Jwt(jwt) => jwt.remove_credentials(request),
+            Self::Basic(_) => remove_authorization(request, b"basic"),
+            // Clients' keys never reach an endpoint: their field is an asserted one.
+            Self::ApiKey(_) | Self::ClientCertificate => {}
+        }
+    }
+
     fn challenge(&self, error: Option<&str>) -> Option<String> {
         match self {
             Self::Jwt(_) => Some(match error {
@@ -245,6 +290,27 @@ impl Method {
 pub(crate) fn assert_field(request: &mut RequestCtx<'_>, name: &str, value: &str) {
     if request.set(name, value.as_bytes()).is_err() {
         request.remove(name);
+    }
+}
+
+/// Scheme and credentials of `Authorization` (RFC 9110 §11.6.2). More than one field is refused: the endpoint
+/// might take the other.
+fn authorization<'r>(view: RequestView<'r>) -> Result<Option<(&'r [u8], &'r [u8])>, &'static str> {
+    let mut values = view.fields("authorization");
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err("the request has more than one Authorization field");
+    }
+    let end = value.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(value.len());
+    Ok(Some((&value[..end], value[end..].trim_ascii())))
+}
+
+/// Removes `Authorization` if it has this scheme, in lower case.
+fn remove_authorization(request: &mut RequestCtx<'_>, scheme: &[u8]) {
+    if let Ok(Some((found, _))) = authorization(request.view)
+        && found.eq_ignore_ascii_case(scheme)
+    {
+        request.remove("authorization");
     }
 }
 

@@ -10,6 +10,8 @@ pub(crate) const JWK_SET_KEYS_MAX: usize = 64;
 pub(crate) const KEYS_TRIED_MAX: usize = 4;
 /// 4,096: verified tokens of one core, up to 8 KiB each.
 pub(crate) const TOKENS_CACHED_MAX: usize = 4096;
+/// 4: settings of routes that one token is kept for; a token is rarely used at more.
+pub(crate) const TOKEN_SETTINGS_MAX: usize = 4;
 /// 300 s: longest time that a verified token is not verified again.
 pub(crate) const TOKEN_CACHED_SECONDS: u64 = 300;
 /// 1,024 bytes: a claim as the value of a header field.
@@ -18,6 +20,14 @@ pub(crate) const CLAIM_BYTES_MAX: usize = 1024;
 pub(crate) const CLAIMS_MAX: usize = 64;
 /// 10,000: users or keys of one file.
 pub(crate) const USERS_MAX: usize = 10_000;
+/// 256 MiB, in KiB: memory of one verification of argon2; two run at a time.
+pub(crate) const ARGON2_MEMORY_KIB_MAX: u32 = 256 << 10;
+/// 16: passes of argon2, over all of the memory.
+pub(crate) const ARGON2_PASSES_MAX: u32 = 16;
+/// 512 bytes: a hash of a password.
+pub(crate) const PASSWORD_HASH_BYTES_MAX: usize = 512;
+/// 16: lanes of argon2.
+pub(crate) const ARGON2_LANES_MAX: u32 = 16;
 /// 1,024 bytes: name and password in base64.
 pub(crate) const LOGIN_BYTES_MAX: usize = 1024;
 /// 512 bytes: a key of a client.

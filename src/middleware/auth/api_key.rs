@@ -68,14 +68,19 @@ impl ApiKeyMethod {
     }
 
     pub(crate) fn admit(&self, identity: &SharedIdentity, request: &mut RequestCtx<'_>) {
-        request.remove(&self.header);
         if let Some(header) = &self.user_header {
             super::assert_field(request, header, &identity.user);
         }
     }
 
+    /// Field of the keys.
+    pub(crate) fn header(&self) -> &str {
+        &self.header
+    }
+
+    /// The field of the name, and that of the key: no endpoint gets a key, whichever method decides.
     pub(crate) fn asserted(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.user_header.iter()
+        self.user_header.iter().chain([&self.header])
     }
 }
 

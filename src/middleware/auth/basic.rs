@@ -38,13 +38,13 @@ impl BasicMethod {
             Err(reason) => return Verdict::Bad(reason),
         };
         let services = request.services;
-        if services.core().failures.borrow().is_throttled(request.client(), services.now_micros()) {
-            return Verdict::Throttled;
-        }
-        let Some(users) = services.credentials(&self.source) else { return Verdict::Waits };
+        let users = services.credentials(&self.source);
         let passwords = services.core().passwords.borrow();
-        match passwords.has(users, &login.name, &login.password, services.now()) {
-            true => Verdict::Good(identity(&login.name)),
+        if users.is_some_and(|users| passwords.has(users, &login.name, &login.password, services.now())) {
+            return Verdict::Good(identity(&login.name));
+        }
+        match services.core().failures.borrow().is_throttled(request.client(), services.now_micros()) {
+            true => Verdict::Throttled,
             false => Verdict::Waits,
         }
     }
@@ -99,17 +99,10 @@ fn identity(name: &str) -> SharedIdentity {
 
 /// Name and password of a request, if it has one pair of them.
 fn login(request: &RequestCtx<'_>) -> Result<Option<Login>, &'static str> {
-    let mut found = None;
-    for value in request.view.fields("authorization") {
-        let Some((scheme, coded)) = value.split_at_checked(6) else { continue };
-        if !scheme.eq_ignore_ascii_case(b"basic ") {
-            continue;
-        }
-        if found.replace(coded.trim_ascii()).is_some() {
-            return Err("the request has more than one password");
-        }
-    }
-    let Some(coded) = found else { return Ok(None) };
+    let coded = match super::authorization(request.view)? {
+        Some((scheme, coded)) if scheme.eq_ignore_ascii_case(b"basic") => coded,
+        _ => return Ok(None),
+    };
     let malformed = "the credentials are malformed";
     if coded.len() > limits::LOGIN_BYTES_MAX {
         return Err(malformed);

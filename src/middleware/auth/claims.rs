@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ringway_model::ClaimField;
 use serde_json::Value;
 
 use crate::identity::Identity;
@@ -32,7 +33,8 @@ pub(crate) fn has(claim: &Value, values: &[Arc<str>]) -> bool {
     }
 }
 
-/// A claim as text: lists have commas between their items. `None` for objects, and for what is too long.
+/// A claim as text: lists have commas between their items. `None` for objects, for what is too long, and for a
+/// list whose item has a comma: the endpoint would read it as two.
 pub(crate) fn text(claim: &Value) -> Option<String> {
     let text = match claim {
         Value::String(text) => text.clone(),
@@ -42,7 +44,7 @@ pub(crate) fn text(claim: &Value) -> Option<String> {
                 .iter()
                 .map(|claim| match claim {
                     Value::Array(_) | Value::Object(_) | Value::Null => None,
-                    claim => text(claim),
+                    claim => text(claim).filter(|text| !text.contains(',')),
                 })
                 .collect();
             items?.join(",")
@@ -52,29 +54,40 @@ pub(crate) fn text(claim: &Value) -> Option<String> {
     (text.len() <= limits::CLAIM_BYTES_MAX).then_some(text)
 }
 
-/// The identity of a token: its subject, and its claims as text.
-pub(crate) fn identity(claims: &Value) -> Identity {
+/// The identity of a token: its subject, and its claims as text; those that `fields` need come first.
+pub(crate) fn identity(claims: &Value, fields: &[ClaimField]) -> Identity {
     let user = claims.get("sub").and_then(text).unwrap_or_default().into();
-    let mut known = Vec::new();
-    collect(claims, &mut String::new(), &mut known);
+    let mut known = Known::new();
+    for field in fields {
+        note(&field.claim, find(claims, &field.claim), &mut known);
+    }
+    if let Value::Object(members) = claims {
+        // Claims by their own names before parts of others, as `find` has it.
+        members.iter().for_each(|(name, claim)| note(name, Some(claim), &mut known));
+        members.iter().for_each(|(name, claim)| collect(name, claim, &mut known));
+    }
     Identity { user, claims: known }
 }
 
-fn collect(claims: &Value, path: &mut String, known: &mut Vec<(Box<str>, Box<str>)>) {
-    let Value::Object(members) = claims else { return };
-    for (name, claim) in members {
-        if known.len() >= limits::CLAIMS_MAX {
-            return;
-        }
-        let length = path.len();
-        if !path.is_empty() {
-            path.push('.');
-        }
-        path.push_str(name);
-        match claim {
-            Value::Object(_) => collect(claim, path, known),
-            claim => known.extend(text(claim).map(|text| (path.as_str().into(), text.into()))),
-        }
-        path.truncate(length);
+type Known = Vec<(Box<str>, Box<str>)>;
+
+/// Adds a claim, unless there is one of its name.
+fn note(name: &str, claim: Option<&Value>, known: &mut Known) {
+    if known.len() < limits::CLAIMS_MAX
+        && known.iter().all(|(known, _)| **known != *name)
+        && let Some(text) = claim.and_then(text)
+    {
+        known.push((name.into(), text.into()));
+    }
+}
+
+/// Adds the members of an object, and of those in it. Depth is bounded by the parser.
+fn collect(path: &str, claim: &Value, known: &mut Known) {
+    let Value::Object(members) = claim else { return };
+    // A name with a dot is no path that `find` follows.
+    for (name, claim) in members.iter().filter(|(name, _)| !name.contains('.') && !path.is_empty()) {
+        let path = format!("{path}.{name}");
+        note(&path, Some(claim), known);
+        collect(&path, claim, known);
     }
 }

@@ -36,7 +36,11 @@ impl JwtMethod {
             Err(reason) => return Verdict::Bad(reason),
         };
         match request.services.credentials(&self.source) {
-            None => Verdict::Waits,
+            // Junk, and tokens of other issuers, need no keys to be refused.
+            None => match self.check(token, request.services.now()) {
+                Ok(_) => Verdict::Waits,
+                Err(error) => refused(error),
+            },
             Some(keys) => self.verify(token, keys, request),
         }
     }
@@ -53,6 +57,13 @@ impl JwtMethod {
         }
     }
 
+    /// Checks what needs no keys.
+    fn check<'t>(&self, text: &'t [u8], now: u64) -> Result<Token<'t>, TokenError> {
+        let token = Token::parse(text)?;
+        token.check_claims(&self.spec, now)?;
+        Ok(token)
+    }
+
     /// Judges a token by the keys; waits for newer ones where it has an unknown key.
     fn verify(&self, text: &[u8], keys: &Arc<Credentials>, request: &RequestCtx<'_>) -> Verdict {
         let (services, now) = (request.services, request.services.now());
@@ -64,52 +75,53 @@ impl JwtMethod {
             return Verdict::Throttled;
         }
         let Credentials::Keys(set) = &**keys else { return Verdict::Unavailable("no keys") };
-        let token = match Token::parse(text).and_then(|token| {
-            token.check_claims(&self.spec, now)?;
-            token.verify(set)?;
-            Ok(token)
-        }) {
+        let token = self.check(text, now).and_then(|token| token.verify(set).map(|()| token));
+        let token = match token {
             Ok(token) => token,
-            Err(TokenError::UnknownKey) => return Verdict::Waits,
-            Err(error) => return Verdict::Bad(error.as_str()),
+            Err(error) => return refused(error),
         };
         let expiry = token.expiry().saturating_add(self.spec.leeway.as_secs());
         let entry = Entry {
-            identity: Arc::new(claims::identity(token.claims())),
+            identity: Arc::new(claims::identity(token.claims(), &self.spec.claims)),
             rules: token.check_rules(&self.spec),
             until: expiry.min(now + limits::TOKEN_CACHED_SECONDS),
             spec: self.spec.clone(),
             keys: keys.clone(),
         };
         let verdict = verdict(&entry);
-        cache.put(text.into(), entry);
+        cache.put(text, entry);
         verdict
     }
 
     /// The token of a request; more than one is refused, because the endpoint might take the other.
     fn token<'r>(&'r self, request: &RequestCtx<'r>) -> Result<Option<&'r [u8]>, &'static str> {
         let view = request.view;
-        let (name, is_bearer) = match &self.spec.token {
-            TokenPlace::Bearer => ("authorization", true),
-            TokenPlace::Header(name) => (&**name, false),
-            TokenPlace::Cookie(name) => {
-                let mut tokens = view.cookies(name);
-                return match (tokens.next(), tokens.next()) {
-                    (token, None) => Ok(token),
-                    _ => Err("the request has more than one token"),
-                };
+        let (first, second) = match &self.spec.token {
+            TokenPlace::Bearer => {
+                return Ok(super::authorization(view)?
+                    .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(BEARER))
+                    .map(|(_, token)| token));
             }
+            TokenPlace::Header(name) => two(view.fields(name)),
+            TokenPlace::Cookie(name) => two(view.cookies(name)),
         };
-        let mut found = None;
-        for field in view.fields(name) {
-            let token = if is_bearer { bearer(field) } else { Some(field) };
-            if let Some(token) = token
-                && found.replace(token).is_some()
-            {
-                return Err("the request has more than one token");
-            }
+        match second {
+            None => Ok(first),
+            Some(_) => Err("the request has more than one token"),
         }
-        Ok(found)
+    }
+
+    /// Place of its tokens.
+    pub(crate) fn place(&self) -> &TokenPlace {
+        &self.spec.token
+    }
+
+    /// Removes a token that was not verified. One in a cookie stays: the endpoint's own cookies stand in the same
+    /// field. One in a field of its own is an asserted field.
+    pub(crate) fn remove_credentials(&self, request: &mut RequestCtx<'_>) {
+        if self.spec.token == TokenPlace::Bearer {
+            super::remove_authorization(request, BEARER);
+        }
     }
 
     pub(crate) fn admit(&self, identity: &SharedIdentity, request: &mut RequestCtx<'_>) {
@@ -118,18 +130,32 @@ impl JwtMethod {
                 super::assert_field(request, &field.header, claim);
             }
         }
-        if !self.spec.forward {
-            match &self.spec.token {
-                TokenPlace::Bearer => request.remove("authorization"),
-                TokenPlace::Header(name) => request.remove(name),
-                // A cookie stays: the endpoint's own stand in the same field.
-                TokenPlace::Cookie(_) => {}
+        match &self.spec.token {
+            TokenPlace::Bearer if !self.spec.forward => request.remove("authorization"),
+            // The client's fields of this name are removed in all spellings; this one was verified.
+            TokenPlace::Header(name) if self.spec.forward => {
+                let token = self.token(request).ok().flatten().map(<[u8]>::to_vec);
+                // A received value can stand in a head.
+                let _ = token.map(|token| request.set(name, &token));
             }
+            TokenPlace::Bearer | TokenPlace::Header(_) | TokenPlace::Cookie(_) => {}
         }
     }
 
     pub(crate) fn asserted(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.spec.claims.iter().map(|field| &field.header)
+        let own = match &self.spec.token {
+            TokenPlace::Header(name) => Some(name),
+            TokenPlace::Bearer | TokenPlace::Cookie(_) => None,
+        };
+        self.spec.claims.iter().map(|field| &field.header).chain(own)
+    }
+}
+
+fn refused(error: TokenError) -> Verdict {
+    match error {
+        TokenError::UnknownKey => Verdict::Waits,
+        TokenError::Issuer => Verdict::Foreign(error.as_str()),
+        _ => Verdict::Bad(error.as_str()),
     }
 }
 
@@ -140,10 +166,12 @@ fn verdict(entry: &Entry) -> Verdict {
     }
 }
 
-/// The token of a value of `Authorization` (RFC 6750 §2.1).
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = value.split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+/// Scheme of tokens (RFC 6750 §2.1).
+const BEARER: &[u8] = b"bearer";
+
+/// The first two values.
+fn two<'v>(mut values: impl Iterator<Item = &'v [u8]>) -> (Option<&'v [u8]>, Option<&'v [u8]>) {
+    (values.next(), values.next())
 }
 
 #[cfg(test)]

@@ -159,8 +159,7 @@ impl Key {
         let (algorithm, material) = match (text("kty")?, text("crv")) {
             ("RSA", None) => {
                 let (modulus, exponent) = (bytes("n")?, bytes("e")?);
-                let bits = modulus.len() * 8;
-                if !(2048..=8192).contains(&bits) || exponent.is_empty() || exponent.len() > 8 {
+                if !is_rsa_key(&modulus, &exponent) {
                     return None;
                 }
                 let algorithm = declared.unwrap_or(Algorithm::Rs256);
@@ -227,6 +226,18 @@ impl Key {
             Material::Secret(key) => hmac::verify(key, message, signature).is_ok(),
         }
     }
+}
+
+/// Whether a key is as strong as it looks: without leading zeros (RFC 7518 §6.3.1), both odd, and an exponent
+/// from 3, of which 1 would make every message its own signature.
+fn is_rsa_key(modulus: &[u8], exponent: &[u8]) -> bool {
+    let is_odd = |number: &[u8]| number.last().is_some_and(|byte| byte % 2 == 1);
+    let is_minimal = |number: &[u8]| number.first().is_some_and(|byte| *byte != 0);
+    let bits = modulus.len() * 8;
+    (2048..=8192).contains(&bits)
+        && [modulus, exponent].into_iter().all(|number| is_odd(number) && is_minimal(number))
+        && exponent.len() <= 8
+        && exponent != [1]
 }
 
 fn rsa_parameters(algorithm: Algorithm) -> Option<&'static signature::RsaParameters> {

@@ -87,7 +87,7 @@ impl<'t> Token<'t> {
         };
         if let Some(kind) = text_of("typ")? {
             let kind = kind.to_ascii_lowercase();
-            if !matches!(kind.trim_start_matches("application/"), "jwt" | "at+jwt") {
+            if !matches!(kind.strip_prefix("application/").unwrap_or(&kind), "jwt" | "at+jwt") {
                 return Err(TokenError::Header);
             }
         }
@@ -132,7 +132,7 @@ impl<'t> Token<'t> {
     /// Verifies the signature with the keys of the issuer.
     ///
     /// # Errors
-    /// `UnknownKey` where a newer set may have the key, `Header` for another algorithm than its key's, or
+    /// `UnknownKey` where a newer set may have the key, which a token without an id may always need; `Header` for another algorithm than its key's, or
     /// `Signature`.
     pub(crate) fn verify(&self, keys: &KeySet) -> Result<(), TokenError> {
         let id = self.key_id.as_deref();
@@ -148,6 +148,7 @@ impl<'t> Token<'t> {
         let mut tried = candidates.take(limits::KEYS_TRIED_MAX);
         match tried.any(|key| key.verifies(self.signed, &self.signature)) {
             true => Ok(()),
+            false if id.is_none() => Err(TokenError::UnknownKey),
             false => Err(TokenError::Signature),
         }
     }

@@ -17,7 +17,8 @@ pub(crate) struct TokenCache {
     old: Generation,
 }
 
-type Generation = HashMap<Box<[u8]>, Entry, ahash::RandomState>;
+/// A token may be used at routes with different settings, which have an entry each.
+type Generation = HashMap<Box<[u8]>, Vec<Entry>, ahash::RandomState>;
 
 /// A verified token.
 #[derive(Clone, Debug)]
@@ -43,20 +44,35 @@ impl TokenCache {
         now: u64,
     ) -> Option<&Entry> {
         if !self.young.contains_key(token) {
-            let (token, entry) = self.old.remove_entry(token)?;
-            self.put(token, entry);
+            let (token, entries) = self.old.remove_entry(token)?;
+            self.make_room();
+            self.young.insert(token, entries);
         }
-        self.young.get(token).filter(|entry| {
-            let is_same_spec = Arc::ptr_eq(&entry.spec, spec) || entry.spec == *spec;
-            is_same_spec && Arc::ptr_eq(&entry.keys, keys) && now < entry.until
-        })
+        let is_current = |entry: &&Entry| Arc::ptr_eq(&entry.keys, keys) && now < entry.until;
+        self.young.get(token)?.iter().find(|entry| entry.is_of(spec)).filter(is_current)
     }
 
     /// Keeps a verified token.
-    pub(crate) fn put(&mut self, token: Box<[u8]>, entry: Entry) {
+    pub(crate) fn put(&mut self, token: &[u8], entry: Entry) {
+        if let Some(entries) = self.young.get_mut(token) {
+            entries.retain(|known| !known.is_of(&entry.spec));
+            entries.truncate(limits::TOKEN_SETTINGS_MAX - 1);
+            entries.insert(0, entry);
+            return;
+        }
+        self.make_room();
+        self.young.insert(token.into(), vec![entry]);
+    }
+
+    fn make_room(&mut self) {
         if self.young.len() >= limits::TOKENS_CACHED_MAX / 2 {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(token, entry);
+    }
+}
+
+impl Entry {
+    fn is_of(&self, spec: &Arc<JwtAuth>) -> bool {
+        Arc::ptr_eq(&self.spec, spec) || self.spec == *spec
     }
 }

@@ -58,7 +58,9 @@ impl Users {
             let fail = |reason| Err(LineError { line, reason });
             let Some(hash) = hash else { return fail("must be name:hash") };
             if !is_password_hash(hash) {
-                return fail("must have a hash of bcrypt ($2b$…, cost 4 to 15) or argon2 ($argon2id$…)");
+                return fail(
+                    "must have a hash of bcrypt ($2b$…, cost 4 to 15) or argon2 ($argon2id$…, at most 256 MiB, 16 passes)",
+                );
             }
             if hashes.insert(name.into(), Arc::from(hash)).is_some() {
                 return fail("has a name that stands above already");
@@ -149,7 +151,24 @@ fn is_password_hash(hash: &str) -> bool {
         let cost = rest.split('$').next().and_then(|cost| cost.parse::<u32>().ok());
         return hash.len() == 60 && cost.is_some_and(|cost| (4..=15).contains(&cost));
     }
-    ["$argon2id$", "$argon2i$"].into_iter().any(|prefix| hash.starts_with(prefix)) && hash.len() <= 512
+    is_argon2_hash(hash).unwrap_or(false)
+}
+
+/// Whether a text is `$argon2id$v=19$m=MEMORY,t=PASSES,p=LANES$SALT$HASH` with costs within bounds.
+fn is_argon2_hash(hash: &str) -> Option<bool> {
+    let rest = ["$argon2id$", "$argon2i$"].into_iter().find_map(|prefix| hash.strip_prefix(prefix))?;
+    let costs = rest.split('$').find(|part| part.starts_with("m="))?;
+    let cost = |name: &str| {
+        let mut costs = costs.split(',').filter_map(|cost| cost.split_once('='));
+        costs.find(|(known, _)| *known == name)?.1.parse::<u32>().ok()
+    };
+    let is_bounded = |name, max| Some((1..=max).contains(&cost(name)?));
+    Some(
+        is_bounded("m", limits::ARGON2_MEMORY_KIB_MAX)?
+            && is_bounded("t", limits::ARGON2_PASSES_MAX)?
+            && is_bounded("p", limits::ARGON2_LANES_MAX)?
+            && hash.len() <= limits::PASSWORD_HASH_BYTES_MAX,
+    )
 }
 
 fn parse_sha256(text: &str) -> Option<[u8; 32]> {
