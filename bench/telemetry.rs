@@ -48,6 +48,8 @@ pub(crate) fn run(bench: &mut Harness) {
         retry: None,
         hedge: None,
         breaker: None,
+        middleware: None,
+        is_logged: true,
     };
     bench.line("metrics: count an exchange", || {
         exchange.route = exchange.route % 100 + 1;

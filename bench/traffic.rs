@@ -69,6 +69,7 @@ fn table_of(bench: &mut Harness, prefixes: usize) {
         action: Action::Proxy { pool: PoolId(1), rewrite: None },
         policy: Arc::default(),
         stages: None,
+        is_logged: true,
         metric: MetricSlot::SHARED,
     };
     let entries = (0..prefixes).map(|number| RuleEntry {

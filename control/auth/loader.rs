@@ -207,15 +207,15 @@ impl Loader {
         let Some(known) = self.sources.get_mut(&source) else { return };
         known.schedule.succeed(max_age, clock::now());
         if known.problem.take().is_some() {
-            tracing::info!(source = %words(&source), "credentials can be loaded again");
+            tracing::info!(%source, "credentials can be loaded again");
         }
         if known.content.as_ref() != Some(&content) {
             if !is_file(&source)
                 && let Err(error) = self.disk.put(&source, &content)
             {
-                tracing::warn!(source = %words(&source), %error, "keys cannot be kept on disk for a restart");
+                tracing::warn!(%source, %error, "keys cannot be kept on disk for a restart");
             }
-            tracing::info!(source = %words(&source), "credentials loaded");
+            tracing::info!(%source, "credentials loaded");
             known.content = Some(content);
             self.send(Event::Loaded { source: source.clone(), credentials: Some(Arc::new(credentials)) });
         }
@@ -227,12 +227,12 @@ impl Loader {
         let is_over = known.schedule.fail(clock::now());
         if known.problem.as_deref() != Some(error) {
             let in_use = known.content.is_some();
-            tracing::warn!(source = %words(&source), %error, in_use, "credentials cannot be loaded");
+            tracing::warn!(%source, %error, in_use, "credentials cannot be loaded");
             known.problem = Some(error.into());
         }
         if is_over {
             known.content = None;
-            tracing::error!(source = %words(&source), "the last good keys are a day old and no longer used");
+            tracing::error!(%source, "the last good keys are a day old and no longer used");
             self.send(Event::Loaded { source: source.clone(), credentials: None });
         }
         self.settle(source);
@@ -275,20 +275,9 @@ fn path(source: &CredentialSource) -> &str {
     }
 }
 
-/// The source in words, for logs.
-fn words(source: &CredentialSource) -> String {
-    match source {
-        CredentialSource::Discovery(issuer) => format!("keys of issuer {issuer}"),
-        CredentialSource::Jwks(url) => format!("keys of {url}"),
-        CredentialSource::JwkFile(path) => format!("keys in {path}"),
-        CredentialSource::Users(path) => format!("users in {path}"),
-        CredentialSource::ApiKeys(path) => format!("API keys in {path}"),
-    }
-}
-
 fn parse(source: &CredentialSource, content: &[u8]) -> Result<Credentials, String> {
-    let text = || std::str::from_utf8(content).map_err(|_| format!("{} is not UTF-8", words(source)));
-    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", words(source));
+    let text = || std::str::from_utf8(content).map_err(|_| format!("{} is not UTF-8", source));
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", source);
     match source {
         CredentialSource::Discovery(_) | CredentialSource::Jwks(_) => {
             KeySet::parse(content, false).map(Credentials::Keys).map_err(|error| failed(&error))

@@ -9,6 +9,9 @@ use ringway_bridge::Waker;
 use ringway_model::{CoreId, CredentialSource, Delta, Desired, Resource};
 use ringway_traffic::report::PasswordJob;
 
+/// 8: failing sources that the status lists by name; an outage of the network fails all.
+const SOURCES_LISTED_MAX: usize = 8;
+
 /// Credentials that the chains of the configuration need. Without any, no thread is started.
 #[derive(Debug)]
 pub(crate) struct Credentials {
@@ -86,8 +89,19 @@ impl Credentials {
         Some(event)
     }
 
-    /// State of each source.
-    pub(crate) fn statuses(&self) -> impl Iterator<Item = (&CredentialSource, &SourceStatus)> {
-        self.statuses.iter()
+    /// Sources whose last load failed, in words.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let failing = self.statuses.iter().filter_map(|(source, status)| {
+            let (problem, failures) = (status.problem.as_ref()?, status.failures);
+            Some(format!("authentication: {source} cannot be loaded ({failures} times in a row): {problem}"))
+        });
+        let mut warnings: Vec<String> = failing.take(SOURCES_LISTED_MAX).collect();
+        let more = self.statuses.values().filter(|status| status.problem.is_some()).count() - warnings.len();
+        if more > 0 {
+            warnings.push(format!(
+                "authentication: {more} more sources of keys and users cannot be loaded; see the log"
+            ));
+        }
+        warnings
     }
 }

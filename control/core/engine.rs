@@ -795,6 +795,10 @@ impl Engine {
         &self.files
     }
 
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
     pub(crate) fn configuration(&self) -> &ConfigurationStatus {
         &self.configuration
     }

@@ -236,6 +236,8 @@ fn exchange(status: u16) -> Exchange<'static> {
         retry: None,
         hedge: None,
         breaker: None,
+        middleware: None,
+        is_logged: true,
     }
 }
 

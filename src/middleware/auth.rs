@@ -26,9 +26,9 @@ pub(crate) mod json;
 mod jwt;
 pub(crate) mod keys;
 pub(crate) mod password_cache;
-pub(crate) mod token;
 #[cfg(test)]
 mod testing;
+pub(crate) mod token;
 pub(crate) mod token_cache;
 pub(crate) mod users;
 

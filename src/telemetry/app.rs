@@ -119,6 +119,8 @@ mod tests {
             retry: None,
             hedge: None,
             breaker: None,
+            middleware: None,
+            is_logged: true,
         }
     }
 

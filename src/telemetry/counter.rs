@@ -30,16 +30,16 @@ impl Counter {
     }
 }
 
-/// Counters by word of a fixed vocabulary, up to a limit; words beyond it share one counter.
+/// Counters by word of a fixed vocabulary, or by pair of words, up to a limit; words beyond it share one counter.
 #[derive(Debug)]
-pub(crate) struct WordCounters {
-    entries: [(OnceLock<&'static str>, Counter); WORDS_MAX],
+pub(crate) struct WordCounters<W = &'static str> {
+    entries: [(OnceLock<W>, Counter); WORDS_MAX],
     beyond: Counter,
 }
 
-impl WordCounters {
+impl<W: Copy + PartialEq> WordCounters<W> {
     /// Counts a word; a linear search over the words seen so far.
-    pub(crate) fn add(&self, word: &'static str) {
+    pub(crate) fn add(&self, word: W) {
         for (entry, counter) in &self.entries {
             if *entry.get_or_init(|| word) == word {
                 return counter.add(1);
@@ -49,14 +49,14 @@ impl WordCounters {
     }
 
     /// Returns the words seen with their counts; those beyond the limit as `None`, if there are any.
-    pub(crate) fn read(&self) -> impl Iterator<Item = (Option<&'static str>, u64)> {
+    pub(crate) fn read(&self) -> impl Iterator<Item = (Option<W>, u64)> {
         let seen =
             self.entries.iter().map_while(|(word, counter)| Some((Some(*word.get()?), counter.read())));
         seen.chain(Some((None, self.beyond.read())).filter(|(_, count)| *count > 0))
     }
 }
 
-impl Default for WordCounters {
+impl<W> Default for WordCounters<W> {
     fn default() -> Self {
         Self { entries: std::array::from_fn(|_| Default::default()), beyond: Counter::default() }
     }
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn words_beyond_the_limit_share_one_counter() {
         let names: Vec<&'static str> = (0..WORDS_MAX + 2).map(|n| &*format!("word{n}").leak()).collect();
-        let words = WordCounters::default();
+        let words: WordCounters = WordCounters::default();
         for name in &names {
             words.add(name);
         }

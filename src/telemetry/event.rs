@@ -157,6 +157,10 @@ pub struct Exchange<'a> {
     pub hedge: Option<HedgeOutcome>,
     /// State of the circuit breaker of pool or route: `closed`, `open` or `half_open`; `None` without one.
     pub breaker: Option<&'static str>,
+    /// Type of the middleware stage that replied in place of an endpoint.
+    pub middleware: Option<&'static str>,
+    /// Whether the access log gets a line; its route may want none.
+    pub is_logged: bool,
 }
 
 impl Exchange<'_> {

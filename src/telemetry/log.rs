@@ -182,7 +182,9 @@ impl AccessLog {
 impl Observer for AccessLog {
     #[inline]
     fn on_event(&self, event: &Event<'_>) {
-        if let Event::Exchange(exchange) = event {
+        if let Event::Exchange(exchange) = event
+            && exchange.is_logged
+        {
             self.state.borrow_mut().append(exchange);
         }
     }

@@ -76,6 +76,7 @@ impl Registry {
         render_pools(reading.pools, &mut text);
         self.render_cores(&mut text);
         self.render_words(&mut text);
+        self.render_stages(&mut text);
         self.render_handshakes(&mut text);
         render_control(reading, &mut text);
     }
@@ -239,6 +240,25 @@ impl Registry {
         }
     }
 
+    fn render_stages(&self, text: &mut Text<'_>) {
+        let mut replies: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+        for shard in &self.shards {
+            for (words, count) in shard.stages.read() {
+                *replies.entry(words.unwrap_or((OTHER, OTHER))).or_default() += count;
+            }
+        }
+        text.family(
+            "proxy_middleware_total",
+            "counter",
+            "Replies of middleware stages in place of an instance, by stage and error code; reply without one.",
+        );
+        for ((stage, result), count) in replies {
+            let labels =
+                format_args!("stage=\"{}\",result=\"{}\"", escape_label(stage), escape_label(result));
+            text.sample("proxy_middleware_total", labels, count);
+        }
+    }
+
     fn render_handshakes(&self, text: &mut Text<'_>) {
         let mut done: BTreeMap<(&str, usize), u64> = BTreeMap::new();
         let mut refused: BTreeMap<&str, u64> = BTreeMap::new();
@@ -382,7 +402,11 @@ fn render_policies(by_route: &BTreeMap<&str, RouteSums>, reading: &ControlReadin
             text.sample("proxy_ratelimited_total", labels, count);
         }
     }
-    text.family("proxy_refused_total", "counter", "Requests refused by a traffic policy, by error code.");
+    text.family(
+        "proxy_refused_total",
+        "counter",
+        "Requests refused by a traffic policy or a middleware stage, by error code.",
+    );
     for (route, sums) in by_route {
         for (code, count) in sums.policies.refused.iter().filter(|(_, count)| **count > 0) {
             let labels = format_args!("route=\"{route}\",code=\"{}\"", escape_label(code));

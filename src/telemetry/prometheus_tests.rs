@@ -53,6 +53,8 @@ fn exchange(route: u16, pool: u16, status: u16) -> Exchange<'static> {
         retry: None,
         hedge: None,
         breaker: None,
+        middleware: None,
+        is_logged: true,
     }
 }
 

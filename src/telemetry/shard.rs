@@ -117,6 +117,8 @@ pub(crate) struct Shard {
     pub(crate) handshakes: [WordCounters; 2],
     pub(crate) handshake_us: Counter,
     pub(crate) handshakes_refused: WordCounters,
+    /// Replies of middleware stages, by type of the stage and error code.
+    pub(crate) stages: WordCounters<(&'static str, &'static str)>,
     /// By kind; first the failed loads, then the successful ones.
     pub(crate) secrets: [WordCounters; 2],
     pub(crate) failures: WordCounters,
@@ -148,6 +150,7 @@ impl Shard {
             handshakes: Default::default(),
             handshake_us: Counter::default(),
             handshakes_refused: WordCounters::default(),
+            stages: WordCounters::default(),
             secrets: Default::default(),
             failures: WordCounters::default(),
             routes: Pages::default(),
@@ -181,8 +184,12 @@ impl Shard {
             || event.variant.is_some()
             || event.queue_us.is_some()
             || event.limited_by.is_some()
+            || event.middleware.is_some()
         {
             page.count_policies(event, retry);
+            if let Some(stage) = event.middleware {
+                self.stages.add((stage, event.failure.unwrap_or("reply")));
+            }
         }
         if event.attempts > 0 {
             self.count_upstream(event.pool, event.endpoint, event.upstream_us.unwrap_or(0), event.failure);
@@ -312,7 +319,7 @@ impl TrafficPage {
             page.queued.add(1);
             page.queue_us.add(queue_us);
         }
-        if let (Some(_), Some(code)) = (event.limited_by, event.failure) {
+        if let (Some(_), Some(code)) = (event.limited_by.or(event.middleware), event.failure) {
             page.refused.get_or_init(Box::default).add(code);
         }
     }

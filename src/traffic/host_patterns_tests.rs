@@ -18,6 +18,7 @@ fn host(pattern: HostPattern) -> Arc<VirtualHost> {
         tenant: None,
         requires_client_cert: false,
         stages: None,
+        is_logged: true,
         metric: MetricSlot::SHARED,
     };
     Arc::new(VirtualHost {

@@ -21,6 +21,7 @@ fn rule(name: &str) -> Arc<Rule> {
         tenant: None,
         requires_client_cert: false,
         stages: None,
+        is_logged: true,
         metric: MetricSlot::SHARED,
     })
 }

@@ -130,6 +130,8 @@ pub struct Rule {
     pub requires_client_cert: bool,
     /// Middleware around its requests.
     pub stages: Option<Arc<Chain>>,
+    /// Whether the access log gets its requests.
+    pub is_logged: bool,
     /// Its metric slot.
     pub metric: MetricSlot,
 }

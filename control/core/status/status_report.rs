@@ -98,6 +98,7 @@ pub(crate) fn status(engine: &Engine, now: Now) -> Status {
     };
     // Outages of apps and problems of single domains do not degrade the process.
     warnings.extend(outage::warnings(engine.instances(), view));
+    warnings.extend(engine.credentials().warnings());
     warnings.extend(certificates.map(|overview| domain_warnings(&overview)).unwrap_or_default());
     let (commits, description) = (engine.commits().counters(), engine.commits().description());
     Status {

@@ -186,6 +186,19 @@ pub enum CredentialSource {
     ApiKeys(Arc<str>),
 }
 
+impl fmt::Display for CredentialSource {
+    /// The source in words, for logs and warnings.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Discovery(issuer) => write!(f, "keys of issuer {issuer}"),
+            Self::Jwks(url) => write!(f, "keys of {url}"),
+            Self::JwkFile(path) => write!(f, "keys in {path}"),
+            Self::Users(path) => write!(f, "users in {path}"),
+            Self::ApiKeys(path) => write!(f, "API keys in {path}"),
+        }
+    }
+}
+
 impl AuthMethod {
     /// The service that is asked, if one is.
     pub fn filter(&self) -> Option<&ExternalFilter> {

@@ -176,7 +176,7 @@ fn write_text(out: &mut Vec<u8>, fields: LogFields, clock: &mut ClockText, event
 fn optional_strings<'a>(
     fields: LogFields,
     event: &Exchange<'a>,
-) -> [(&'static str, Option<&'a [u8]>, usize); 14] {
+) -> [(&'static str, Option<&'a [u8]>, usize); 15] {
     let upstream_error = event.upstream_error.map(|error| error.text.as_bytes());
     let referer = event.referer.filter(|_| fields.referer).map(|referer| match fields.query {
         true => referer,
@@ -196,6 +196,7 @@ fn optional_strings<'a>(
         ("limited_by", event.limited_by.map(str::as_bytes), LIMITED_BY_BYTES_MAX),
         ("canary_variant", event.variant.map(|variant| variant.as_str().as_bytes()), FAILURE_BYTES_MAX),
         ("breaker_state", event.breaker.map(str::as_bytes), FAILURE_BYTES_MAX),
+        ("middleware", event.middleware.map(str::as_bytes), FAILURE_BYTES_MAX),
         ("upgrade", event.upgrade.map(|kind| kind.as_str().as_bytes()), FAILURE_BYTES_MAX),
         ("tls", event.tls.map(str::as_bytes), FAILURE_BYTES_MAX),
         ("user_agent", event.user_agent.filter(|_| fields.user_agent), limits::LOG_FIELD_BYTES_MAX),
@@ -360,6 +361,8 @@ mod tests {
             retry: None,
             hedge: None,
             breaker: Some("closed"),
+            middleware: Some("auth"),
+            is_logged: true,
         }
     }
 
@@ -388,6 +391,8 @@ mod tests {
             queue_us: None,
             limited_by: None,
             breaker: None,
+            middleware: None,
+            is_logged: true,
             ..full()
         }
     }
@@ -412,7 +417,7 @@ mod tests {
                 r#""method":"GET","host":"shop.example","path":"/v1/users/123","protocol":"HTTP/1.1","status":200,"#,
                 r#""duration_ms":12.345,"upstream_ms":11.002,"bytes_in":0,"bytes_out":512,"attempts":2,"retries":1,"queue_ms":1.250,"#,
                 r#""route":"shop-api","app":"shop","instance":"shop-1","failure":"upstream_bad_response","#,
-                r#""upstream_error":"Transfer-Encoding given twice","limited_by":"strict","canary_variant":"canary","breaker_state":"closed","upgrade":"websocket","tls":"TLSv1.3","#,
+                r#""upstream_error":"Transfer-Encoding given twice","limited_by":"strict","canary_variant":"canary","breaker_state":"closed","middleware":"auth","upgrade":"websocket","tls":"TLSv1.3","#,
                 r#""user_agent":"curl/8","tenant":"00000000000000ab"}"#,
                 "\n"
             )
@@ -449,7 +454,7 @@ mod tests {
                 r#"2026-01-20T10:30:45.007Z 203.0.113.7 "GET shop.example/v1/users/123 HTTP/1.1" 200 12.345ms "#,
                 r#"request_id="abc123" upstream_ms=11.002 bytes_in=0 bytes_out=512 attempts=2 retries=1 queue_ms=1.250 route="shop-api" "#,
                 r#"app="shop" instance="shop-1" failure="upstream_bad_response" upstream_error="Transfer-Encoding given twice" "#,
-                r#"limited_by="strict" canary_variant="canary" breaker_state="closed" upgrade="websocket" tls="TLSv1.3" user_agent="curl/8" "#,
+                r#"limited_by="strict" canary_variant="canary" breaker_state="closed" middleware="auth" upgrade="websocket" tls="TLSv1.3" user_agent="curl/8" "#,
                 "tenant=00000000000000ab\n"
             )
         );

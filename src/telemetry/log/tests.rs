@@ -99,6 +99,8 @@ fn exchange(request_id: &str) -> Exchange<'_> {
         retry: None,
         hedge: None,
         breaker: None,
+        middleware: None,
+        is_logged: true,
     }
 }
 

@@ -253,6 +253,7 @@ impl<'a> Draft<'a> {
             policy,
             traffic,
             stages: self.settings.defaults.stages.clone(),
+            is_logged: true,
             metric,
         };
         self.keep_or_make(rule, known)
@@ -300,6 +301,7 @@ impl<'a> Draft<'a> {
             policy,
             traffic,
             stages: middleware.chain,
+            is_logged: middleware.is_logged.unwrap_or(true),
             metric,
         };
         self.keep_or_make(rule, known)

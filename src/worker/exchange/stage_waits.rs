@@ -98,7 +98,8 @@ fn begin_refresh<R: Runtime>(core: &Core<R>, source: &CredentialSource) -> Optio
         sources.retain(|_, refresh| refresh.is_asked);
     }
     let refresh = sources.entry(source.clone()).or_default();
-    if !refresh.is_asked {
+    let is_lost = refresh.asked_at.is_some_and(|at| now >= at.after(limits::CREDENTIALS_TIMEOUT));
+    if !refresh.is_asked || is_lost {
         if refresh.asked_at.is_some_and(|at| now < at.after(limits::CREDENTIALS_TIMEOUT)) {
             return None;
         }
@@ -107,9 +108,6 @@ fn begin_refresh<R: Runtime>(core: &Core<R>, source: &CredentialSource) -> Optio
         }
         refresh.is_asked = true;
         refresh.asked_at = Some(now);
-    } else if refresh.asked_at.is_some_and(|at| now >= at.after(limits::CREDENTIALS_TIMEOUT)) {
-        // The answer is lost: ask again with the next request.
-        refresh.is_asked = false;
     }
     Some(refresh.ended)
 }

@@ -60,7 +60,10 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         match decision {
             Some(ControlFlow::Continue(())) => Ok(()),
             Some(ControlFlow::Break(reply)) => Err(self.replied(stages, reply)),
-            None => Err(LocalReply::middleware_timeout().into()),
+            None => {
+                self.info.stage = stages.stage_of(&self.stages).map(Stage::name);
+                Err(LocalReply::middleware_timeout().into())
+            }
         }
     }
 

@@ -235,6 +235,8 @@ impl<'a> StreamInfo<'a> {
             retry: self.retry,
             hedge: self.hedge,
             breaker: self.breaker,
+            middleware: self.stage,
+            is_logged: self.matched.is_none_or(|matched| matched.rule.is_logged),
         });
     }
 }
