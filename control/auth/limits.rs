@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 /// 256 KiB: the answer of an identity provider.
-pub(crate) const ANSWER_BYTES_MAX: u64 = 256 << 10;
+pub(crate) const ANSWER_BYTES_MAX: u64 = 256 * 1024;
 /// 4 MiB: a file of users or keys.
-pub(crate) const FILE_BYTES_MAX: u64 = 4 << 20;
+pub(crate) const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// 5 s: one request to an identity provider.
 pub(crate) const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// 4: sources that are fetched at a time; the others wait.

@@ -1,9 +1,9 @@
 //! Limits of middleware stages.
 
 /// 8 KiB: a token; longer ones do not fit into the heads that servers accept.
-pub(crate) const TOKEN_BYTES_MAX: usize = 8 << 10;
+pub(crate) const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// 256 KiB: a JWK set.
-pub(crate) const JWK_SET_BYTES_MAX: usize = 256 << 10;
+pub(crate) const JWK_SET_BYTES_MAX: usize = 256 * 1024;
 /// 64: keys of a JWK set; providers have two to ten.
 pub(crate) const JWK_SET_KEYS_MAX: usize = 64;
 /// 4: keys that the signature of a token without a key id is tried with; each costs up to 110 us.
