@@ -264,3 +264,41 @@ fn a_reason_is_required_of_a_change_and_not_of_a_question() {
     assert!(judge(Some("more capacity")).is_empty());
     assert!(judge(None).is_empty());
 }
+
+#[test]
+fn routes_pass_the_stages_that_are_demanded() {
+    use ringway_model::{
+        AuthMethod, AuthStage, IpAcl, MiddlewareId, MiddlewareSpec, RequestIdStage, StageSpec,
+    };
+    let rule = Rule::RequireMiddleware {
+        types: vec!["auth".into(), "ip_acl".into()],
+        hosts: vec![pattern("a.example")],
+    };
+    let id = |text: &str| MiddlewareId::parse(text).unwrap();
+    let auth = |optional| {
+        StageSpec::Auth(AuthStage { any_of: Box::new([AuthMethod::ClientCertificate {}]), optional })
+    };
+    let with = |stages: Vec<StageSpec>| {
+        let acl = StageSpec::IpAcl(IpAcl::default());
+        let mut set = set(&[], &[("a", "a.example"), ("b", "b.example")]);
+        set.middlewares = vec![
+            Arc::new(MiddlewareSpec { id: id("c"), stages: stages.into() }),
+            Arc::new(MiddlewareSpec { id: id("d"), stages: Box::new([acl]) }),
+        ];
+        let route = RouteSpec::clone(&set.routes[0]);
+        set.routes[0] = Arc::new(RouteSpec { middleware: Box::new([id("c"), id("d")]), ..route });
+        set
+    };
+    let none = OperatorSet::default;
+    let other = || StageSpec::RequestId(RequestIdStage { header: "X-Request-ID".into() });
+    let message = "route a passes no stage auth (rule require_middleware at rules.yaml:3:5)";
+    assert!(broken(&rule, none(), with(vec![auth(false)])).is_empty());
+    assert_eq!(broken(&rule, none(), with(vec![other()])), [message]);
+    assert_eq!(broken(&rule, none(), with(vec![auth(true)])), [message], "it admits anybody");
+    // The route stays as it is, and its chain loses the stage.
+    assert_eq!(broken(&rule, with(vec![auth(false)]), with(vec![other()])), [message]);
+    assert!(broken(&rule, with(vec![other()]), with(vec![other()])).is_empty(), "nothing changes");
+    let without = set(&[], &[("a", "a.example"), ("b", "b.example")]);
+    let message = "route a passes no stage auth, ip_acl (rule require_middleware at rules.yaml:3:5)";
+    assert_eq!(broken(&rule, none(), without), [message]);
+}

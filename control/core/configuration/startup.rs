@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use ringway_config::{Document, Finding, Places, Source, StaticValue};
 use ringway_model::{
-    AppId, Change, Conflict, Delta, Desired, EndpointSpec, Kind, NewVersion, OperatorSet, Owner, PolicySpec,
-    PoolSpec, Replacement, SetVersion, StageSpec, Timestamp,
+    AppId, Change, Conflict, Delta, Desired, EndpointSpec, Kind, MiddlewareSpec, NewVersion, OperatorSet,
+    Owner, PluginSpec, PolicySpec, PoolSpec, Replacement, RouteSpec, SetVersion, StageSpec, Timestamp,
 };
 use ringway_traffic::pattern::{Pattern, Patterns};
 use ringway_traffic::policy::Defaults;
@@ -287,9 +287,12 @@ fn quarantine(stored: &Desired, mut set: OperatorSet, places: &Places) -> (Opera
                 Conflict::HostTaken { route, .. } | Conflict::UnknownPool { route, .. } => {
                     gone.insert((Kind::Route, route.as_str().into()));
                 }
-                Conflict::IdTaken { kind, id, .. } | Conflict::UnknownPolicy { kind, id, .. } => {
+                Conflict::IdTaken { kind, id, .. } => {
                     gone.insert((*kind, id.clone()));
+                    // What protects requests must not be replaced by another owner's.
+                    gone.extend(users(&set, *kind, id));
                 }
+                Conflict::UnknownPolicy { kind, id, .. } => _ = gone.insert((*kind, id.clone())),
                 // A route without its chain would serve what the chain protects.
                 Conflict::Unknown { user_kind, user, .. } => _ = gone.insert((*user_kind, user.clone())),
                 Conflict::InUse { kind, id, .. } => keep_stored(stored, &mut set, *kind, id),
@@ -307,6 +310,23 @@ fn quarantine(stored: &Desired, mut set: OperatorSet, places: &Places) -> (Opera
         set.plugins.retain(|of| !is_gone(Kind::Plugin, of.id.as_str()));
     }
     (set, findings)
+}
+
+/// Resources of a set whose middleware refers to one.
+fn users(set: &OperatorSet, kind: Kind, id: &str) -> Vec<(Kind, Arc<str>)> {
+    let passes = |route: &&Arc<RouteSpec>| {
+        kind == Kind::Middleware && route.middleware.iter().any(|chain| chain.as_str() == id)
+    };
+    let routes = set.routes.iter().filter(passes).map(|route| (Kind::Route, route.id.as_str().into()));
+    let asks =
+        |chain: &&Arc<MiddlewareSpec>| chain.references().any(|(used, name)| used == kind && *name == *id);
+    let chains =
+        set.middlewares.iter().filter(asks).map(|chain| (Kind::Middleware, chain.id.as_str().into()));
+    let is_asked = |plugin: &&Arc<PluginSpec>| {
+        kind == Kind::App && plugin.external().is_some_and(|filter| filter.pool.as_str() == id)
+    };
+    let plugins = set.plugins.iter().filter(is_asked).map(|plugin| (Kind::Plugin, plugin.id.as_str().into()));
+    routes.chain(chains).chain(plugins).collect()
 }
 
 /// Keeps a stored resource, with all that it refers to, unless the set has one of its id.

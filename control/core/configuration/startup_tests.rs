@@ -121,3 +121,67 @@ fn files_that_a_trial_reverted_do_not_come_back_by_a_start() {
     assert_eq!((routes(&started.desired), started.deltas.len()), (vec!["good-route".to_owned()], 0));
     assert!(matches!(started.settings.start, Start::LastGood(_)));
 }
+
+fn read(text: &str) -> Arc<Document> {
+    let reading = ringway_config::read(&[Source { name: "a.yaml".into(), text: text.to_owned() }]);
+    Arc::new(reading.document.unwrap_or_else(|| panic!("{:?}", reading.findings)))
+}
+
+fn replace(desired: &Desired, owner: Owner, set: OperatorSet) -> Desired {
+    let replacement = Replacement { owner, set: Arc::new(set), expect: None, version: None };
+    desired.apply(&Change::ReplaceOwned(Arc::new(replacement)), Timestamp(1)).unwrap().desired
+}
+
+/// A route without its chain would serve what the chain protects.
+#[test]
+fn a_route_whose_chain_is_left_out_is_left_out_too() {
+    let other = read("middleware: [{id: guard, stages: [{type: request_id}]}]\nroutes: []");
+    let stored = replace(&Desired::default(), Owner::Admin, OperatorSet::clone(&other.set));
+    let own = read(
+        "pools: [{id: p, endpoints: [{address: x}]}]
+middleware: [{id: guard, stages: [{type: ip_acl, config: {deny: 0.0.0.0/0}}]}, {id: fine, stages: []}]
+plugins: [{id: asks, type: external_http, address: y}]
+routes:
+  - {id: a, host: a.example, pool: p, middleware: guard}
+  - {id: b, host: b.example, pool: p, middleware: fine}
+  - {id: c, host: c.example, pool: p, middleware: [{type: plugin, ref: asks}]}
+",
+    );
+    let started = start(stored.clone(), Some(&own), &mut Probation::default());
+    // The other owner's chain of the same id is not the one that the route was written for.
+    let quarantined: Vec<_> = started.quarantined.iter().map(ToString::to_string).collect();
+    assert!(quarantined[0].contains("middleware guard belongs to owner admin"), "{quarantined:?}");
+    assert_eq!(routes(&started.desired), ["b", "c"]);
+    // A pool whose id a registered app has takes the plugin, its chain and the route along.
+    let app = ringway_model::AppSpec::new(AppId::parse("plugin.asks").unwrap());
+    let register = Change::Register { app, instance: None, domain: None };
+    let taken = Desired::default().apply(&register, Timestamp(1)).unwrap().desired;
+    let started = start(taken, Some(&own), &mut Probation::default());
+    assert_eq!(routes(&started.desired), ["a", "b"]);
+    assert!(started.desired.plugin("asks").is_none() && started.desired.middleware("route.c").is_none());
+}
+
+#[test]
+fn a_chain_that_a_route_of_another_owner_passes_is_kept_with_all_that_it_needs() {
+    let own = read(
+        "pools: [{id: p, endpoints: [{address: x}]}]
+policies: [{id: slow, rate_limit: {requests_per_second: 1}}]
+middleware: [{id: guard, stages: [{type: plugin, ref: asks}, {type: rate_limit, policy_ref: slow}]}]
+plugins: [{id: asks, type: external_http, address: y}]
+routes: []",
+    );
+    let stored = start(Desired::default(), Some(&own), &mut Probation::default()).desired;
+    let source = Source {
+        name: "b.yaml".into(),
+        text: "routes: [{id: r, host: r.example, respond: {}, middleware: guard}]".into(),
+    };
+    let beside = ringway_config::Beside { is_known: &|_, _| true, base: None };
+    let other = ringway_config::read_beside(&[source], &beside).document.unwrap();
+    let stored = replace(&stored, Owner::Admin, OperatorSet::clone(&other.set));
+    let started = start(stored, Some(&read("routes: []")), &mut Probation::default());
+    assert_eq!(routes(&started.desired), ["r"]);
+    let desired = &started.desired;
+    assert!(desired.middleware("guard").is_some() && desired.plugin("asks").is_some());
+    assert!(desired.policy("slow").is_some() && desired.app("plugin.asks").is_some());
+    assert!(desired.app("p").is_none(), "it has no user");
+}

@@ -88,7 +88,8 @@ fn api_key(spec: &ApiKeys, secrets: Secrets) -> Json {
     members.add("header", Some(&*spec.header));
     let keys = spec.keys.iter().map(|key| match secrets {
         Secrets::Kept => (key.name.to_string(), json!(&*key.sha256)),
-        Secrets::Hidden => (key.name.to_string(), json!(HIDDEN)),
+        // The beginning distinguishes keys, so that a difference shows a change of one.
+        Secrets::Hidden => (key.name.to_string(), json!(format!("{}{HIDDEN}", &key.sha256[..8]))),
     });
     members.add("keys", object(keys));
     members.add("keys_file", spec.keys_file.as_deref());

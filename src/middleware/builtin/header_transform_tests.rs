@@ -41,3 +41,55 @@ fn values_of_the_request_are_filled_in() {
     assert_eq!(removed, ["x-internal-secret", "x-scheme", "x-absent"], "an absent value removes the field");
     assert_eq!(reply_lines(&chain, text, &LocalReply::error(403), &mut run), "x-route: routeb\r\n");
 }
+
+/// Documents refuse edits of the fields that the data plane sets or removes itself.
+#[test]
+fn the_fields_of_the_proxy_are_those_that_documents_protect() {
+    use ringway_model::Direction;
+    use ringway_wire::headers::{FieldKind, HOP_BY_HOP, IDENTITY, OWN_IDENTITY};
+
+    let names = [
+        "Connection",
+        "Content-Length",
+        "Keep-Alive",
+        "Proxy-Authenticate",
+        "Proxy-Authentication-Info",
+        "Proxy-Authorization",
+        "Proxy-Connection",
+        "TE",
+        "Transfer-Encoding",
+        "Upgrade",
+        "HTTP2-Settings",
+        "X-Forwarded-For",
+        "X-Forwarded-Proto",
+        "X-Forwarded-Host",
+        "X-Forwarded-Prefix",
+        "X-Real-IP",
+        "Forwarded",
+        "X-Request-ID",
+        "X-Tenant-ID",
+        "X-Original-Host",
+        "X-Client-Cert-Subject",
+        "Accept",
+        "Authorization",
+        "Cookie",
+        "Set-Cookie",
+        "Content-Type",
+        "User-Agent",
+        "Origin",
+        "Server",
+        "Retry-After",
+        "If-Match",
+        "Idempotency-Key",
+        "X-User",
+        "X-Forward",
+    ];
+    let own = HOP_BY_HOP.with(IDENTITY).with(OWN_IDENTITY);
+    for name in names {
+        let kind = FieldKind::of(name.as_bytes());
+        assert_eq!(Direction::Request.protects(name), own.has(kind), "{name}");
+        if HOP_BY_HOP.has(kind) {
+            assert!(Direction::Response.protects(name), "{name}");
+        }
+    }
+}
