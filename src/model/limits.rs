@@ -40,8 +40,8 @@ pub const CERTIFICATES_MAX: usize = 10_000;
 /// Named policies in one process.
 pub const POLICIES_MAX: usize = 10_000;
 
-/// Chains of middleware stages.
-pub const MIDDLEWARES_MAX: usize = 1_000;
+/// Chains of middleware stages: those in place on routes are among them.
+pub const MIDDLEWARES_MAX: usize = 10_000;
 /// Stages of one chain: each may cost every request time.
 pub const STAGES_MAX: usize = 32;
 /// Plugins.

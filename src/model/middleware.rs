@@ -1,7 +1,6 @@
 //! Middleware: named chains of stages around the requests of routes, and plugins that stages refer to.
 //!
-//! Types of this module are written in their document form by serde: canonical texts, differences and stored
-//! records are made from it.
+//! Serde writes the types of this module for stored records; documents have a shorter form for some of them.
 
 use std::sync::Arc;
 

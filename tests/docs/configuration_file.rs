@@ -33,6 +33,8 @@ const SECTIONS: &[(&str, &[&str])] = &[
 const SHARED: &[(&str, &str)] = &[
     ("policy", "id of a [policy](#policies), or its members in place"),
     ("health.active", "as [`pools[].health.active`](#pools)"),
+    ("middleware", "id of a [chain](middleware.md), a list of them, or stages in place"),
+    ("any_of", "list of objects, each with one of the methods above"),
 ];
 
 /// Key in the schema of a member without effect.
@@ -43,7 +45,8 @@ fn the_page_of_the_configuration_file_matches_the_schema() {
     let schema: Value = serde_json::from_str(&process::output(&["config", "schema"])).unwrap();
     let all = schema["properties"].as_object().unwrap();
     let mut regions: Vec<(&str, String)> = Vec::new();
-    let mut shown: Vec<&str> = vec!["version"];
+    // Chains and plugins have a page of their own.
+    let mut shown: Vec<&str> = vec!["version", "middleware", "plugins"];
     for (region, names) in SECTIONS {
         let mut table = Table::default();
         for name in *names {
@@ -65,7 +68,7 @@ fn the_page_of_the_configuration_file_matches_the_schema() {
 
 /// Rows of one table.
 #[derive(Default)]
-struct Table {
+pub(crate) struct Table {
     /// By path, in the order of the schema.
     rows: Vec<[String; 3]>,
     /// Paths of members without effect, with their meaning.
@@ -74,7 +77,7 @@ struct Table {
 
 impl Table {
     /// Adds a member and those below it.
-    fn add(&mut self, path: &str, schema: &Value, is_required: bool) {
+    pub(crate) fn add(&mut self, path: &str, schema: &Value, is_required: bool) {
         if schema.get(NO_EFFECT).is_some() {
             self.without_effect.insert(path.to_owned(), about(schema));
             return;
@@ -101,7 +104,7 @@ impl Table {
         }
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = String::from("| key (required in bold) | value | meaning |\n|---|---|---|\n");
         for [path, kind, about] in &self.rows {
             let _ = writeln!(text, "| {path} | {} | {about} |", page::cell(kind));

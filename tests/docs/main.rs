@@ -19,6 +19,7 @@ mod configuration_file;
 mod errors;
 mod limits;
 mod metrics;
+mod middleware;
 mod page;
 mod process;
 mod references;
