@@ -45,6 +45,7 @@ mod kit;
 mod lifecycle;
 mod limits;
 mod listeners;
+mod middleware;
 mod observe;
 mod overload;
 mod pages;

@@ -148,6 +148,13 @@ pub(crate) fn serving(driver: Driver, origin: &Origin) -> Secure {
 
 /// Like [`serving`], with a given builder.
 pub(crate) fn serving_as(builder: proxy::Builder, origin: &Origin) -> Secure {
+    let secure = secure(builder);
+    secure.serve("app", "app.test", origin);
+    secure
+}
+
+/// A proxy with a certificate of `app.test`, that serves what its configuration says.
+pub(crate) fn secure(builder: proxy::Builder) -> Secure {
     let authority = Authority::new("kit");
     let (certificate, key) = authority.server(&["app.test"]).write(builder.folder(), "default");
     let proxy = builder
@@ -155,7 +162,6 @@ pub(crate) fn serving_as(builder: proxy::Builder, origin: &Origin) -> Secure {
         .env("PROXY_TLS_CERT", certificate.to_str().unwrap())
         .env("PROXY_TLS_KEY", key.to_str().unwrap())
         .start();
-    proxy.serve("app", "app.test", origin);
     Secure { proxy, tls: Tls::new(&authority, "app.test").alpn(&["h2"]), authority }
 }
 
