@@ -107,7 +107,7 @@ on_both_drivers! {
     fn stages_see_http2_and_its_responses(driver) {
         let origin = talkative();
         let secure = h2::secure(configured(Proxy::on(driver), &document(&origin, BROWSER)));
-        let mut peer = H2::connect(&secure);
+        let mut peer = h2::H2::connect(&secure);
         let stream = peer.begin(
             &[(":method", "GET"), (":scheme", "https"), (":authority", "app.test"), (":path", "/in/a"),
               ("x-internal-secret", "s"), ("origin", "https://app.example")],
