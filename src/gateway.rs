@@ -21,7 +21,7 @@ use ringway_bridge::{mailbox, slot, wake_pair};
 use ringway_certs::CertificateSettings;
 use ringway_control::{ConfigurationSettings, ControlSettings, Parts, TargetResolver, WorkerLink};
 use ringway_middleware::{Chain, Middleware, Stage};
-use ringway_model::{Cidr, CoreId, limits};
+use ringway_model::{CanaryState, Cidr, CoreId, limits};
 use ringway_net::DriverChoice;
 use ringway_store::{Memory, Store};
 use ringway_telemetry::{LogHandle, Observer, Registry, Telemetry};
@@ -292,12 +292,16 @@ impl Builder {
             stages: (!self.stages.is_empty()).then(|| Arc::new(Chain::new(self.stages))),
             ..self.control.defaults
         };
+        let on_brake = audit.clone().map(|audit| {
+            Box::new(move |state: &CanaryState| audit.record_brake(state)) as ringway_control::BrakeHook
+        });
         let control = ringway_control::start(Parts {
             store: self.store,
             links: wired.links,
             inbox,
             registry,
             log: log_reading,
+            on_brake,
             certificates,
             resolver: self.resolver,
             settings: self.control,

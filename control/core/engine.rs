@@ -37,7 +37,7 @@ use ringway_bridge::{ReplySender, Waker};
 use ringway_certs::{CertificateEvent, Certificates, PublishError};
 use ringway_health::HealthChange;
 use ringway_model::{
-    AppId, Change, Delta, Desired, Generation, Hostname, InstanceId, Rejection, Resource, RouteId,
+    AppId, Change, Delta, Desired, Generation, Hostname, InstanceId, Rejection, Resource, RouteId, Serial,
     TargetHost, Tick,
 };
 use ringway_net::sync::{Receiver, Sender};
@@ -59,7 +59,7 @@ pub use self::publisher::WorkerLink;
 pub use self::shutdown::Drained;
 use self::shutdown::Shutdown;
 use self::store_thread::StoreLink;
-use crate::canaries::Canaries;
+use crate::canaries::{BrakeHook, Canaries};
 use crate::certificates::CertificateUpdate;
 use crate::certificates::file_watch::FileProblems;
 use crate::configuration::{ConfigurationStatus, Notice, Reserved};
@@ -114,6 +114,7 @@ pub(crate) struct Engine {
     /// Deadline of the thread's loop.
     armed: Tick,
     log: Option<Box<dyn Fn() -> LogReading + Send>>,
+    on_brake: Option<BrakeHook>,
 }
 
 /// Components of an engine.
@@ -127,6 +128,7 @@ pub(crate) struct EngineParts {
     pub(crate) first: Published,
     pub(crate) registry: Registry,
     pub(crate) log: Option<Box<dyn Fn() -> LogReading + Send>>,
+    pub(crate) on_brake: Option<BrakeHook>,
     pub(crate) links: Vec<WorkerLink>,
     pub(crate) store: StoreLink,
     pub(crate) description: Description,
@@ -151,6 +153,10 @@ pub(crate) enum ReplyTo {
     /// The engine itself, for the state of a canary.
     Canary(RouteId),
 }
+
+/// Log line of reinstated endpoints.
+const REINSTATED: &str =
+    "circuit breaker closed: more endpoints were ejected than the pool's max_ejection_percent allows";
 
 impl Engine {
     /// Publishes the first snapshot to all cores.
@@ -192,6 +198,7 @@ impl Engine {
             waker: parts.waker,
             armed: Tick(0),
             log: parts.log,
+            on_brake: parts.on_brake,
             settings: parts.settings,
         };
         engine.plane.reserve(parts.reserved);
@@ -250,6 +257,10 @@ impl Engine {
                 if let Some(app) = app {
                     self.review_app(&app, now);
                 }
+            }
+            Report::Reinstated { pool } => {
+                tracing::info!(%pool, "{REINSTATED}");
+                self.review_app(&pool, now);
             }
             Report::CircuitChanged { pool, route, open } => {
                 let route = route.as_deref();
@@ -488,7 +499,7 @@ impl Engine {
         if commit.promotes {
             self.publisher.set_trial_core(None);
         }
-        let serial = self.publisher.publish(published, &mut self.dns, now.tick);
+        let serial = self.publish_to_cores(published, now);
         let mut unresolved = Vec::new();
         let mut reasons = AHashMap::new();
         for delta in &commit.deltas {
@@ -588,8 +599,19 @@ impl Engine {
 
     /// Publishes a snapshot that comes from no change.
     fn publish(&mut self, published: Published, now: Now) {
-        let serial = self.publisher.publish(published, &mut self.dns, now.tick);
+        let serial = self.publish_to_cores(published, now);
         self.plane.handle_published(serial, now.micros);
+    }
+
+    /// Publishes a snapshot, and reports the endpoints that it reinstated.
+    fn publish_to_cores(&mut self, mut published: Published, now: Now) -> Serial {
+        let reinstated = std::mem::take(&mut published.reinstated);
+        let serial = self.publisher.publish(published, &mut self.dns, now.tick);
+        for (pool, instance) in reinstated {
+            tracing::info!(%pool, %instance, "{REINSTATED}");
+            self.review_app(&pool, now);
+        }
+        serial
     }
 
     fn publish_overlay(&mut self, deltas: &[Delta], now: Now) {
@@ -738,8 +760,15 @@ impl Engine {
     }
 
     /// Sends and logs a change of an app's availability.
+    /// Reports a change of an app's availability. Where its health left more endpoints ejected than its pool
+    /// allows, they are reinstated first.
     fn review_app(&mut self, app: &AppId, now: Now) {
         let view = view(&self.plane, &self.publisher, now);
+        for endpoint in
+            view.snapshot.pool_of_app(app.as_str()).into_iter().flat_map(|pool| pool.reinstate_excess())
+        {
+            tracing::info!(pool = %app, instance = %endpoint.instance, "{REINSTATED}");
+        }
         if self.notifications.review_app(app, view) == Some(Availability::Lost) {
             match outage::describe(app, &self.instances, view) {
                 Some(outage) => tracing::warn!(%app, "{outage}"),

@@ -43,7 +43,7 @@ mod time;
 mod trial;
 mod view;
 
-pub use canaries::{CanaryComparison, CanaryError, CanaryStatus, NextStep};
+pub use canaries::{BrakeHook, CanaryComparison, CanaryError, CanaryStatus, NextStep};
 pub use client::Client;
 pub use configuration::{
     Applied, ApplyContent, ApplyRequest, Candidate, ChangeOp, ConfigClient, ConfigError,

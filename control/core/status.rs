@@ -308,6 +308,8 @@ pub struct InstanceDrained {
 pub struct BreakerStatus {
     /// State of the breaker.
     pub state: BreakerState,
+    /// Time at which it left the closed state.
+    pub since: Option<Timestamp>,
     /// Time at which an open breaker lets a probe request pass.
     pub until: Option<Timestamp>,
 }

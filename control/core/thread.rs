@@ -30,6 +30,7 @@ use ringway_traffic::pattern::Patterns;
 use ringway_traffic::report::Report;
 use ringway_traffic::snapshot::{CertificateVersion, Snapshot};
 
+use crate::canaries::BrakeHook;
 use crate::certificates::certificate_host::CertificateHost;
 use crate::certificates::file_watch;
 use crate::client::{Call, Client};
@@ -61,6 +62,8 @@ pub struct Parts {
     pub registry: Registry,
     /// Reads the state of the access log, if there is one.
     pub log: Option<Box<dyn Fn() -> LogReading + Send>>,
+    /// Called for each canary that ringway brakes, for example to record it.
+    pub on_brake: Option<BrakeHook>,
     /// The opened certificate component; without it there are no certificates.
     pub certificates: Option<Opened>,
     /// External source of targets for hosts that are not registered.
@@ -174,6 +177,7 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
         inbox,
         registry,
         log,
+        on_brake,
         certificates,
         resolver,
         settings,
@@ -247,6 +251,7 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
                 first,
                 registry,
                 log,
+                on_brake,
                 links,
                 store,
                 description,

@@ -168,6 +168,14 @@ fn builder(settings: Settings, inherited: Inherited, capacity: Capacity) -> Resu
     if let Ok(id) = std::fs::read(MACHINE_ID) {
         control.bucket_secret = id.into();
     }
+    if let Some(limit) = &settings.rate_limit {
+        tracing::info!(
+            requests = limit.requests,
+            per = ?limit.per,
+            burst = limit.burst,
+            "each client is limited to this rate over all routes without a rate limit of their own"
+        );
+    }
     control.defaults.rate_limit = settings.rate_limit;
     control.certificate_webhook = settings.certificate_webhook;
     control.health.interval = settings.health_interval;

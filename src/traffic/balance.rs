@@ -35,11 +35,13 @@ pub struct Picked<'a> {
     pub admission: Admission,
     /// Passed back to the breakers of pool and route likewise.
     pub passed: Passed,
+    /// Whether the pool's excess of ejected endpoints was reinstated for it.
+    pub has_reinstated: bool,
 }
 
 impl<'a> Picked<'a> {
     fn new(endpoint: &'a Endpoint, admission: Admission) -> Self {
-        Self { endpoint, admission, passed: Passed::default() }
+        Self { endpoint, admission, passed: Passed::default(), has_reinstated: false }
     }
 }
 
@@ -244,7 +246,7 @@ fn by_health_after<'p>(
         && pick.pool.reinstate_excess().count() > 0
         && let Some(picked) = choose(Filter::Rotation)
     {
-        return Ok(picked);
+        return Ok(Picked { has_reinstated: true, ..picked });
     }
     let picked = fallback(pick).and_then(choose);
     picked.ok_or_else(|| unavailable_reason(pick.pool, pick.tried, pick.now))

@@ -11,6 +11,7 @@ use crate::policy::PoolSettings;
 use crate::retry_budget::RetryBudget;
 use crate::snapshot::MetricSlot;
 use crate::tally::Tally;
+use crate::trickle::{Trickle, TrickleCount};
 
 pub(crate) const NOW: Tick = Tick(5_000);
 const BREAKER: BreakerSettings = BreakerSettings::DEFAULT;
@@ -414,11 +415,12 @@ fn a_trickle_is_one_request_a_second_over_all_cores() {
     assert!((0..4).all(|_| pick(&mut one, &pool, later) == Ok(EndpointId(1))));
 }
 
-/// Of all pools one request a second, which is a probe of the endpoint that it goes to.
+/// One request a second for each pool, which is a probe of the endpoint that it goes to.
 #[test]
-fn a_trickle_passes_open_breakers_and_is_one_for_all_pools() {
-    let trickle: Arc<crate::breaker::Trickle> = Arc::default();
-    let pools = [1, 2].map(|id| Pool { fallback: Fallback::Trickle(trickle.clone()), ..pool(id, 2) });
+fn a_trickle_passes_open_breakers_and_takes_nothing_from_other_pools() {
+    let count: Arc<TrickleCount> = Arc::default();
+    let trickle = || Fallback::Trickle(Arc::new(Trickle::counted_by(count.clone())));
+    let pools = [1, 2].map(|id| Pool { fallback: trickle(), ..pool(id, 2) });
     for pool in &pools {
         open_breaker(&pool.endpoints[0], NOW);
         pool.endpoints[1].state.set_health(Health::Unhealthy);
@@ -427,25 +429,25 @@ fn a_trickle_passes_open_breakers_and_is_one_for_all_pools() {
     let mut probes = 0;
     for second in 0..4 {
         let now = NOW.after(crate::limits::TRICKLE_INTERVAL * second);
-        let picked = cursors.pick(&pools[0], &none, Candidate::Ready, now).unwrap();
-        probes += usize::from(picked.admission.is_probe());
-        picked.endpoint.state.record_failure(picked.admission, &BREAKER, now);
+        // The requests of a busy pool do not take the place of the other one's.
         for pool in &pools {
+            let picked = cursors.pick(pool, &none, Candidate::Ready, now).unwrap();
+            probes += usize::from(picked.admission.is_probe());
+            picked.endpoint.state.record_failure(picked.admission, &BREAKER, now);
             assert!(matches!(pick(&mut cursors, pool, now), Err(Unavailable::BreakersOpen { .. })));
         }
     }
-    assert_eq!((probes, trickle.admitted()), (2, 4), "in turn, the other one has a closed breaker");
+    assert_eq!((probes, count.get()), (4, 8), "in turn, the other one has a closed breaker");
     // A success brings the endpoint back long before its breaker is due.
     let now = NOW.after(crate::limits::TRICKLE_INTERVAL * 4);
     assert_eq!(pick(&mut cursors, &pools[0], now), Ok(EndpointId(1)));
     assert!((0..4).all(|_| pick(&mut cursors, &pools[0], now) == Ok(EndpointId(1))));
-    assert!(pick(&mut cursors, &pools[1], now).is_err());
-    // Tried endpoints, and a pool that rejects, cost no turn of the trickle.
+    // Tried endpoints cost no turn of the trickle.
     let later = now.after(crate::limits::TRICKLE_INTERVAL);
     let mut tried = TriedSet::default();
     pools[1].endpoints.iter().for_each(|endpoint| tried.insert(endpoint.id));
     assert!(cursors.pick(&pools[1], &tried, Candidate::Ready, later).is_err());
-    assert_eq!(trickle.admitted(), 5);
+    assert_eq!(count.get(), 9);
 }
 
 #[test]

@@ -210,6 +210,11 @@ impl EndpointState {
         self.breaker.failures()
     }
 
+    /// Time at which the breaker left the closed state; `None` while it is closed.
+    pub fn opened_at(&self) -> Option<Tick> {
+        self.breaker.opened_at()
+    }
+
     /// Whether the breaker keeps requests from it: it is open or half open.
     pub fn is_ejected(&self) -> bool {
         !self.breaker.is_closed()
@@ -362,34 +367,6 @@ impl EndpointState {
         // between the two updates below is refused, as it was before them.
         let _ = self.health.compare_exchange(UNHEALTHY, JOINING, Ordering::Relaxed, Ordering::Relaxed);
         self.breaker.renew();
-    }
-}
-
-/// Rate limiter of one request per interval over all cores and pools, for pools without an available
-/// endpoint. One of its requests is a probe of its endpoint.
-#[derive(Debug, Default)]
-pub struct Trickle {
-    /// Time from which the next request may pass.
-    next: AtomicU64,
-    admitted: AtomicU64,
-}
-
-impl Trickle {
-    /// Whether this request may pass. A relaxed load; writes once per interval.
-    pub fn admit(&self, interval: Duration, now: Tick) -> bool {
-        let next = self.next.load(Ordering::Relaxed);
-        let after = now.after(interval).0;
-        let passes = next <= now.0
-            && self.next.compare_exchange(next, after, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        if passes {
-            self.admitted.fetch_add(1, Ordering::Relaxed);
-        }
-        passes
-    }
-
-    /// Requests that passed so far.
-    pub fn admitted(&self) -> u64 {
-        self.admitted.load(Ordering::Relaxed)
     }
 }
 

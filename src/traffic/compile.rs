@@ -26,13 +26,14 @@ use ringway_model::{
 
 use self::draft::Draft;
 use self::ids::{Branch, Ids};
-use crate::breaker::{EndpointState, Trickle};
+use crate::breaker::EndpointState;
 use crate::pattern::Patterns;
 use crate::policy::Defaults;
 use crate::rate_limit::{LimitScope, RateLimitTable, RateLimiter};
 use crate::rule_table::Rejected;
 use crate::rule_traffic::RuleTraffic;
 use crate::snapshot::{CertificateVersion, Map, MetricSlot, Pool, Snapshot, map};
+use crate::trickle::TrickleCount;
 use crate::virtual_host::{TlsSettings, VirtualHost};
 
 mod draft;
@@ -69,8 +70,8 @@ pub struct Compiler {
     settings: CompilerSettings,
     /// Debts of all rate limits, shared by all snapshots.
     rate_limits: Arc<RateLimitTable>,
-    /// Requests to pools without an available endpoint, shared by all snapshots.
-    trickle: Arc<Trickle>,
+    /// Requests that the trickles of all pools have let pass, shared by all snapshots.
+    trickles: Arc<TrickleCount>,
     /// Traffic decisions of rules without settings of their own.
     default_traffic: Option<Arc<RuleTraffic>>,
     state: State,
@@ -102,6 +103,8 @@ pub struct Published {
     pub names_removed: Vec<Hostname>,
     /// Routes that could not be compiled, and serve nothing.
     pub rejected: Vec<Rejected>,
+    /// Pools and endpoints whose circuit breakers closed, because more were ejected than their pool allows now.
+    pub reinstated: Vec<(AppId, InstanceId)>,
     /// Size of the compilation.
     pub work: Work,
 }
@@ -241,7 +244,7 @@ impl Compiler {
             let limiter = RateLimiter::new(LimitScope::Process, limit, rate_limits.clone());
             Arc::new(RuleTraffic { rate_limit: Some(Arc::new(limiter)), ..RuleTraffic::default() })
         });
-        Self { settings, rate_limits, trickle: Arc::default(), default_traffic, state }
+        Self { settings, rate_limits, trickles: Arc::default(), default_traffic, state }
     }
 
     /// Debts of the keys of all rate limits.
@@ -249,9 +252,9 @@ impl Compiler {
         &self.rate_limits
     }
 
-    /// The limiter of requests to pools without an available endpoint.
-    pub fn trickle(&self) -> &Trickle {
-        &self.trickle
+    /// Requests that were let through to pools without an available endpoint.
+    pub fn trickles(&self) -> &TrickleCount {
+        &self.trickles
     }
 
     /// The snapshot in use.
@@ -517,8 +520,11 @@ impl Compiler {
         for endpoint in renewed {
             endpoint.renew();
         }
+        let mut reinstated = Vec::new();
         for pool in capped {
-            pool.reinstate_excess().for_each(drop);
+            reinstated.extend(
+                pool.reinstate_excess().map(|endpoint| (pool.app.clone(), endpoint.instance.clone())),
+            );
         }
         let (mut names_added, mut names_removed) = (Vec::new(), Vec::new());
         for name in names_touched {
@@ -529,7 +535,7 @@ impl Compiler {
             }
         }
         let (snapshot, on_trial) = (self.snapshot().clone(), self.snapshot_on_trial().cloned());
-        Ok(Published { snapshot, on_trial, slots, names_added, names_removed, rejected, work })
+        Ok(Published { snapshot, on_trial, slots, names_added, names_removed, rejected, reinstated, work })
     }
 
     /// Compiles the next snapshot of the configuration in force, then that of the one on trial.

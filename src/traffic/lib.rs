@@ -62,6 +62,7 @@ mod slow_start;
 pub mod snapshot;
 pub mod tally;
 mod throttle;
+pub mod trickle;
 pub mod verdict;
 pub mod virtual_host;
 pub mod weights;

@@ -13,7 +13,7 @@ pub(crate) const BREAKER_OPEN_MAX: Duration = Duration::from_secs(120);
 /// Interval between the probes of a half-open breaker while none has ended: a slow probe delays recovery by
 /// it.
 pub(crate) const BREAKER_PROBE_INTERVAL: Duration = Duration::from_secs(1);
-/// Interval between the requests admitted to pools without an available endpoint, all together (`trickle`).
+/// Interval between the requests admitted to a pool without an available endpoint (`trickle`).
 pub(crate) const TRICKLE_INTERVAL: Duration = Duration::from_secs(1);
 
 // --- Outliers and breakers of pools ------------------------------------------------------------------------

@@ -182,8 +182,8 @@ impl Places {
 
 impl Pool {
     /// Reinstates ejected endpoints until no more are ejected than the pool allows: it may have lost others
-    /// since. Returns those that were.
-    pub(crate) fn reinstate_excess(&self) -> impl Iterator<Item = &Endpoint> {
+    /// since. Yields those that were; nothing happens to the rest when it is not consumed.
+    pub fn reinstate_excess(&self) -> impl Iterator<Item = &Endpoint> {
         let outliers = self.traffic.as_ref().map(|traffic| &traffic.settings.outliers);
         let max = match outliers {
             None => Percent::ALL,

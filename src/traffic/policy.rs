@@ -100,8 +100,7 @@ pub struct PoolSettings {
     pub balancer: Balancer,
     /// Circuit breaker of each endpoint.
     pub breaker: BreakerSettings,
-    /// Interval between the requests admitted while no endpoint is available, over all pools with the
-    /// `trickle` policy.
+    /// Interval between the requests admitted while no endpoint is available, with the `trickle` policy.
     pub trickle_interval: Duration,
 }
 

@@ -65,6 +65,11 @@ impl PoolBreakerState {
         self.breaker.view(now)
     }
 
+    /// Time at which it left the closed state; `None` while it is closed.
+    pub fn opened_at(&self) -> Option<Tick> {
+        self.breaker.opened_at()
+    }
+
     /// Attempts of the last ten seconds, those before its last closing excluded. Reads every core's line.
     pub fn counts(&self, now_us: u64) -> Counts {
         self.tally.sum_since(self.window_us.load(Ordering::Relaxed), now_us)

@@ -27,6 +27,11 @@ pub enum Report {
         /// Whether it is open now.
         open: bool,
     },
+    /// Ejected endpoints of a pool were reinstated: too few others were left.
+    Reinstated {
+        /// The pool.
+        pool: AppId,
+    },
     /// The breaker of a pool or of a route opened or closed. Sent once, likewise.
     CircuitChanged {
         /// The pool.

@@ -12,7 +12,7 @@ use ringway_model::{
 };
 use rpds::HashTrieMapSync;
 
-use crate::breaker::{EndpointState, Trickle};
+use crate::breaker::EndpointState;
 use crate::host_patterns::HostPatterns;
 use crate::in_flight::InFlight;
 use crate::policy::PoolSettings;
@@ -20,6 +20,7 @@ use crate::retry_budget::RetryBudget;
 use crate::rule_traffic::PoolTraffic;
 use crate::selection::Selection;
 use crate::tally::Tally;
+use crate::trickle::Trickle;
 use crate::virtual_host::{Rule, VirtualHost};
 use crate::weights::Shares;
 
@@ -95,8 +96,8 @@ pub enum Fallback {
     Reject,
     /// All are admitted.
     PanicOpen,
-    /// One is admitted each [`PoolSettings::trickle_interval`], also where the breakers are open; all pools and
-    /// snapshots share the limiter.
+    /// One is admitted each [`PoolSettings::trickle_interval`], also where the breakers are open; all
+    /// snapshots with this pool share the limiter.
     Trickle(Arc<Trickle>),
 }
 

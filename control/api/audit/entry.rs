@@ -63,6 +63,24 @@ fn members(object: &str) -> String {
     object.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or_default().to_owned()
 }
 
+/// Line about a decision of ringway itself.
+#[derive(Debug, Serialize)]
+pub(super) struct OwnEntry<'a> {
+    pub(super) at: String,
+    pub(super) who: &'static str,
+    pub(super) action: &'static str,
+    pub(super) objects: [Object; 1],
+    pub(super) reason: &'a str,
+    pub(super) result: &'static str,
+}
+
+impl OwnEntry<'_> {
+    /// As [`Entry::members`].
+    pub(super) fn members(&self) -> String {
+        members(&serde_json::to_string(self).unwrap_or_default())
+    }
+}
+
 /// Entry of the writer itself.
 #[derive(Serialize)]
 pub(super) struct Notice<'a> {

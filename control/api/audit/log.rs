@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use ringway_model::CanaryState;
 use ringway_net::clock;
 
 use super::Entry;
-use super::entry::Notice;
+use super::entry::{Notice, Object, OwnEntry};
 use super::writer::Writer;
 use crate::limits::{AUDIT_FILE_BYTES_MAX, AUDIT_FINISH_TIMEOUT, AUDIT_QUEUE_MAX, AUDIT_RETRY};
 
@@ -90,7 +91,24 @@ impl AuditLog {
 
     /// Adds a line. Cost: a few microseconds; never waits for the file.
     pub(crate) fn record(&self, entry: &Entry) {
-        let members = entry.members();
+        self.push(entry.members());
+    }
+
+    /// Adds a line about a canary that ringway has braked. Costs as much as any line.
+    pub fn record_brake(&self, state: &CanaryState) {
+        let Some(braked) = &state.braked else { return };
+        let entry = OwnEntry {
+            at: braked.at.to_rfc3339_millis(),
+            who: OWN_NAME,
+            action: "canary.brake",
+            objects: [Object { kind: "canary", id: state.route.to_string() }],
+            reason: &braked.reason,
+            result: "done",
+        };
+        self.push(entry.members());
+    }
+
+    fn push(&self, members: String) {
         let mut state = self.0.lock();
         match state.queue.len() < AUDIT_QUEUE_MAX {
             true => state.queue.push_back(members),
@@ -205,9 +223,12 @@ impl State {
     }
 }
 
+/// Actor of what no client has ordered.
+const OWN_NAME: &str = "ringway";
+
 /// Members of a line of the log itself.
 pub(super) fn notice(action: &str, lost: u64) -> String {
-    Notice { at: clock::timestamp().to_rfc3339_millis(), who: "ringway", action, lost }.members()
+    Notice { at: clock::timestamp().to_rfc3339_millis(), who: OWN_NAME, action, lost }.members()
 }
 
 impl fmt::Debug for AuditLog {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use ringway_model::{Braked, CanaryState, Owner, RouteId, Timestamp};
 use ringway_net::DriverChoice;
 use serde_json::{Value as Json, json};
 
@@ -78,6 +79,32 @@ fn each_change_leaves_a_line_with_its_caller_and_its_result() {
     let second = &lines[1];
     assert_eq!((&second["who"], &second["result"]), (&json!("token:PROXY_API_TOKEN"), &json!("unknown_app")));
     assert_eq!((&second["objects"][0]["id"], second.get("after")), (&json!("nope"), None));
+}
+
+#[test]
+fn a_canary_that_ringway_brakes_leaves_a_line_of_its_own() {
+    let audited = Audited::start();
+    let braked = Braked { at: Timestamp(7), reason: "60 of 200 requests failed".into() };
+    let route = RouteId::parse("shop").unwrap();
+    let state = CanaryState {
+        route,
+        owner: Owner::File,
+        plan: 1,
+        step: 0,
+        stepped_at: Timestamp(0),
+        braked: Some(braked),
+        set_weight: None,
+    };
+    audited.log.record_brake(&state);
+    let lines = audited.lines();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let line = &lines[0];
+    assert_eq!((&line["who"], &line["action"]), (&json!("ringway"), &json!("canary.brake")));
+    assert_eq!(
+        (&line["objects"], &line["at"]),
+        (&json!([{ "kind": "canary", "id": "shop" }]), &json!("1970-01-01T00:00:00.007Z"))
+    );
+    assert_eq!((&line["reason"], &line["result"]), (&json!("60 of 200 requests failed"), &json!("done")));
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn eject(state: &mut State, id: &str) {
     let status = InstanceStatus {
         state: InstanceState::Ejected,
         health: Health::Unhealthy,
-        breaker: BreakerStatus { state: BreakerState::Open, until: None },
+        breaker: BreakerStatus { state: BreakerState::Open, since: Some(Timestamp(7)), until: None },
         ..InstanceStatus::default()
     };
     state.statuses.insert(InstanceId::parse(id).unwrap(), status);
@@ -82,7 +82,10 @@ fn a_pool_shows_the_health_of_its_endpoints() {
     let breakers = get(&api, "/api/v2/breakers?after=web@10.0.1.1:80");
     assert_eq!(
         breakers["breakers"][0],
-        json!({ "endpoint": "web@10.0.1.2:80", "pool": "web", "state": "open", "until": null })
+        json!({
+            "endpoint": "web@10.0.1.2:80", "pool": "web", "state": "open", "since": "1970-01-01T00:00:00.007Z",
+            "until": null
+        })
     );
 }
 
@@ -96,7 +99,11 @@ fn circuits_of_pools_and_routes_are_on_the_first_page_of_breakers() {
         name: "web".into(),
         pool: Some(web.clone()),
         has_slot: true,
-        breaker: BreakerStatus { state: BreakerState::Open, until: Some(Timestamp(1_001)) },
+        breaker: BreakerStatus {
+            state: BreakerState::Open,
+            since: Some(Timestamp(1)),
+            until: Some(Timestamp(1_001)),
+        },
         is_dry_run: false,
         successes: 10,
         failures: 30,
@@ -109,8 +116,8 @@ fn circuits_of_pools_and_routes_are_on_the_first_page_of_breakers() {
     assert_eq!(
         breakers["circuits"],
         json!([{
-            "scope": "pool", "name": "web", "pool": "web", "state": "open", "until": "1970-01-01T00:00:01.001Z",
-            "dry_run": false, "successes": 10, "failures": 30, "trips": 2, "would_trip": 0
+            "scope": "pool", "name": "web", "pool": "web", "state": "open", "since": "1970-01-01T00:00:00.001Z",
+            "until": "1970-01-01T00:00:01.001Z", "dry_run": false, "successes": 10, "failures": 30, "trips": 2, "would_trip": 0
         }])
     );
     let ejections = json!([{ "pool": "web", "reason": "error_rate", "ejections": 3, "prevented": 1 }]);

@@ -27,6 +27,7 @@ fn the_real_control_plane_is_served() {
         inbox,
         registry: Registry::new(),
         log: None,
+        on_brake: None,
         settings: ControlSettings {
             certificate_webhook: None,
             defaults: Default::default(),

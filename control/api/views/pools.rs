@@ -49,6 +49,9 @@ pub(crate) struct BreakerView {
     pub(crate) pool: String,
     #[schema(examples("closed", "open", "half_open"))]
     pub(crate) state: &'static str,
+    /// Time when it left the closed state; null while it is closed.
+    #[schema(format = "date-time")]
+    pub(crate) since: Option<String>,
     /// Time when an open breaker admits the next request.
     #[schema(format = "date-time")]
     pub(crate) until: Option<String>,
@@ -61,6 +64,7 @@ impl BreakerView {
             endpoint: instance.id.to_string(),
             pool: instance.app.to_string(),
             state: breaker.state.as_str(),
+            since: breaker.since.map(Timestamp::to_rfc3339_millis),
             until: breaker.until.map(Timestamp::to_rfc3339_millis),
         }
     }
@@ -77,6 +81,9 @@ pub(crate) struct CircuitView {
     pub(crate) pool: Option<String>,
     #[schema(examples("closed", "open", "half_open"))]
     pub(crate) state: &'static str,
+    /// Time when it left the closed state; null while it is closed.
+    #[schema(format = "date-time")]
+    pub(crate) since: Option<String>,
     /// Time when an open breaker admits the next request.
     #[schema(format = "date-time")]
     pub(crate) until: Option<String>,
@@ -99,6 +106,7 @@ impl From<CircuitStatus> for CircuitView {
             name: status.name,
             pool: status.pool.as_ref().map(ToString::to_string),
             state: status.breaker.state.as_str(),
+            since: status.breaker.since.map(Timestamp::to_rfc3339_millis),
             until: status.breaker.until.map(Timestamp::to_rfc3339_millis),
             dry_run: status.is_dry_run,
             successes: status.successes,

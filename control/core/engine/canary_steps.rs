@@ -37,6 +37,9 @@ impl Engine {
                 canaries::Effect::Braked(state) => {
                     let view = view(&self.plane, &self.publisher, now);
                     self.notifications.handle_braked_canary(&state, view);
+                    if let Some(report) = &self.on_brake {
+                        report(&state);
+                    }
                 }
             }
         }

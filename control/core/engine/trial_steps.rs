@@ -34,7 +34,7 @@ impl Engine {
         let shown = version.as_ref().map_or("", |version| version.as_str());
         tracing::info!(%owner, version = shown, core = core.0, ?bake, "configuration on trial on one core");
         self.publisher.set_trial_core(Some(core));
-        let serial = self.publisher.publish(published, &mut self.dns, now.tick);
+        let serial = self.publish_to_cores(published, now);
         self.instances.begin_trial(&deltas, self.plane.desired());
         self.plane.handle_trial_begun(serial, now.micros);
         self.trials.begin(Begun { id, owner, version, bake, core, serial }, now);

@@ -121,7 +121,7 @@ fn status(
         name: name.to_owned(),
         pool: pool.map(|pool| pool.app.clone()),
         has_slot: slot != 0,
-        breaker: breaker_status(state.view(now.tick), now),
+        breaker: breaker_status(state.view(now.tick), state.opened_at(), now),
         is_dry_run: breaker.settings().dry_run,
         successes: counts.successes,
         failures: counts.failures,

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use ringway_certs::Certificates;
-use ringway_model::{Health, Hostname, Instance, InstanceId, Kind, TargetHost};
+use ringway_model::{Health, Hostname, Instance, InstanceId, Kind, TargetHost, Tick};
 use ringway_telemetry::{AppReading, CoreReading};
 use ringway_traffic::breaker::BreakerView;
 use ringway_traffic::snapshot::{Endpoint, Pool};
@@ -49,6 +49,7 @@ pub(crate) fn instance_status(engine: &Engine, id: &InstanceId, now: Now) -> Opt
         unresolved: unresolved.as_ref(),
         breaker: endpoint.map_or(BreakerView::Closed, |endpoint| endpoint.state.breaker(now.tick)),
     };
+    let opened_at = endpoint.and_then(|endpoint| endpoint.state.opened_at());
     let (state, state_reason) = inputs.state(now);
     Some(InstanceStatus {
         generation: instance.generation,
@@ -57,7 +58,7 @@ pub(crate) fn instance_status(engine: &Engine, id: &InstanceId, now: Now) -> Opt
         in_flight: endpoint
             .map_or_else(InFlightStatus::default, |endpoint| InFlightStatus::of(&endpoint.in_flight)),
         draining_until: inputs.draining_until,
-        breaker: breaker_status(inputs.breaker, now),
+        breaker: breaker_status(inputs.breaker, opened_at, now),
         failures_in_a_row: endpoint.map_or(Some(0), |endpoint| endpoint.state.failures_in_a_row()),
         slow_start: view
             .snapshot
@@ -177,13 +178,18 @@ pub(crate) fn app_statuses(engine: &Engine, most: usize, now: Now) -> Vec<AppSta
     ranked.into_iter().map(|(_, _, pool)| status(pool)).collect()
 }
 
-pub(super) fn breaker_status(breaker: BreakerView, now: Now) -> BreakerStatus {
-    match breaker {
-        BreakerView::Closed => BreakerStatus { state: BreakerState::Closed, until: None },
-        BreakerView::Open { until } => {
-            BreakerStatus { state: BreakerState::Open, until: Some(now.timestamp_of(until)) }
-        }
-        BreakerView::HalfOpen => BreakerStatus { state: BreakerState::HalfOpen, until: None },
+pub(super) fn breaker_status(breaker: BreakerView, opened_at: Option<Tick>, now: Now) -> BreakerStatus {
+    let (state, until) = match breaker {
+        BreakerView::Closed => (BreakerState::Closed, None),
+        BreakerView::Open { until } => (BreakerState::Open, Some(until)),
+        BreakerView::HalfOpen => (BreakerState::HalfOpen, None),
+    };
+    // It may have opened or closed between the two readings.
+    let since = opened_at.filter(|_| state != BreakerState::Closed);
+    BreakerStatus {
+        state,
+        since: since.map(|since| now.timestamp_of(since)),
+        until: until.map(|until| now.timestamp_of(until)),
     }
 }
 

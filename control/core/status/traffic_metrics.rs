@@ -36,7 +36,7 @@ pub(super) fn render(engine: &Engine, now: Now, out: &mut String) {
     }
     render_loads(view.snapshot, out);
     render_retry_budgets(view.snapshot, now, out);
-    let trickle = engine.publisher().compiler().trickle().admitted();
+    let trickle = engine.publisher().compiler().trickles().get();
     let name = "proxy_trickle_requests_total";
     family(out, name, "counter", "Requests let through to pools without an available endpoint.");
     let _ = writeln!(out, "{name} {trickle}");

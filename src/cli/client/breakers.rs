@@ -36,6 +36,7 @@ struct BreakerView {
     endpoint: String,
     pool: String,
     state: String,
+    since: Option<String>,
     until: Option<String>,
 }
 
@@ -45,6 +46,7 @@ struct CircuitView {
     name: String,
     pool: Option<String>,
     state: String,
+    since: Option<String>,
     until: Option<String>,
     dry_run: bool,
     successes: u64,
@@ -74,7 +76,7 @@ impl BreakersArgs {
 
 /// Table of all that is worth a look.
 fn text(view: &BreakersView, shows_all: bool, style: Style) -> String {
-    let mut table = Table::new(&["SCOPE", "NAME", "POOL", "STATE", "NEXT PROBE", "REASON"]);
+    let mut table = Table::new(&["SCOPE", "NAME", "POOL", "STATE", "SINCE", "NEXT PROBE", "REASON"]);
     for circuit in &view.circuits {
         let state =
             if circuit.dry_run { format!("{} (dry run)", circuit.state) } else { circuit.state.clone() };
@@ -83,7 +85,8 @@ fn text(view: &BreakersView, shows_all: bool, style: Style) -> String {
             Cell::new(&circuit.name),
             Cell::new(circuit.pool.as_deref().unwrap_or("-")),
             Cell::new(&state).tone(tone(&circuit.state)),
-            Cell::new(&probe(circuit.until.as_deref())),
+            Cell::new(&moment(circuit.since.as_deref())),
+            Cell::new(&moment(circuit.until.as_deref())),
             Cell::new(&reason(circuit)),
         ]);
     }
@@ -94,7 +97,8 @@ fn text(view: &BreakersView, shows_all: bool, style: Style) -> String {
             Cell::new(&breaker.endpoint),
             Cell::new(&breaker.pool),
             Cell::new(&breaker.state).tone(tone(&breaker.state)),
-            Cell::new(&probe(breaker.until.as_deref())),
+            Cell::new(&moment(breaker.since.as_deref())),
+            Cell::new(&moment(breaker.until.as_deref())),
             Cell::new(if breaker.state == "closed" { "-" } else { "its requests failed" }),
         ]);
     }
@@ -121,8 +125,8 @@ fn reason(circuit: &CircuitView) -> String {
     reason
 }
 
-fn probe(until: Option<&str>) -> String {
-    until.map_or_else(|| "-".to_owned(), time)
+fn moment(at: Option<&str>) -> String {
+    at.map_or_else(|| "-".to_owned(), time)
 }
 
 fn tone(state: &str) -> Tone {
@@ -142,11 +146,13 @@ mod tests {
     fn open_breakers_are_shown_with_their_reasons_and_closed_ones_on_request() {
         let view: BreakersView = serde_json::from_value(json!({
             "breakers": [
-                { "endpoint": "web@10.0.0.1:80", "pool": "web", "state": "closed", "until": null },
-                { "endpoint": "web@10.0.0.2:80", "pool": "web", "state": "open", "until": "2026-01-15T12:00:00.000Z" }
+                { "endpoint": "web@10.0.0.1:80", "pool": "web", "state": "closed", "since": null, "until": null },
+                { "endpoint": "web@10.0.0.2:80", "pool": "web", "state": "open",
+                  "since": "2026-01-15T11:59:30.000Z", "until": "2026-01-15T12:00:00.000Z" }
             ],
             "circuits": [{
-                "scope": "route", "name": "api", "pool": "web", "state": "half_open", "until": null, "dry_run": true,
+                "scope": "route", "name": "api", "pool": "web", "state": "half_open", "since": "2026-01-15T11:00:00.000Z",
+                "until": null, "dry_run": true,
                 "successes": 10, "failures": 30, "trips": 0, "would_trip": 2
             }],
             "ejections": [{ "pool": "web", "reason": "error_rate", "ejections": 3, "prevented": 1 }],
@@ -158,6 +164,8 @@ mod tests {
             "half_open (dry run)",
             "30 of 40 failed in 10 s, opened 0 times, 2 times in a dry run",
             "2026-01-15 12:00:00Z",
+            "2026-01-15 11:59:30Z",
+            "2026-01-15 11:00:00Z",
             "web: 3 ejections by error_rate, 1 prevented",
             "1 of 2 endpoints are closed; --all shows them",
         ] {

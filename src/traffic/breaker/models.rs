@@ -224,7 +224,7 @@ fn an_upload_does_not_block_another_probe() {
 #[test]
 fn a_trickle_lets_one_of_all_cores_pass() {
     loom::model(|| {
-        let trickle = Arc::new(Trickle::default());
+        let trickle = Arc::new(crate::trickle::Trickle::default());
         let other = trickle.clone();
         let thread = thread::spawn(move || other.admit(crate::limits::TRICKLE_INTERVAL, NOW));
         let mine = trickle.admit(crate::limits::TRICKLE_INTERVAL, NOW);

@@ -232,6 +232,25 @@ fn a_probe_that_does_not_end_is_followed_by_another_each_second() {
     }
 }
 
+/// Failed probes open it again, and it is open since its first opening.
+#[test]
+fn a_breaker_is_open_since_it_left_the_closed_state() {
+    let state = EndpointState::default();
+    assert_eq!(state.opened_at(), None);
+    let due = fail_until_open(&state, NOW);
+    assert_eq!(state.opened_at(), Some(NOW));
+    let probe = state.admit(Candidate::Ready, &BREAKER, due).unwrap();
+    assert_eq!(state.opened_at(), Some(NOW), "half open");
+    assert!(state.record_failure(probe, &BREAKER, due).is_some());
+    assert_eq!(state.opened_at(), Some(NOW));
+    state.renew();
+    let probe = state.admit(Candidate::Ready, &BREAKER, due).unwrap();
+    assert_eq!(state.record_success(probe), Some(Transition::Closed));
+    assert_eq!(state.opened_at(), None);
+    fail_until_open(&state, due);
+    assert_eq!(state.opened_at(), Some(due));
+}
+
 /// An upload in flight, perhaps for hours, does not prevent a request without a body from being the probe.
 #[test]
 fn an_upload_is_the_probe_when_no_other_request_is() {
@@ -296,20 +315,6 @@ fn an_endpoint_is_known_healthy_only_after_a_passed_check() {
     assert!(!state.is_known_healthy());
     state.renew();
     assert!(!state.is_known_healthy());
-}
-
-#[test]
-fn a_trickle_is_one_request_a_second() {
-    let trickle = Trickle::default();
-    assert!(trickle.admit(limits::TRICKLE_INTERVAL, NOW));
-    assert!(
-        !trickle.admit(limits::TRICKLE_INTERVAL, NOW)
-            && !trickle.admit(limits::TRICKLE_INTERVAL, Tick(NOW.0 + 999))
-    );
-    assert!(trickle.admit(limits::TRICKLE_INTERVAL, IN_1_S));
-    assert!(!trickle.admit(limits::TRICKLE_INTERVAL, IN_1_S));
-    // A core with a slightly older clock reading.
-    assert!(!trickle.admit(limits::TRICKLE_INTERVAL, NOW));
 }
 
 #[test]

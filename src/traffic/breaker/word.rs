@@ -16,7 +16,11 @@ use super::{Admission, BreakerSettings, BreakerView, Candidate, PROBE_WAIT, Tran
 ///
 /// All accesses are relaxed: the word is complete in itself and publishes no other memory.
 #[derive(Debug)]
-pub(crate) struct Breaker(AtomicU64);
+pub(crate) struct Breaker {
+    word: AtomicU64,
+    /// Time at which it last left the closed state. For observers; no decision reads it.
+    opened: AtomicU64,
+}
 
 /// Result of a failure that was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +36,7 @@ pub(crate) enum Counted {
 impl Default for Breaker {
     /// Returns a closed breaker.
     fn default() -> Self {
-        Self(AtomicU64::new(State::NEW.pack()))
+        Self { word: AtomicU64::new(State::NEW.pack()), opened: AtomicU64::new(0) }
     }
 }
 
@@ -52,6 +56,11 @@ impl Breaker {
             Phase::Closed { failures } => Some(failures),
             Phase::Open { .. } | Phase::Probing { .. } => None,
         }
+    }
+
+    /// Time at which it left the closed state; `None` while it is closed.
+    pub(crate) fn opened_at(&self) -> Option<Tick> {
+        (!self.is_closed()).then(|| Tick(self.opened.load(Ordering::Relaxed)))
     }
 
     /// Whether every request may pass.
@@ -113,7 +122,7 @@ impl Breaker {
     #[inline]
     pub(crate) fn record_success(&self, admission: Admission, needed: u8) -> Option<Transition> {
         let unchanged = State { epoch: admission.epoch(), phase: Phase::Closed { failures: 0 } };
-        if self.0.load(Ordering::Relaxed) == unchanged.pack() {
+        if self.word.load(Ordering::Relaxed) == unchanged.pack() {
             return None;
         }
         self.step_success(admission, needed)
@@ -132,7 +141,7 @@ impl Breaker {
         settings: &BreakerSettings,
         now: Tick,
     ) -> Option<Transition> {
-        opened(self.step(|state| state.fail(admission.epoch(), settings, now))?.1)
+        self.open(|state| state.fail(admission.epoch(), settings, now), now)
     }
 
     /// Records a failure. The last one in a row leaves the breaker closed, to be [tripped](Self::trip) or
@@ -160,7 +169,7 @@ impl Breaker {
         settings: &BreakerSettings,
         now: Tick,
     ) -> Option<Transition> {
-        opened(self.step(|state| state.trip(admission.epoch(), settings, now))?.1)
+        self.open(|state| state.trip(admission.epoch(), settings, now), now)
     }
 
     /// The same, unless a success came after the failures in a row.
@@ -174,7 +183,7 @@ impl Breaker {
             let is_at_limit = state.is_at_limit(settings);
             is_at_limit.then(|| state.trip(admission.epoch(), settings, now)).flatten()
         };
-        opened(self.step(event)?.1)
+        self.open(event, now)
     }
 
     /// Forgets the failures in a row of a breaker that was not tripped by them. True for one caller.
@@ -197,13 +206,23 @@ impl Breaker {
         self.step(|state| Some(state.renew()));
     }
 
+    /// Applies an event that may open the breaker.
+    fn open(&self, event: impl Fn(State) -> Option<State>, now: Tick) -> Option<Transition> {
+        let (before, after) = self.step(event)?;
+        let transition = opened(after);
+        if before.is_closed() && transition.is_some() {
+            self.opened.store(now.0, Ordering::Relaxed);
+        }
+        transition
+    }
+
     fn load(&self) -> State {
-        State::unpack(self.0.load(Ordering::Relaxed))
+        State::unpack(self.word.load(Ordering::Relaxed))
     }
 
     /// Applies one event; `None` when it is refused or without effect. Stores only a changed word.
     fn step(&self, event: impl Fn(State) -> Option<State>) -> Option<(State, State)> {
-        let mut word = self.0.load(Ordering::Relaxed);
+        let mut word = self.word.load(Ordering::Relaxed);
         loop {
             let before = State::unpack(word);
             let after = event(before)?;
@@ -211,7 +230,7 @@ impl Breaker {
                 return Some((before, after));
             }
             // A further round means that another thread's event came between: at most one round per event.
-            match self.0.compare_exchange_weak(word, after.pack(), Ordering::Relaxed, Ordering::Relaxed) {
+            match self.word.compare_exchange_weak(word, after.pack(), Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return Some((before, after)),
                 Err(now_there) => word = now_there,
             }

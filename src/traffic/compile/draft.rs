@@ -19,7 +19,7 @@ use super::ids::{Branch, Ids};
 use super::traffic::{Layers, weight_of};
 use super::{Compiler, CompilerSettings, Effects, Name, SlotChange, Tables};
 use crate::balance::affinity;
-use crate::breaker::{BreakerSettings, EndpointState, Trickle};
+use crate::breaker::{BreakerSettings, EndpointState};
 use crate::host_patterns::HostPatterns;
 use crate::in_flight::InFlight;
 use crate::limits::TALLY_BUCKET;
@@ -35,6 +35,7 @@ use crate::snapshot::{
     CertificateVersion, Endpoint, EndpointId, Fallback, Map, MetricSlot, Pool, PoolId, Snapshot, map,
 };
 use crate::tally::Tally;
+use crate::trickle::{Trickle, TrickleCount};
 use crate::virtual_host::{Action, Rule, RuleId, Rules, Tenant, TlsSettings, VirtualHost};
 use crate::weights::Shares;
 
@@ -43,7 +44,7 @@ pub(super) struct Draft<'a> {
     pub(super) settings: &'a CompilerSettings,
     patterns: &'a Patterns,
     pub(super) rate_limits: &'a Arc<RateLimitTable>,
-    trickle: &'a Arc<Trickle>,
+    trickles: &'a Arc<TrickleCount>,
     pub(super) default_traffic: &'a Option<Arc<RuleTraffic>>,
     certificates: &'a Map<Hostname, CertificateVersion>,
     /// The configuration that it is a draft of.
@@ -93,7 +94,7 @@ impl<'a> Draft<'a> {
             settings: &compiler.settings,
             patterns: &compiler.settings.patterns,
             rate_limits: &compiler.rate_limits,
-            trickle: &compiler.trickle,
+            trickles: &compiler.trickles,
             default_traffic: &compiler.default_traffic,
             certificates: &compiler.state.certificates,
             branch,
@@ -520,7 +521,10 @@ impl<'a> Draft<'a> {
         let fallback = match on_all_unhealthy {
             OnAllUnhealthy::Reject => Fallback::Reject,
             OnAllUnhealthy::PanicOpen => Fallback::PanicOpen,
-            OnAllUnhealthy::Trickle => Fallback::Trickle(self.trickle.clone()),
+            OnAllUnhealthy::Trickle => match known.map(|known| &known.fallback) {
+                Some(Fallback::Trickle(known)) => Fallback::Trickle(known.clone()),
+                _ => Fallback::Trickle(Arc::new(Trickle::counted_by(self.trickles.clone()))),
+            },
         };
         let pool = Pool {
             id,

@@ -3,10 +3,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use ringway_model::{Health, Outliers, Percent, Tick};
+use ringway_model::{CoreId, Health, Outliers, Percent, Tick};
 
 use super::fixture::{outliers, pool};
 use super::*;
+use crate::balance::{Cursors, TriedSet};
 use crate::breaker::{BreakerView, Candidate};
 use crate::pool_state::EjectionReason::{ConsecutiveFailures, ErrorRate};
 
@@ -182,6 +183,25 @@ fn a_pool_that_shrinks_reinstates_the_excess() {
     assert!(ejected(&last).is_empty());
     // Its next failures count from the beginning.
     assert_eq!(attempt(&last, 0, Verdict::Failure, START_US), None);
+}
+
+/// The state of the others changed after the ejections: the request that finds none left says so.
+#[test]
+fn a_pick_that_reinstates_says_so() {
+    let mut pool = pool(4, outliers());
+    fail(&pool, 0, START_US);
+    fail(&pool, 1, START_US);
+    let mut cursors = Cursors::new(CoreId(0));
+    let mut pick = |pool: &Pool| {
+        let picked = cursors.pick(pool, &TriedSet::default(), Candidate::Ready, tick(START_US)).unwrap();
+        (picked.endpoint.id.0, picked.has_reinstated)
+    };
+    assert!(!pick(&pool).1);
+    pool.endpoints[2].state.set_health(Health::Unhealthy);
+    pool.endpoints[3].state.set_health(Health::Unhealthy);
+    let first = pick(&pool);
+    assert!(first.1 && first.0 <= 2, "{first:?}");
+    assert!(!pick(&pool).1, "once");
 }
 
 #[test]

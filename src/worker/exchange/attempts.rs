@@ -388,6 +388,9 @@ impl<'a, R: Runtime> Exchange<'a, R> {
                 Pinned::Now => self.select(pool, &attempts.tried)?,
                 Pinned::Before => self.select_again(pool, &mut attempts.tried)?,
             };
+            if picked.has_reinstated {
+                passive_health::on_reinstatement(self.core, pool);
+            }
             attempts.in_flight = pool.begin(picked.endpoint, self.core.id.0.into());
             if attempts.in_flight.is_some() {
                 return Ok(picked);

@@ -68,6 +68,12 @@ pub(crate) fn on_cancelled<R: Runtime>(core: &Core<R>, picked: &Picked<'_>, targ
     give(core, picked, target, Verdict::Neutral);
 }
 
+/// Reports that ejected endpoints of a pool were reinstated for a pick.
+#[cold]
+pub(crate) fn on_reinstatement<R: Runtime>(core: &Core<R>, pool: &Pool) {
+    let _ = core.reports.send(Report::Reinstated { pool: pool.app.clone() });
+}
+
 /// Gives the verdict of an attempt, once, to all that count it: the endpoint with the outlier detection of
 /// its pool, the breakers of pool and route, the canary.
 fn give<R: Runtime>(core: &Core<R>, picked: &Picked<'_>, target: &Target<'_>, verdict: Verdict) {
