@@ -7,6 +7,7 @@ mod engine;
 mod network;
 mod origin;
 mod requests;
+mod retries;
 mod tenants;
 mod world;
 
@@ -31,7 +32,7 @@ use ringway_traffic::snapshot::Snapshot;
 use self::engine::Engine;
 use self::network::SimStream;
 use self::requests::{Case, Request};
-use self::world::Sim;
+use self::world::{Endpoints, Sim};
 use crate::accept::listener::{HttpMode, ListenerConfig, ListenerProtocol};
 use crate::core::{Core, CoreParts};
 use crate::exchange::via::Via;
@@ -242,7 +243,7 @@ fn run(seed: u64, traced: bool) -> Outcome {
     let world = Sim {
         engine: engine.clone(),
         case: case.clone(),
-        tenants: None,
+        endpoints: Endpoints::OfCase,
         live: live.clone(),
         connections: Rc::default(),
         splices: engine.chance(50),
@@ -575,7 +576,8 @@ fn the_future_of_an_exchange_stays_small() {
     let case =
         Rc::new(Case { is_calm: true, is_copied: false, evil: 0, rude: 0, requests: RefCell::default() });
     let (live, connections) = (Rc::default(), Rc::default());
-    let world = Sim { engine: engine.clone(), case, tenants: None, live, connections, splices: true };
+    let world =
+        Sim { engine: engine.clone(), case, endpoints: Endpoints::OfCase, live, connections, splices: true };
     let telemetry = Telemetry::new(Registry::new().add_core(CoreId(0)), None, None);
     let (reports, _reported) = blocking_mailbox(1);
     let core = core(world, Arc::default(), telemetry, reports, Plane::new().compiler.snapshot().clone());

@@ -20,7 +20,7 @@ use ringway_traffic::breaker::BreakerView;
 use super::engine::Engine;
 use super::network::End;
 use super::requests::{Case, Framing, Inbox};
-use super::world::Sim;
+use super::world::{Endpoints, Sim};
 use super::{Plane, Recorder, TIME_MAX, domain, host, instance, request_policy};
 use crate::core::Core;
 use crate::settings::Settings;
@@ -390,7 +390,7 @@ fn run(seed: u64, policy: FailurePolicy, traced: bool) -> Outcome {
     let world = Sim {
         engine: engine.clone(),
         case,
-        tenants: Some(stage.clone()),
+        endpoints: Endpoints::OfTenants(stage.clone()),
         live: live.clone(),
         connections: Rc::default(),
         splices: engine.chance(50),

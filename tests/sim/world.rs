@@ -19,6 +19,7 @@ use super::engine::Engine;
 use super::network::{End, SimStream, pair};
 use super::origin;
 use super::requests::Case;
+use super::retries::{self, Outage};
 use super::tenants::{self, Stage};
 use crate::connector::{Acquired, Connector, Splice, SpliceError};
 use crate::runtime::Runtime;
@@ -27,13 +28,22 @@ use crate::runtime::Runtime;
 pub(super) struct Sim {
     pub(super) engine: Rc<Engine>,
     pub(super) case: Rc<Case>,
-    /// The endpoints of a run with tenants, instead of those of the case.
-    pub(super) tenants: Option<Rc<Stage>>,
+    pub(super) endpoints: Endpoints,
     /// Connections that the core holds.
     pub(super) live: Rc<Cell<usize>>,
     /// Number of the last connection.
     pub(super) connections: Rc<Cell<u64>>,
     pub(super) splices: bool,
+}
+
+/// Endpoints of a run.
+pub(super) enum Endpoints {
+    /// Those of the case.
+    OfCase,
+    /// Those of a run with tenants.
+    OfTenants(Rc<Stage>),
+    /// Those of a run with retries.
+    Failing(Rc<Outage>),
 }
 
 impl Sim {
@@ -89,14 +99,19 @@ impl Connector for Sim {
             engine.note(|| format!("connect {address}: refused"));
             return Err(ErrorKind::ConnectionRefused.into());
         }
-        if self.tenants.as_ref().is_some_and(|stage| stage.refuses()) {
+        if let Endpoints::OfTenants(stage) = &self.endpoints
+            && stage.refuses()
+        {
             return Err(ErrorKind::ConnectionRefused.into());
         }
         let (stream, end) = self.connection(address);
         engine.note(|| format!("connect {address}: connection {}", end.number()));
-        match &self.tenants {
-            Some(stage) => engine.spawn(false, tenants::serve(stage.clone(), end)),
-            None => engine.spawn(false, origin::serve(engine.clone(), self.case.clone(), end, address)),
+        match &self.endpoints {
+            Endpoints::OfCase => {
+                engine.spawn(false, origin::serve(engine.clone(), self.case.clone(), end, address))
+            }
+            Endpoints::OfTenants(stage) => engine.spawn(false, tenants::serve(stage.clone(), end)),
+            Endpoints::Failing(outage) => engine.spawn(false, retries::serve(outage.clone(), end)),
         }
         Ok(stream)
     }

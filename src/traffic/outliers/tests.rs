@@ -188,7 +188,7 @@ fn a_pool_that_shrinks_reinstates_the_excess() {
 /// The state of the others changed after the ejections: the request that finds none left says so.
 #[test]
 fn a_pick_that_reinstates_says_so() {
-    let mut pool = pool(4, outliers());
+    let pool = pool(4, outliers());
     fail(&pool, 0, START_US);
     fail(&pool, 1, START_US);
     let mut cursors = Cursors::new(CoreId(0));
