@@ -10,7 +10,7 @@ use ringway::model::{
     PoolTraffic, Replacement, RouteId, RouteSpec, StatusSet, Target, TimeoutPolicy, TrafficSpec,
 };
 use ringway::store::{Fjall, Memory, Store};
-use ringway::{Admin, ControlSettings, DriverChoice, Gateway, Handle, Submission};
+use ringway::{Admin, AdminSettings, AuditLog, ControlSettings, DriverChoice, Gateway, Handle, Submission};
 
 use crate::kit::*;
 
@@ -18,6 +18,11 @@ const PATH: &str = "/api/v2/traffic/canary";
 
 /// Gateway with one worker that compares canaries five times a second.
 fn gateway(driver: Driver, store: Box<dyn Store>) -> Handle {
+    audited(driver, store, None)
+}
+
+/// The same with an audit log.
+fn audited(driver: Driver, store: Box<dyn Store>, audit: Option<AuditLog>) -> Handle {
     let driver = match driver {
         Driver::IoUring => DriverChoice::IoUring,
         Driver::Epoll => DriverChoice::Epoll,
@@ -29,7 +34,8 @@ fn gateway(driver: Driver, store: Box<dyn Store>) -> Handle {
         ..ControlSettings::default()
     };
     let builder = Gateway::builder().http(any()).driver(driver).workers(1).pin(false).control(control);
-    builder.admin(Admin { addresses: any(), ..Admin::default() }).store(store).spawn().unwrap()
+    let settings = AdminSettings { audit, ..AdminSettings::default() };
+    builder.admin(Admin { addresses: any(), settings, ..Admin::default() }).store(store).spawn().unwrap()
 }
 
 fn pool(id: &str) -> PoolRef {
@@ -189,7 +195,9 @@ on_both_drivers! {
         let folder = tempfile::tempdir().unwrap();
         let store = |path: &Path| Box::new(Fjall::open(path).unwrap());
         let (stable, next) = (Origin::named("v1"), failing());
-        let first = gateway(driver, store(folder.path()));
+        let audit = folder.path().join("audit.log");
+        let first =
+            audited(driver, store(&folder.path().join("store")), Some(AuditLog::start(audit.clone()).unwrap()));
         configure(&first, [&stable, &next], with(canary(10)));
         await_brake(&first);
         let mut client = client(&first);
@@ -204,7 +212,12 @@ on_both_drivers! {
         drop(client);
         first.shutdown(Duration::from_secs(10)).unwrap();
 
-        let second = gateway(driver, store(folder.path()));
+        let text = std::fs::read_to_string(audit).unwrap();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let brake = lines.iter().find(|line| line["action"] == "canary.brake").unwrap();
+        assert_eq!((&brake["who"], &brake["objects"][0]["id"]), (&json!("ringway"), &json!("shop")), "{brake}");
+
+        let second = gateway(driver, store(&folder.path().join("store")));
         assert_eq!((&shown(&second)["state"], &shown(&second)["weight"]), (&json!("braked"), &json!(0.0)));
         let mut client = self::client(&second);
         assert!((0..50).all(|_| send(&mut client, "").text() == "v1"), "after a restart");

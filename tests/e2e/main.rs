@@ -66,6 +66,8 @@ mod spread;
 mod tenants;
 mod timeouts;
 mod tls;
+mod traffic_documents;
+mod traffic_pools;
 mod upstream_tls;
 mod webhooks;
 mod websocket;
