@@ -39,8 +39,8 @@ pub struct Desired {
     users_of_policy: Map<PolicyId, Set<(Kind, Arc<str>)>>,
     /// Users of pools, chains and plugins by middleware.
     users: Map<Reference, Set<Reference>>,
-    /// Resources of operators, by owner.
-    owned: Map<Owner, Set<(Kind, Arc<str>)>>,
+    /// Keys of operators' resources.
+    owned: Map<(Owner, Kind), Set<Arc<str>>>,
 }
 
 impl Default for Desired {
@@ -192,8 +192,18 @@ impl Desired {
     }
 
     /// Kinds and keys of an operator's resources, in no order.
-    pub fn owned(&self, owner: &Owner) -> impl Iterator<Item = &(Kind, Arc<str>)> {
-        self.owned.get(owner).into_iter().flatten()
+    pub fn owned(&self, owner: &Owner) -> impl Iterator<Item = (Kind, &Arc<str>)> {
+        Kind::ALL.into_iter().flat_map(|kind| self.owned_of(owner, kind).map(move |key| (kind, key)))
+    }
+
+    /// Keys of an operator's resources of a kind, in no order.
+    pub fn owned_of(&self, owner: &Owner, kind: Kind) -> impl Iterator<Item = &Arc<str>> {
+        self.owned.get(&(owner.clone(), kind)).into_iter().flatten()
+    }
+
+    /// The number of an operator's resources of a kind. One hash lookup.
+    pub fn owned_count(&self, owner: &Owner, kind: Kind) -> usize {
+        self.owned.get(&(owner.clone(), kind)).map_or(0, Set::size)
     }
 
     /// State of a route's canary. One hash lookup.
@@ -432,7 +442,8 @@ impl Desired {
             link(&mut self.users, &used, (resource.kind(), resource.key().into()));
         }
         if resource.owner().is_operator() {
-            link(&mut self.owned, resource.owner(), (resource.kind(), resource.key().into()));
+            let of = (resource.owner().clone(), resource.kind());
+            link(&mut self.owned, &of, resource.key().into());
         }
     }
 
@@ -463,7 +474,8 @@ impl Desired {
             unlink(&mut self.users, &used, &(resource.kind(), resource.key().into()));
         }
         if resource.owner().is_operator() {
-            unlink(&mut self.owned, resource.owner(), &(resource.kind(), resource.key().into()));
+            let of = (resource.owner().clone(), resource.kind());
+            unlink(&mut self.owned, &of, &Arc::from(resource.key()));
         }
     }
 }

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use crate::change::Draft;
 use crate::{
-    App, AppId, Balancer, Certificate, CertificateSpec, ConfigVersion, Desired, FailurePolicy, Generation,
-    HealthCheck, HostPattern, Hostname, Instance, InstanceId, Kind, Middleware, MiddlewareSpec,
+    App, AppId, Balancer, Certificate, CertificateSpec, ConfigVersion, Desired, Domain, FailurePolicy,
+    Generation, HealthCheck, HostPattern, Hostname, Instance, InstanceId, Kind, Middleware, MiddlewareSpec,
     OnAllUnhealthy, Owner, Plugin, PluginSpec, Policy, PolicyId, PolicyRef, PolicySettings, PoolRef,
     PoolTraffic, Rejection, Route, RouteAction, RouteId, RouteSpec, SetVersion, StageSpec, Target,
     TrafficSpec, UpstreamTls, limits,
@@ -182,10 +182,30 @@ pub enum Conflict {
 
 /// Ids that a set contains.
 struct Kept<'a> {
-    pools: &'a HashSet<&'a str>,
-    policies: &'a HashSet<&'a str>,
-    middlewares: &'a HashSet<&'a str>,
-    plugins: &'a HashSet<&'a str>,
+    pools: &'a Ids<'a>,
+    policies: &'a Ids<'a>,
+    middlewares: &'a Ids<'a>,
+    plugins: &'a Ids<'a>,
+}
+
+/// Ids of one kind.
+type Ids<'a> = HashSet<&'a str, ahash::RandomState>;
+
+/// Resources by which others have a host.
+struct Holders<'a> {
+    route: Option<&'a Arc<Route>>,
+    domain: Option<&'a Arc<Domain>>,
+}
+
+impl Holders<'_> {
+    /// The one in the way of a route, if it cannot attach to it.
+    fn against(&self, route: &RouteSpec) -> Option<Holder> {
+        if let Some(other) = self.route {
+            return Some(Holder::Route { id: other.id().clone(), owner: other.owner.clone() });
+        }
+        let domain = self.domain.filter(|_| !route.matcher.path.is_condition())?;
+        Some(Holder::Domain { app: domain.app.clone(), owner: domain.owner.clone() })
+    }
 }
 
 /// Resource that has a host.
@@ -307,8 +327,8 @@ impl Desired {
             let holder = self.owner_of(kind, id).filter(|holder| *holder != owner)?;
             Some(Conflict::IdTaken { kind, id: id.into(), holder: holder.clone() })
         };
-        let policies: HashSet<&str> = set.policies.iter().map(|policy| policy.id.as_str()).collect();
-        let pools: HashSet<&str> = set.pools.iter().map(|pool| pool.id.as_str()).collect();
+        let policies: Ids<'_> = set.policies.iter().map(|policy| policy.id.as_str()).collect();
+        let pools: Ids<'_> = set.pools.iter().map(|pool| pool.id.as_str()).collect();
         conflicts.extend(set.policies.iter().filter_map(|policy| taken(Kind::Policy, policy.id.as_str())));
         let certificates = set.certificates.iter().map(|certificate| certificate.sni.to_string());
         conflicts.extend(certificates.filter_map(|sni| taken(Kind::Certificate, &sni)));
@@ -317,8 +337,8 @@ impl Desired {
             let endpoints = pool.endpoints.iter();
             conflicts.extend(endpoints.filter_map(|endpoint| taken(Kind::Instance, endpoint.id.as_str())));
         }
-        let middlewares: HashSet<&str> = set.middlewares.iter().map(|of| of.id.as_str()).collect();
-        let plugins: HashSet<&str> = set.plugins.iter().map(|of| of.id.as_str()).collect();
+        let middlewares: Ids<'_> = set.middlewares.iter().map(|of| of.id.as_str()).collect();
+        let plugins: Ids<'_> = set.plugins.iter().map(|of| of.id.as_str()).collect();
         conflicts.extend(middlewares.iter().filter_map(|id| taken(Kind::Middleware, id)));
         conflicts.extend(plugins.iter().filter_map(|id| taken(Kind::Plugin, id)));
         let unknown_policy = |kind: Kind, id: &str, reference: &PolicyRef| {
@@ -333,12 +353,12 @@ impl Desired {
                 .extend(reference.and_then(|policy| unknown_policy(Kind::App, pool.id.as_str(), policy)));
         }
         // Once for each host, which may have thousands of routes.
-        let mut holders: HashMap<&HostPattern, Option<&Arc<Route>>, ahash::RandomState> = HashMap::default();
+        let mut holders: HashMap<&HostPattern, Holders<'_>, ahash::RandomState> = HashMap::default();
         for route in &set.routes {
             let id = route.id.as_str();
             conflicts.extend(taken(Kind::Route, id));
-            let other = *holders.entry(&route.host).or_insert_with(|| self.other_route(owner, &route.host));
-            conflicts.extend(self.holder_against(other, route).map(|holder| Conflict::HostTaken {
+            let others = holders.entry(&route.host).or_insert_with(|| self.holders(owner, &route.host));
+            conflicts.extend(others.against(route).map(|holder| Conflict::HostTaken {
                 route: route.id.clone(),
                 host: route.host.clone(),
                 holder,
@@ -393,50 +413,34 @@ impl Desired {
         conflicts
     }
 
-    /// A route by which another owner has a host.
-    fn other_route(&self, owner: &Owner, host: &HostPattern) -> Option<&Arc<Route>> {
-        self.routes_of_host(host).find(|other| other.owner != *owner && !other.is_attached)
-    }
-
-    /// The resource that has a route's host, if that is of another owner and the route cannot attach to it.
-    /// `other`: the route by which another owner has it.
-    fn holder_against(&self, other: Option<&Arc<Route>>, route: &RouteSpec) -> Option<Holder> {
-        if let Some(other) = other {
-            return Some(Holder::Route { id: other.id().clone(), owner: other.owner.clone() });
+    /// Resources by which others than an owner have a host.
+    fn holders(&self, owner: &Owner, host: &HostPattern) -> Holders<'_> {
+        Holders {
+            route: self.routes_of_host(host).find(|other| other.owner != *owner && !other.is_attached),
+            domain: host.exact().and_then(|name| self.domain(name.as_str())),
         }
-        let domain = self.domain(route.host.exact()?.as_str())?;
-        if route.matcher.path.is_condition() {
-            return None;
-        }
-        Some(Holder::Domain { app: domain.app.clone(), owner: domain.owner.clone() })
     }
 
     fn conflicts_of_removals(&self, owner: &Owner, kept: &Kept<'_>, conflicts: &mut Vec<Conflict>) {
-        for (kind, id) in self.owned(owner) {
-            let kept = match kind {
-                Kind::App => kept.pools,
-                Kind::Policy => kept.policies,
-                Kind::Middleware => kept.middlewares,
-                Kind::Plugin => kept.plugins,
-                Kind::Instance
-                | Kind::Domain
-                | Kind::Route
-                | Kind::ConfigVersion
-                | Kind::Certificate
-                | Kind::CanaryState
-                | Kind::EndpointOverride => continue,
-            };
-            if kept.contains(&**id) {
-                continue;
-            }
+        // Kinds that other owners' resources refer to.
+        let kinds = [
+            (Kind::App, kept.pools),
+            (Kind::Policy, kept.policies),
+            (Kind::Middleware, kept.middlewares),
+            (Kind::Plugin, kept.plugins),
+        ];
+        let owned = kinds
+            .into_iter()
+            .flat_map(|(kind, kept)| self.owned_of(owner, kind).map(move |id| (kind, id, kept)));
+        for (kind, id, _) in owned.filter(|(_, id, kept)| !kept.contains(&***id)) {
             let user = match kind {
                 Kind::App => self.other_user_of_pool(owner, id),
                 Kind::Policy => self.users_of_policy(id).find(|(_, _, of)| of != owner),
                 _ => None,
             };
-            if let Some((user_kind, user, of)) = user.or_else(|| self.other_user(owner, *kind, id)) {
+            if let Some((user_kind, user, of)) = user.or_else(|| self.other_user(owner, kind, id)) {
                 let id = id.clone();
-                conflicts.push(Conflict::InUse { kind: *kind, id, user_kind, user, owner: of });
+                conflicts.push(Conflict::InUse { kind, id, user_kind, user, owner: of });
             }
         }
     }
@@ -461,9 +465,8 @@ impl Desired {
     }
 
     fn conflicts_of_limits(&self, owner: &Owner, set: &OperatorSet, conflicts: &mut Vec<Conflict>) {
-        let own = |kind: Kind| self.owned(owner).filter(|(of, _)| *of == kind).count();
         let mut limit = |kind: Kind, what: &'static str, count: usize, max: usize| {
-            let others = self.count(kind).saturating_sub(own(kind));
+            let others = self.count(kind).saturating_sub(self.owned_count(owner, kind));
             if others + count > max {
                 conflicts.push(Conflict::Full { what, max });
             }
@@ -513,37 +516,29 @@ impl Draft<'_> {
         if !conflicts.is_empty() {
             return Err(Rejection::Conflicts(conflicts.into()));
         }
-        let mut kept: HashSet<(Kind, &str), ahash::RandomState> = HashSet::default();
         let names: Vec<String> = set.certificates.iter().map(|spec| spec.sni.to_string()).collect();
         for (spec, key) in set.certificates.iter().zip(&names) {
-            kept.insert((Kind::Certificate, key));
             self.put_certificate(owner, key, spec);
         }
         for policy in &set.policies {
-            kept.insert((Kind::Policy, policy.id.as_str()));
             self.put_policy(owner, policy);
         }
         for spec in &set.plugins {
-            kept.insert((Kind::Plugin, spec.id.as_str()));
             self.put_plugin(owner, spec);
         }
         for spec in &set.middlewares {
-            kept.insert((Kind::Middleware, spec.id.as_str()));
             self.put_middleware(owner, spec);
         }
         for pool in &set.pools {
-            kept.insert((Kind::App, pool.id.as_str()));
             self.put_pool(owner, pool);
             for endpoint in &pool.endpoints {
-                kept.insert((Kind::Instance, endpoint.id.as_str()));
                 self.put_endpoint(owner, &pool.id, endpoint);
             }
         }
         for route in &set.routes {
-            kept.insert((Kind::Route, route.id.as_str()));
             self.put_route(owner, route);
         }
-        self.remove_others(owner, &kept);
+        self.remove_others(owner, set, &names);
         if let Some(new) = version
             && latest.as_ref() != Some(&new.version)
         {
@@ -664,15 +659,33 @@ impl Draft<'_> {
         });
     }
 
-    fn remove_others(&mut self, owner: &Owner, kept: &HashSet<(Kind, &str), ahash::RandomState>) {
-        let is_kept = |kind: &Kind, id: &str| *kind == Kind::ConfigVersion || kept.contains(&(*kind, id));
-        let mut gone: Vec<_> =
-            self.desired.owned(owner).filter(|(kind, id)| !is_kept(kind, id)).cloned().collect();
+    /// Removes the resources of an owner that a set leaves out. All those of the set are the owner's by now.
+    fn remove_others(&mut self, owner: &Owner, set: &OperatorSet, certificates: &[String]) {
         // Dependents first: routes, endpoints, pools.
-        gone.sort_unstable_by(|a, b| b.cmp(a));
-        for (kind, id) in gone {
-            if let Some(resource) = self.desired.resource(kind, &id) {
-                self.remove(resource);
+        for kind in Kind::ALL.into_iter().rev() {
+            let kept: Ids<'_> = match kind {
+                Kind::App => set.pools.iter().map(|of| of.id.as_str()).collect(),
+                Kind::Instance => {
+                    set.pools.iter().flat_map(|pool| &pool.endpoints).map(|of| of.id.as_str()).collect()
+                }
+                Kind::Policy => set.policies.iter().map(|of| of.id.as_str()).collect(),
+                Kind::Route => set.routes.iter().map(|of| of.id.as_str()).collect(),
+                Kind::Certificate => certificates.iter().map(String::as_str).collect(),
+                Kind::Middleware => set.middlewares.iter().map(|of| of.id.as_str()).collect(),
+                Kind::Plugin => set.plugins.iter().map(|of| of.id.as_str()).collect(),
+                Kind::ConfigVersion => continue,
+                Kind::Domain | Kind::CanaryState | Kind::EndpointOverride => Ids::default(),
+            };
+            if kept.len() == self.desired.owned_count(owner, kind) {
+                continue;
+            }
+            let owned = self.desired.owned_of(owner, kind);
+            let mut gone: Vec<_> = owned.filter(|id| !kept.contains(&***id)).cloned().collect();
+            gone.sort_unstable_by(|a, b| b.cmp(a));
+            for id in gone {
+                if let Some(resource) = self.desired.resource(kind, &id) {
+                    self.remove(resource);
+                }
             }
         }
     }

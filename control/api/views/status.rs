@@ -354,9 +354,8 @@ impl ReadinessView {
 /// Endpoints of operators' pools: the first by pool and URL, and their number.
 fn backends<P: Plane>(plane: &P, desired: &Desired) -> (Vec<BackendView>, usize) {
     let of_operators = [Owner::File, Owner::Admin];
-    let owned = of_operators.iter().flat_map(|owner| desired.owned(owner));
-    let endpoints = owned.filter(|(kind, _)| *kind == Kind::Instance);
-    let mut instances: Vec<&Arc<Instance>> = endpoints.filter_map(|(_, id)| desired.instance(id)).collect();
+    let endpoints = of_operators.iter().flat_map(|owner| desired.owned_of(owner, Kind::Instance));
+    let mut instances: Vec<&Arc<Instance>> = endpoints.filter_map(|id| desired.instance(id)).collect();
     let total = instances.len();
     instances.sort_unstable_by(|a, b| (&a.app, &a.id).cmp(&(&b.app, &b.id)));
     instances.truncate(READINESS_BACKENDS_MAX);

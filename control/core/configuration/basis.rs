@@ -266,6 +266,5 @@ impl Proposed {
 
 /// Number of an owner's objects, as the size guard counts them.
 fn owned(desired: &Desired, owner: &Owner) -> usize {
-    let counts = |kind: &Kind| matches!(kind, Kind::Route | Kind::App | Kind::Policy);
-    desired.owned(owner).filter(|(kind, _)| counts(kind)).count()
+    [Kind::Route, Kind::App, Kind::Policy].map(|kind| desired.owned_count(owner, kind)).into_iter().sum()
 }

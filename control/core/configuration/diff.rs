@@ -47,7 +47,7 @@ pub(super) fn changes(
             }
         }
     }
-    changes.extend(moves(before, after, owner));
+    changes.extend(moves((before, after), deltas, owner));
     changes.sort_by(|a, b| (a.kind, &a.id, &a.path).cmp(&(b.kind, &b.id, &b.path)));
     changes
 }
@@ -62,7 +62,17 @@ fn touched(deltas: &[Delta]) -> BTreeSet<(Kind, Arc<str>)> {
 
 /// Routes of an owner whose rank among the routes that stay is another one: their documents list them in
 /// another order, which decides between routes that are alike otherwise.
-fn moves(before: &Desired, after: &Desired, owner: &Owner) -> Vec<FieldChange> {
+fn moves((before, after): (&Desired, &Desired), deltas: &[Delta], owner: &Owner) -> Vec<FieldChange> {
+    // A rank changes with the position of a route that stays, which is part of it.
+    let order = |desired: &Desired, id: &str| Some(desired.route(id)?.spec.order);
+    let is_moved = |delta: &Delta| match delta {
+        Delta::Put(Resource::Route(route)) => order(before, route.id().as_str())
+            .is_some_and(|known| Some(known) != order(after, route.id().as_str())),
+        _ => false,
+    };
+    if !deltas.iter().any(is_moved) {
+        return Vec::new();
+    }
     let (old, new) = (ranks(before, after, owner), ranks(after, before, owner));
     let moved = new.iter().filter(|(id, rank)| old.get(*id) != Some(rank));
     let change = |(id, rank): (&Arc<str>, &usize)| FieldChange {
@@ -80,11 +90,9 @@ fn moves(before: &Desired, after: &Desired, owner: &Owner) -> Vec<FieldChange> {
 /// Rank of each route of an owner among those that the other configuration has too, from 1.
 fn ranks(of: &Desired, other: &Desired, owner: &Owner) -> BTreeMap<Arc<str>, usize> {
     let mut routes: Vec<(u32, &Arc<str>)> = of
-        .owned(owner)
-        .filter(|(kind, id)| {
-            *kind == Kind::Route && other.route(id).is_some_and(|route| route.owner == *owner)
-        })
-        .filter_map(|(_, id)| Some((of.route(id)?.spec.order, id)))
+        .owned_of(owner, Kind::Route)
+        .filter(|id| other.route(id).is_some_and(|route| route.owner == *owner))
+        .filter_map(|id| Some((of.route(id)?.spec.order, id)))
         .collect();
     routes.sort_unstable();
     routes.into_iter().zip(1..).map(|((_, id), rank)| (id.clone(), rank)).collect()
@@ -94,15 +102,15 @@ fn ranks(of: &Desired, other: &Desired, owner: &Owner) -> BTreeMap<Arc<str>, usi
 pub(super) fn effects(before: &Desired, after: &Desired, deltas: &[Delta]) -> Effects {
     let mut effects = Effects::default();
     let mut hosts: AHashSet<HostPattern> = AHashSet::new();
+    // Once each: all routes may name one pool.
+    let mut pools: BTreeSet<Arc<str>> = BTreeSet::new();
     for (kind, id) in touched(deltas) {
         for desired in [before, after] {
             match kind {
                 Kind::Route => hosts.extend(desired.route(&id).map(|route| route.spec.host.clone())),
-                Kind::App => hosts.extend(hosts_of_pool(desired, &id)),
+                Kind::App => _ = pools.insert(id.clone()),
                 Kind::Instance => {
-                    if let Some(endpoint) = desired.instance(&id) {
-                        hosts.extend(hosts_of_pool(desired, endpoint.app.as_str()));
-                    }
+                    pools.extend(desired.instance(&id).map(|endpoint| endpoint.app.as_str().into()));
                 }
                 Kind::Policy => hosts.extend(hosts_of_policy(desired, &id)),
                 Kind::Certificate => hosts.extend(desired.certificate(&id).map(|known| known.sni.clone())),
@@ -117,6 +125,13 @@ pub(super) fn effects(before: &Desired, after: &Desired, deltas: &[Delta]) -> Ef
             let (old, new) = (before.instance(&id).is_some(), after.instance(&id).is_some());
             effects.endpoints_added += usize::from(!old && new);
             effects.endpoints_removed += usize::from(old && !new);
+        }
+    }
+    for pool in &pools {
+        for desired in [before, after] {
+            let routes = desired.routes_of_pool(pool);
+            let of_pool: AHashSet<&HostPattern> = routes.map(|route| &route.spec.host).collect();
+            hosts.extend(of_pool.into_iter().cloned());
         }
     }
     let mut hosts: Vec<_> = hosts.into_iter().collect();

@@ -114,18 +114,17 @@ fn put(desired: &Desired, owner: Owner, set: OperatorSet) -> (Desired, Vec<Delta
 fn texts(desired: &Desired, owner: &Owner) -> BTreeMap<(&'static str, Arc<str>), BTreeMap<String, String>> {
     let mut texts = BTreeMap::new();
     for (kind, id) in desired.owned(owner) {
-        let fields: Fields = fields(&desired.resource(*kind, id).unwrap());
+        let fields: Fields = fields(&desired.resource(kind, id).unwrap());
         let fields = fields.into_iter().map(|(path, value)| (path.to_owned(), value)).collect();
-        texts.insert((kind_name(*kind).unwrap(), id.clone()), fields);
+        texts.insert((kind_name(kind).unwrap(), id.clone()), fields);
     }
     texts
 }
 
 /// Sequence of an owner's routes in the order of its documents.
 fn order(desired: &Desired, owner: &Owner) -> Vec<Arc<str>> {
-    let routes = desired.owned(owner).filter(|(kind, _)| *kind == Kind::Route);
-    let mut routes: Vec<_> =
-        routes.map(|(_, id)| (desired.route(id).unwrap().spec.order, id.clone())).collect();
+    let routes = desired.owned_of(owner, Kind::Route);
+    let mut routes: Vec<_> = routes.map(|id| (desired.route(id).unwrap().spec.order, id.clone())).collect();
     routes.sort();
     routes.into_iter().map(|(_, id)| id).collect()
 }

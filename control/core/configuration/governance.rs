@@ -352,12 +352,12 @@ fn touched(change: &Judged<'_>) -> BTreeSet<(Kind, Arc<str>)> {
 }
 
 fn keys(desired: &Desired, change: &Judged<'_>, kind: Kind) -> BTreeSet<Arc<str>> {
-    desired.owned(change.owner).filter(|(of, _)| *of == kind).map(|(_, key)| key.clone()).collect()
+    desired.owned_of(change.owner, kind).cloned().collect()
 }
 
 fn hosts_of(desired: &Desired, owner: &Owner) -> BTreeSet<Arc<str>> {
-    let routes = desired.owned(owner).filter(|(kind, _)| *kind == Kind::Route);
-    routes.filter_map(|(_, id)| Some(desired.route(id)?.spec.host.to_string().into())).collect()
+    let routes = desired.owned_of(owner, Kind::Route);
+    routes.filter_map(|id| Some(desired.route(id)?.spec.host.to_string().into())).collect()
 }
 
 fn insecure_upstreams(change: &Judged<'_>, hosts: &[HostPattern]) -> Vec<Breach> {
