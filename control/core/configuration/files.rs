@@ -40,6 +40,10 @@ pub(super) struct Files {
     version: Option<SetVersion>,
     /// Static settings with which the process was started.
     statics: Vec<StaticValue>,
+    /// Those of the last document without mistakes.
+    last_statics: Vec<StaticValue>,
+    /// Whether they have changed since the last application.
+    has_new_statics: bool,
     refusal: Vec<Finding>,
     quarantined: Vec<Finding>,
     warnings: Vec<String>,
@@ -79,6 +83,8 @@ impl Files {
             content,
             stamp: None,
             version: document.map(|document| document.version.clone()),
+            last_statics: settings.statics.clone(),
+            has_new_statics: false,
             statics: settings.statics,
             refusal,
             quarantined,
@@ -156,8 +162,12 @@ impl Files {
         self.content.clone()
     }
 
-    /// Static settings of a document that differ from those of the process.
-    pub(super) fn restart_needed(&self, document: &Document) -> Vec<Arc<str>> {
+    /// Static settings of a document that differ from those of the process. The next application logs that
+    /// they have changed.
+    pub(super) fn restart_needed(&mut self, document: &Document) -> Vec<Arc<str>> {
+        self.has_new_statics |=
+            !ringway_config::restart_needed(&self.last_statics, &document.statics).is_empty();
+        self.last_statics.clone_from(&document.statics);
         ringway_config::restart_needed(&self.statics, &document.statics)
     }
 
@@ -168,7 +178,8 @@ impl Files {
 
     /// Records that the content is in force, or on trial.
     pub(super) fn handle_applied(&mut self, applied: &Applied) {
-        let is_news = applied.receipt.is_some() || !self.refusal.is_empty();
+        let has_new_statics = std::mem::take(&mut self.has_new_statics);
+        let is_news = applied.receipt.is_some() || !self.refusal.is_empty() || has_new_statics;
         self.refusal.clear();
         self.quarantined.clear();
         if !is_news {
