@@ -65,6 +65,6 @@ pub use status::{
     EjectionStatus, InFlightStatus, InstanceDrained, InstanceState, InstanceStatus, State, Status,
     StoreStatus,
 };
-pub use submission::{Idempotency, Receipt, Refusal, StorageFailure, Submission};
+pub use submission::{Idempotency, KnownResult, Receipt, Refusal, StorageFailure, Submission};
 pub use thread::{ControlThread, Inbox, Parts, Service, StartError, inbox, start};
 pub use trial::{NoTrial, RevertReason, Rollout, Tally, TrialId, TrialState, TrialStatus};

@@ -5,12 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_model::{Change, CoreId, Generation, Outcome, Owner, Rejection, Revision};
+use ringway_model::{Applied, Change, CoreId, Generation, Outcome, Owner, Rejection, Revision};
 
 use crate::trial::{Rollout, TrialId};
 
 /// A requested change and its conditions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Submission {
     /// The change.
     pub change: Change,
@@ -20,6 +20,18 @@ pub struct Submission {
     pub idempotency: Option<Idempotency>,
     /// Way in which it comes into force.
     pub rollout: Rollout,
+    /// Result of the change, if the submitter knows it already.
+    pub result: Option<KnownResult>,
+}
+
+/// Result of a change to the configuration of one revision. It saves the control thread the work as long as
+/// that configuration is in force; otherwise the change is applied to the present one.
+#[derive(Clone, Debug)]
+pub struct KnownResult {
+    /// Revision of the configuration, which was in force.
+    pub base: Revision,
+    /// The result of [`Desired::apply`](ringway_model::Desired::apply).
+    pub applied: Applied,
 }
 
 /// Idempotency key and the request that it belongs to.
@@ -34,7 +46,7 @@ pub struct Idempotency {
 impl Submission {
     /// Creates a submission without conditions.
     pub fn of(change: Change) -> Self {
-        Self { change, if_match: None, idempotency: None, rollout: Rollout::Direct }
+        Self { change, if_match: None, idempotency: None, rollout: Rollout::Direct, result: None }
     }
 
     /// Creates a submission without conditions that is tried on one core first.

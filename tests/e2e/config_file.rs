@@ -89,6 +89,21 @@ on_both_drivers! {
         assert_eq!(site.proxy.metric("ringway_config_version_info", &["owner=\"file\""]), 1.0);
     }
 
+    fn a_save_of_static_settings_names_those_that_need_a_restart(driver) {
+        let origin = Origin::named("one");
+        let site = Site::start(driver, &document("web.test", &origin));
+        site.save(&format!("{}server:\n  timeouts:\n    idle: 71s\n", document("web.test", &origin)));
+        let line = site.logged(&["need a restart", "/server/timeouts/idle"]);
+        assert!(line.contains("WARN"), "{line}");
+        site.logged(&["configuration applied", "version"]);
+        // Every such save, also that of a setting that is named already.
+        site.save(&format!("{}server:\n  timeouts:\n    idle: 72s\n", document("web.test", &origin)));
+        eventually("the second save is in the log", || {
+            let named = site.proxy.log().into_iter().filter(|line| line.contains("need a restart"));
+            (named.count() == 2).then_some(())
+        });
+    }
+
     fn a_mistake_is_refused_with_its_place_and_the_old_configuration_goes_on(driver) {
         let origin = Origin::named("one");
         let site = Site::start(driver, &document("web.test", &origin));

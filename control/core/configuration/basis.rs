@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ringway_config::{Beside, Document, Finding, GovernanceRule, Place, Places, Severity, Source};
-use ringway_model::{Delta, Desired, Kind, Owner, Rejection, Timestamp};
+use ringway_model::{Applied, Change, Desired, Kind, NewVersion, Owner, Rejection, SetVersion};
 use ringway_net::clock;
 use ringway_traffic::pattern::{Pattern, Patterns};
 use ringway_traffic::policy::Defaults;
@@ -89,9 +89,9 @@ pub(super) struct Proposed {
     pub(super) base: Desired,
     pub(super) owner: Owner,
     pub(super) document: Document,
-    /// Configuration after it; `None` when claims refuse it.
-    pub(super) after: Option<Desired>,
-    pub(super) deltas: Vec<Delta>,
+    pub(super) change: Change,
+    /// Result of the change; `None` when claims refuse it.
+    pub(super) applied: Option<Applied>,
     /// Findings of the steps, in their order.
     pub(super) findings: Vec<(Step, Finding)>,
     /// Compiled patterns of its routes, kept until the compiler has them too.
@@ -174,49 +174,53 @@ impl Basis {
         }
     }
 
-    /// Judges a document as an owner's new set. `reason`: `None` for a question.
+    /// Judges a document as an owner's new set. `version`: its entry for the history, which has the reason;
+    /// `None` for a question.
     pub(super) fn judge(
         &self,
         base: Desired,
         owner: Owner,
         document: Document,
-        reason: Option<&str>,
+        version: Option<NewVersion>,
         guards: Guards,
     ) -> Proposed {
         let routes = checks::routes(&document, self.defaults.slashes, &self.patterns);
         let mistakes = routes.findings.into_iter().chain(checks::files(&document));
         let mut findings: Vec<(Step, Finding)> = mistakes.map(|mistake| (Step::Reading, mistake)).collect();
-        let change = replace(&owner, &document.set, None, None);
-        let (after, deltas) = match base.apply(&change, Timestamp::default()) {
-            Ok(applied) => (Some(applied.desired), applied.deltas),
+        let reason = version.as_ref().map(|version| version.reason.clone());
+        let expect = version.as_ref().map(|_| version_of(&base, &owner));
+        let change = replace(&owner, &document.set, expect, version);
+        let now = clock::timestamp();
+        let applied = match base.apply(&change, now) {
+            Ok(applied) => Some(applied),
             Err(Rejection::Conflicts(conflicts)) => {
                 findings.extend(conflicts.iter().map(|conflict| {
                     (Step::Claims, judge::conflict_finding(conflict, &document.places, self))
                 }));
-                (None, Vec::new())
+                None
             }
             Err(other) => {
                 findings.push((Step::Claims, judge::error("not_applied", other.to_string(), None)));
-                (None, Vec::new())
+                None
             }
         };
-        if let (Some(after), Guards::All | Guards::ForcedSize) = (&after, guards) {
-            let default_timeout = self.defaults.policy.head_timeout();
-            let judged =
-                Judged { before: &base, after, deltas: &deltas, owner: &owner, reason, default_timeout };
+        if let (Some(applied), Guards::All | Guards::ForcedSize) = (&applied, guards) {
+            let Applied { desired: after, deltas, .. } = applied;
+            let (reason, default_timeout) = (reason.as_deref(), self.defaults.policy.head_timeout());
+            let judged = Judged { before: &base, after, deltas, owner: &owner, reason, default_timeout };
             // A set cannot lift the rules that it is judged by, and the files rule over changes by requests.
             let rules = match owner {
                 Owner::File => vec![&self.file.governance, &document.governance],
                 _ => vec![&self.file.governance, &self.admin.governance, &document.governance],
             };
-            let broken = governance::judge(rules, &judged, &document.places, clock::timestamp());
+            let broken = governance::judge(rules, &judged, &document.places, now);
             findings.extend(broken.into_iter().map(|finding| (Step::Governance, finding)));
             if guards == Guards::All {
                 let guard = judge::size_guard(owned(&base, &owner), owned(after, &owner));
                 findings.extend(guard.map(|finding| (Step::Size, finding)));
             }
         }
-        Proposed { base, owner, document, after, deltas, findings, _patterns: routes.patterns }
+        Proposed { base, owner, document, change, applied, findings, _patterns: routes.patterns }
     }
 }
 
@@ -237,13 +241,13 @@ impl Proposed {
     }
 
     pub(super) fn changes(&self) -> Vec<FieldChange> {
-        let Some(after) = &self.after else { return Vec::new() };
-        diff::changes(&self.base, after, &self.deltas, &self.owner)
+        let Some(Applied { desired: after, deltas, .. }) = &self.applied else { return Vec::new() };
+        diff::changes(&self.base, after, deltas, &self.owner)
     }
 
     pub(super) fn effects(&self) -> Effects {
-        let Some(after) = &self.after else { return Effects::default() };
-        diff::effects(&self.base, after, &self.deltas)
+        let Some(Applied { desired: after, deltas, .. }) = &self.applied else { return Effects::default() };
+        diff::effects(&self.base, after, deltas)
     }
 
     pub(super) fn diff(&self, from: Option<Arc<str>>, findings: Vec<Finding>) -> Diff {
@@ -260,8 +264,14 @@ impl Proposed {
 
     pub(super) fn after_or_refusal(self) -> Result<Desired, ConfigError> {
         let findings = self.findings.into_iter().map(|(_, finding)| finding).collect();
-        self.after.ok_or(ConfigError::Refused { step: Step::Claims, findings })
+        let applied = self.applied.ok_or(ConfigError::Refused { step: Step::Claims, findings })?;
+        Ok(applied.desired)
     }
+}
+
+/// The present version of an owner's set.
+pub(super) fn version_of(desired: &Desired, owner: &Owner) -> Option<SetVersion> {
+    desired.version_of(owner).map(|kept| kept.version.clone())
 }
 
 /// Number of an owner's objects, as the size guard counts them.

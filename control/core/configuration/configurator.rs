@@ -1,10 +1,10 @@
 //! The state of the configuration thread, and every change of it.
 //!
 //! ```text
-//!  documents ─► read ─► claims ─► governance ─► size guard ─► Change::ReplaceOwned ─► control thread ─► receipt
+//!  documents ─► read ─► claims ─► governance ─► size guard ─► change and result ─► control thread ─► receipt
 //! ```
-//! The control thread compiles, stores and publishes the change; with a bake time it is tried on one core
-//! first.
+//! The control thread compiles, stores and publishes the change, whose result it takes over if nothing else
+//! was changed meanwhile; with a bake time it is tried on one core first.
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use ringway_config::{Document, Finding, Places};
 use ringway_model::{Desired, NewVersion, Owner, Rejection, SetVersion, Tick};
 use ringway_net::clock;
 
-use super::basis::{Basis, Guards, InForce, SharedBasis};
+use super::basis::{Basis, Guards, InForce, SharedBasis, version_of};
 use super::error::{ConfigError, Step};
 use super::files::{Content, Files};
 use super::governance;
@@ -24,14 +24,14 @@ use super::judge;
 use super::plane::Plane;
 use super::plans::Plans;
 use super::questions::Questions;
-use super::replacement::{OPERATORS, kept, replace, unreadable};
+use super::replacement::{OPERATORS, kept, unreadable};
 use super::requests::{
     Applied, ApplyContent, ApplyRequest, ConfigurationStatus, ReloadRequest, RollbackRequest,
 };
 use super::startup::Started;
 use super::thread::Notice;
 use crate::limits::{CHANGES_REPORTED_MAX, REASON_BYTES_MAX};
-use crate::submission::{Receipt, Refusal, Submission};
+use crate::submission::{KnownResult, Receipt, Refusal, Submission};
 use crate::trial::{TrialId, TrialState};
 
 /// State of the thread.
@@ -227,16 +227,22 @@ impl Configurator {
         application: Application,
     ) -> Result<Applied, ConfigError> {
         let Application { by, reason, expect, bake, guards } = application;
-        let previous = base.version_of(&owner).map(|kept| kept.version.clone());
+        let previous = version_of(&base, &owner);
         if let Some(expected) = expect
             && previous.as_ref().map(SetVersion::as_str) != Some(&*expected)
         {
             let current = previous.map(|version| version.as_str().into());
             return Err(ConfigError::Stale { owner, current });
         }
-        let reason: Arc<str> = cut(&reason, REASON_BYTES_MAX).into();
+        let version = NewVersion {
+            version: document.version.clone(),
+            by,
+            reason: cut(&reason, REASON_BYTES_MAX).into(),
+            source: history::pack(&document.canonical),
+            is_proven: false,
+        };
         let basis = self.basis.get();
-        let proposed = basis.judge(base, owner.clone(), document, Some(&reason), guards);
+        let proposed = basis.judge(base, owner.clone(), document, Some(version), guards);
         if let Some((step, _)) = proposed.findings.iter().find(|(_, finding)| finding.is_error()) {
             let of_step = proposed.findings.iter().filter(|(of, _)| of == step);
             warnings.extend(of_step.map(|(_, finding)| finding.clone()));
@@ -245,23 +251,15 @@ impl Configurator {
         warnings.extend(proposed.findings.iter().map(|(_, finding)| finding.clone()));
         let document = &proposed.document;
         let bake = bake.or(document.bake).or(basis.file.bake).unwrap_or(Duration::ZERO);
+        let is_unchanged = proposed.applied.as_ref().is_some_and(|applied| applied.deltas.is_empty());
         // The configuration in force replaces the one on trial.
-        let is_on_trial =
-            self.plane.trial()?.is_some_and(|trial| trial.owner == owner && !trial.state.is_over());
-        let is_in_force =
-            proposed.deltas.is_empty() && previous.as_ref() == Some(&document.version) && !is_on_trial;
-        let receipt = match is_in_force {
+        let receipt = match is_unchanged && !self.is_on_trial(&owner)? {
             true => None,
             false => {
-                let version = NewVersion {
-                    version: document.version.clone(),
-                    by,
-                    reason,
-                    source: history::pack(&document.canonical),
-                    is_proven: false,
-                };
-                let change = replace(&owner, &document.set, Some(previous.clone()), Some(version));
-                Some(self.submit(Submission::on_trial(change, bake), &document.places)?)
+                let base = proposed.base.revision();
+                let result = proposed.applied.clone().map(|applied| KnownResult { base, applied });
+                let submission = Submission::on_trial(proposed.change.clone(), bake);
+                Some(self.submit(Submission { result, ..submission }, &document.places)?)
             }
         };
         self.basis.put(&owner, InForce::of(document));
@@ -287,6 +285,11 @@ impl Configurator {
             restart_needed: self.status.restart_needed.clone(),
             receipt,
         })
+    }
+
+    fn is_on_trial(&self, owner: &Owner) -> Result<bool, ConfigError> {
+        let trial = self.plane.trial()?;
+        Ok(trial.is_some_and(|trial| trial.owner == *owner && !trial.state.is_over()))
     }
 
     fn submit(&self, submission: Submission, places: &Places) -> Result<Receipt, ConfigError> {
@@ -342,7 +345,7 @@ impl Configurator {
         let Some(document) = reading.document else {
             return Err(ConfigError::Refused { step: Step::Reading, findings: reading.findings });
         };
-        if let Some(files) = &self.files {
+        if let Some(files) = &mut self.files {
             self.status.restart_needed = files.restart_needed(&document);
         }
         let base = self.plane.desired()?;

@@ -66,7 +66,7 @@ impl Questions {
         findings.extend(proposed.findings.iter().map(|(_, finding)| finding.clone()));
         let mut diff = proposed.diff(from.map(|version| version.as_str().into()), findings);
         // A proposal with mistakes, or that claims refuse, gives nothing to route by.
-        if proposed.after.is_some() && !proposed.has_mistakes() {
+        if proposed.applied.is_some() && !proposed.has_mistakes() {
             let simulated = self
                 .plane
                 .simulation()

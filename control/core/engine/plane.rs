@@ -44,7 +44,7 @@ use crate::engine::core_acks::{CoreProgress, Cores};
 use crate::engine::idempotency::{Keys, Known};
 use crate::error_chain::with_causes;
 use crate::status::CoreState;
-use crate::submission::{Idempotency, Receipt, Refusal, StorageFailure, Submission};
+use crate::submission::{Idempotency, KnownResult, Receipt, Refusal, StorageFailure, Submission};
 use crate::time::Micros;
 use crate::trial::{RevertReason, Rollout, TrialId};
 
@@ -153,6 +153,7 @@ struct Queued {
     change: Change,
     if_match: Option<Revision>,
     rollout: Rollout,
+    result: Option<KnownResult>,
 }
 
 /// A trial that the engine begins.
@@ -256,7 +257,7 @@ impl Plane {
         let ticket = Ticket(self.tickets_given);
         self.tickets_given += 1;
         self.pending += 1;
-        let Submission { change, if_match, idempotency, rollout } = submission;
+        let Submission { change, if_match, idempotency, rollout, result } = submission;
         let refusal = if self.is_closing {
             Some(Refusal::ShuttingDown)
         } else if self.pending > CHANGES_WAITING_MAX {
@@ -283,7 +284,7 @@ impl Plane {
                 }
             }
         }
-        self.queue.push_back(Queued { submitter, change, if_match, rollout });
+        self.queue.push_back(Queued { submitter, change, if_match, rollout, result });
         ticket
     }
 
@@ -346,7 +347,7 @@ impl Plane {
                 return self.decide(vec![(queued.submitter, decision)], self.published, Vec::new(), now);
             }
         }
-        let applied = match apply(&self.stored, &self.reserved, &queued.change, queued.if_match, at) {
+        let applied = match apply(&self.stored, &self.reserved, &queued, at) {
             Ok(applied) => applied,
             Err(refusal) => return self.reply(queued.submitter, Err(refusal), now),
         };
@@ -381,8 +382,8 @@ impl Plane {
         let mut draft = self.stored.clone();
         let mut deltas = Vec::new();
         let mut decisions = Vec::new();
-        for Queued { submitter, change, if_match, .. } in batch {
-            let decision = match apply(&draft, &self.reserved, &change, if_match, at) {
+        for queued in batch {
+            let decision = match apply(&draft, &self.reserved, &queued, at) {
                 Ok(applied) => {
                     let accepted = Accepted {
                         revision: applied.desired.revision(),
@@ -396,7 +397,7 @@ impl Plane {
                 }
                 Err(refusal) => Decision::Refused(refusal),
             };
-            decisions.push((submitter, decision));
+            decisions.push((queued.submitter, decision));
         }
         if deltas.is_empty() {
             // Nothing to store: the configuration on disk is as requested already. Cores may not have it
@@ -720,10 +721,10 @@ fn affects_requests(delta: &Delta) -> bool {
 fn apply(
     desired: &Desired,
     reserved: &Reserved,
-    change: &Change,
-    if_match: Option<Revision>,
+    queued: &Queued,
     at: Timestamp,
 ) -> Result<ringway_model::Applied, Refusal> {
+    let Queued { change, if_match, result, .. } = queued;
     let current = desired.revision();
     if if_match.is_some_and(|expected| expected != current) {
         return Err(Refusal::RevisionMismatch { current });
@@ -734,6 +735,10 @@ fn apply(
         && let HostPattern::Exact(host) = host
     {
         return Err(Refusal::Rejected(Rejection::HostReserved { host, owner: owner.clone() }));
+    }
+    // A revision that was in force is that of one configuration, and a draft of this revision is the same.
+    if let Some(known) = result.as_ref().filter(|known| known.base == current) {
+        return Ok(known.applied.clone());
     }
     desired.apply(change, at).map_err(|rejection: Rejection| Refusal::Rejected(rejection))
 }

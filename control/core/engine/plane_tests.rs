@@ -13,7 +13,7 @@ use ringway_model::{
 use crate::engine::plane::{Commit, Plane, Publication, Step, Ticket};
 use crate::engine::store_thread::StoreGone;
 use crate::status::CoreState;
-use crate::submission::{Idempotency, Receipt, Refusal, StorageFailure, Submission};
+use crate::submission::{Idempotency, KnownResult, Receipt, Refusal, StorageFailure, Submission};
 use crate::time::Micros;
 
 pub(super) const CORES: [CoreId; 2] = [CoreId(0), CoreId(1)];
@@ -195,6 +195,65 @@ fn queued_changes_are_stored_and_published_together() {
     let revisions: Vec<u64> = rest.iter().map(|ticket| scene.receipt(*ticket).revision.0).collect();
     assert_eq!(revisions, [2, 3, 4]);
     assert!(scene.plane.is_idle());
+}
+
+/// A change with its result on the present configuration, at a time by which it is known again.
+fn known(scene: &Scene, change: Change) -> Submission {
+    let (base, applied) = (scene.plane.desired().revision(), scene.plane.desired().apply(&change, JUDGED_AT));
+    let result = Some(KnownResult { base, applied: applied.unwrap() });
+    Submission { result, ..Submission::of(change) }
+}
+
+const JUDGED_AT: Timestamp = Timestamp(77);
+
+#[test]
+fn a_known_result_is_taken_over_while_its_configuration_is_in_force() {
+    let mut scene = Scene::new();
+    let submission = known(&scene, register("a"));
+    let ticket = scene.submit_all(submission);
+    assert_eq!(scene.commit(), 1);
+    scene.stored();
+    scene.ack_all();
+    assert_eq!(scene.receipt(ticket).revision, Revision(1));
+    assert_eq!(scene.plane.desired().app("a").unwrap().created_at, JUDGED_AT);
+}
+
+#[test]
+fn a_result_on_another_configuration_is_of_no_use() {
+    let mut scene = Scene::new();
+    // In one batch: the first change is before the second, and not stored yet.
+    let second = known(&scene, register("b"));
+    scene.submit(register("a"));
+    let ticket = scene.submit_all(second);
+    // Stored meanwhile.
+    let third = known(&scene, register("c"));
+    assert_eq!(scene.commit(), 2);
+    scene.stored();
+    let last = scene.submit_all(third);
+    assert_eq!(scene.commit(), 1);
+    scene.stored();
+    scene.ack_all();
+    assert_eq!([ticket, last].map(|ticket| scene.receipt(ticket).revision), [Revision(2), Revision(3)]);
+    for app in ["a", "b", "c"] {
+        assert_eq!(scene.plane.desired().app(app).unwrap().created_at, AT, "{app} was applied again");
+    }
+}
+
+#[test]
+fn a_result_on_a_configuration_that_was_not_stored_is_none_of_the_next() {
+    let mut scene = Scene::new();
+    let submission = known(&scene, register("b"));
+    scene.submit(register("a"));
+    scene.commit();
+    scene.not_stored();
+    let ticket = scene.submit_all(submission);
+    assert_eq!(scene.commit(), 1);
+    scene.stored();
+    scene.ack_all();
+    assert_eq!(scene.receipt(ticket).revision, Revision(1));
+    let desired = scene.plane.desired();
+    assert!(desired.app("a").is_none());
+    assert_eq!(desired.app("b").unwrap().created_at, JUDGED_AT, "the configuration on disk is the same");
 }
 
 #[test]
