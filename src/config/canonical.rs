@@ -3,14 +3,16 @@
 //! Sections that make resources (`routing`, `tenants`), defaults and short forms are resolved, so that
 //! documents that mean the same have the same text; it reads back to the same resources.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
 use ringway_model::{
-    CertificateSpec, ClientAuth, EndpointSpec, FieldMatch, HealthCheck, HostPattern, OperatorSet, PathMatch,
-    PolicyRef, PolicySettings, PolicySpec, PoolRef, PoolSpec, Probe, Rewrite, RouteAction, RouteSpec,
-    SetVersion, UpstreamTls, ValueMatch,
+    CertificateSpec, ClientAuth, EndpointSpec, FieldMatch, HealthCheck, HostPattern, MiddlewareSpec, OperatorSet,
+    PathMatch, PluginSpec, PolicyRef, PolicySettings, PolicySpec, PoolRef, PoolSpec, Probe, Rewrite,
+    RouteAction, RouteSpec, SetVersion, UpstreamTls, ValueMatch,
 };
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value as Json, json};
 
 use crate::fields::HIDDEN;
@@ -34,7 +36,8 @@ pub enum Secrets {
 
 /// The canonical text, with secrets: to be stored and hashed, never shown.
 pub(crate) fn text(set: &OperatorSet, governance: &[GovernanceRule], bake: Option<Duration>) -> String {
-    document(set, governance, bake, Secrets::Kept).to_string()
+    let canonical = Canonical { set, governance, bake, secrets: Secrets::Kept };
+    serde_json::to_string(&canonical).expect("names are texts, and no value refuses to be written")
 }
 
 /// The version of a canonical text: the first digits of its SHA-256.
@@ -51,32 +54,59 @@ pub fn document(
     bake: Option<Duration>,
     secrets: Secrets,
 ) -> Json {
-    let mut members = Members::default();
-    members.add("version", Some("v1"));
-    members.add("policies", Some(set.policies.iter().map(policy_spec).collect::<Vec<_>>()));
-    members.add("pools", Some(set.pools.iter().map(|spec| pool(spec, secrets)).collect::<Vec<_>>()));
-    members.add("routes", Some(set.routes.iter().map(|spec| route(spec)).collect::<Vec<_>>()));
-    if !set.middlewares.is_empty() {
-        let chains: Vec<_> =
-            set.middlewares.iter().map(|spec| middleware::middleware(spec, secrets)).collect();
-        members.add("middleware", Some(chains));
+    let canonical = Canonical { set, governance, bake, secrets };
+    serde_json::to_value(&canonical).expect("names are texts, and no value refuses to be written")
+}
+
+/// Parts of a canonical document, which is written resource by resource: no tree of all is made.
+struct Canonical<'a> {
+    set: &'a OperatorSet,
+    governance: &'a [GovernanceRule],
+    bake: Option<Duration>,
+    secrets: Secrets,
+}
+
+impl Serialize for Canonical<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { set, governance, bake, secrets } = self;
+        // In the order of the names, as the members of all objects in it: the text is hashed.
+        let mut members = serializer.serialize_map(None)?;
+        if let Some(bake) = bake {
+            members.serialize_entry("canary", &json!({ "bake": duration_text(*bake) }))?;
+        }
+        if !set.certificates.is_empty() {
+            members.serialize_entry("certificates", &List(&set.certificates, certificate))?;
+        }
+        if !governance.is_empty() {
+            members.serialize_entry("governance", &List(governance, governance_rule))?;
+        }
+        if !set.middlewares.is_empty() {
+            let chain = |spec: &Arc<MiddlewareSpec>| middleware::middleware(spec, *secrets);
+            members.serialize_entry("middleware", &List(&set.middlewares, chain))?;
+        }
+        if !set.plugins.is_empty() {
+            let plugin = |spec: &Arc<PluginSpec>| middleware::plugin(spec);
+            members.serialize_entry("plugins", &List(&set.plugins, plugin))?;
+        }
+        members.serialize_entry("policies", &List(&set.policies, policy_spec))?;
+        members.serialize_entry("pools", &List(&set.pools, |spec: &PoolSpec| pool(spec, *secrets)))?;
+        members.serialize_entry("routes", &List(&set.routes, |spec: &Arc<RouteSpec>| route(spec)))?;
+        let managed: Vec<_> = set.routes.iter().filter_map(|spec| traffic::of_route(spec)).collect();
+        if !managed.is_empty() {
+            members.serialize_entry("traffic_management", &managed)?;
+        }
+        members.serialize_entry("version", "v1")?;
+        members.end()
     }
-    if !set.plugins.is_empty() {
-        let plugins: Vec<_> = set.plugins.iter().map(|spec| middleware::plugin(spec)).collect();
-        members.add("plugins", Some(plugins));
+}
+
+/// Items, each in the form that the function gives it.
+struct List<'a, T, F>(&'a [T], F);
+
+impl<T, F: Fn(&T) -> Json> Serialize for List<'_, T, F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(&self.1))
     }
-    let managed: Vec<_> = set.routes.iter().filter_map(|spec| traffic::of_route(spec)).collect();
-    if !managed.is_empty() {
-        members.add("traffic_management", Some(managed));
-    }
-    if !set.certificates.is_empty() {
-        members.add("certificates", Some(set.certificates.iter().map(certificate).collect::<Vec<_>>()));
-    }
-    if !governance.is_empty() {
-        members.add("governance", Some(governance.iter().map(governance_rule).collect::<Vec<_>>()));
-    }
-    members.add("canary", bake.map(|bake| json!({ "bake": duration_text(bake) })));
-    members.finish()
 }
 
 /// A route in the form of `routes`.
