@@ -76,9 +76,9 @@ pub(crate) const CONFIG_FILES_MAX: usize = 1_000;
 pub(crate) const CONFIG_LINKS_MAX: usize = 40;
 /// Silence after which a save is complete: editors write, rename and delete within a few milliseconds.
 pub(crate) const CONFIG_SETTLE: Duration = Duration::from_millis(50);
-/// The same for a configuration of one file that its writer has closed, or that was renamed into its place:
-/// it is whole, and a program that writes it in steps takes the next one sooner.
-pub(crate) const CONFIG_SETTLE_WHOLE: Duration = Duration::from_millis(10);
+/// The same for a configuration of one file that its writer has closed: a program that writes it in steps
+/// takes the next one sooner. One that was renamed into its place is whole at once.
+pub(crate) const CONFIG_SETTLE_CLOSED: Duration = Duration::from_millis(10);
 /// Time after which a save is read although events go on.
 pub(crate) const CONFIG_SETTLE_MAX: Duration = Duration::from_secs(1);
 /// Silence of a writer that keeps a document open, after which it is read all the same.

@@ -52,7 +52,7 @@ pub(super) fn changes(
     changes
 }
 
-/// Resources that the deltas name, without the history.
+/// Resources that the deltas name.
 fn touched(deltas: &[Delta]) -> BTreeSet<(Kind, Arc<str>)> {
     let resource = |delta: &Delta| match delta {
         Delta::Put(resource) | Delta::Remove(resource) => (resource.kind(), Arc::from(resource.key())),

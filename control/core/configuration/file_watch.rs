@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  quiet ── event ──► settling ── 50 ms of silence, no file open for writing ──► due
-//!                        ├── one file, closed or renamed: 10 ms of silence ─────┤
+//!                        ├── one file, closed: 10 ms of silence; renamed: none ─┤
 //!                        └── 1 s of events, or a writer silent for 2 s ─────────┘
 //! ```
 //! Folders are watched and not files, because most editors replace the file. Events of other names in the
@@ -15,6 +15,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ringway_model::Tick;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
@@ -22,7 +23,7 @@ use rustix::io::Errno;
 
 use super::sources::{Names, Watched};
 use crate::limits::{
-    CONFIG_SETTLE, CONFIG_SETTLE_MAX, CONFIG_SETTLE_WHOLE, CONFIG_WRITE_MAX, CONFIG_WRITE_SILENCE,
+    CONFIG_SETTLE, CONFIG_SETTLE_CLOSED, CONFIG_SETTLE_MAX, CONFIG_WRITE_MAX, CONFIG_WRITE_SILENCE,
 };
 
 /// Watched folders, and the progress of a save.
@@ -41,8 +42,8 @@ struct Save {
     last: Tick,
     /// Files that a writer has open.
     writing: BTreeSet<OsString>,
-    /// Whether the last event says that the document is whole: there is one, which was closed or renamed.
-    is_whole: bool,
+    /// Silence after which it is complete, by the last event.
+    silence: Duration,
 }
 
 impl FileWatch {
@@ -114,10 +115,13 @@ impl FileWatch {
             }
             let save = self.save.get_or_insert_with(|| Save::new(now));
             save.last = now;
-            save.is_whole &= event.events().contains(ReadFlags::ATTRIB);
             if let (Some((folder, _)), Some(name)) = (folder, name) {
                 save.handle(event.events(), folder, name);
-                save.is_whole |= is_one_file && event.events().intersects(whole());
+            }
+            // Other permissions leave the content as it is.
+            if !event.events().contains(ReadFlags::ATTRIB) {
+                let is_the_file = is_one_file && name.is_some();
+                save.silence = if is_the_file { silence(event.events()) } else { CONFIG_SETTLE };
             }
         }
         Ok(())
@@ -140,11 +144,12 @@ impl FileWatch {
 
 impl Save {
     fn new(now: Tick) -> Self {
-        Self { first: now, last: now, writing: BTreeSet::new(), is_whole: false }
+        Self { first: now, last: now, writing: BTreeSet::new(), silence: CONFIG_SETTLE }
     }
 
     fn handle(&mut self, events: ReadFlags, folder: &Path, name: &OsStr) {
-        let ends = whole() | ReadFlags::DELETE | ReadFlags::MOVED_FROM;
+        let ends =
+            ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO | ReadFlags::DELETE | ReadFlags::MOVED_FROM;
         let is_written = events.contains(ReadFlags::MODIFY)
             || events.contains(ReadFlags::CREATE) && is_being_created(&folder.join(name));
         if is_written {
@@ -155,18 +160,22 @@ impl Save {
     }
 
     fn due(&self) -> Tick {
-        let (silence, longest) = match (self.writing.is_empty(), self.is_whole) {
-            (true, true) => (CONFIG_SETTLE_WHOLE, CONFIG_SETTLE_MAX),
-            (true, false) => (CONFIG_SETTLE, CONFIG_SETTLE_MAX),
-            (false, _) => (CONFIG_WRITE_SILENCE, CONFIG_WRITE_MAX),
+        let (silence, longest) = match self.writing.is_empty() {
+            true => (self.silence, CONFIG_SETTLE_MAX),
+            false => (CONFIG_WRITE_SILENCE, CONFIG_WRITE_MAX),
         };
         self.last.after(silence).min(self.first.after(longest))
     }
 }
 
-/// Events after which a file is whole.
-fn whole() -> ReadFlags {
-    ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO
+/// Silence after an event of the one document, until it is taken for whole.
+fn silence(events: ReadFlags) -> Duration {
+    match events {
+        // Renamed into its place: no writer has it open there.
+        events if events.contains(ReadFlags::MOVED_TO) => Duration::ZERO,
+        events if events.contains(ReadFlags::CLOSE_WRITE) => CONFIG_SETTLE_CLOSED,
+        _ => CONFIG_SETTLE,
+    }
 }
 
 /// Whether a new name is a file that its creator still has open: neither a link nor a second name of a file,

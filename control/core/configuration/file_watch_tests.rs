@@ -2,7 +2,6 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::symlink;
-use std::time::Duration;
 
 use super::*;
 use crate::configuration::sources::{read, watched};
@@ -189,37 +188,43 @@ fn one_file(name: &str) -> Scene {
 
 #[test]
 fn one_whole_file_is_read_soon() {
-    let saves: [(&str, &str, Save); 6] = [
-        ("in place", "a.yaml", |at| fs::write(at.join("a.yaml"), "v: 2").unwrap()),
-        ("a new file, renamed", "a.yaml", |at| {
+    let (closed, renamed) = (CONFIG_SETTLE_CLOSED, Duration::ZERO);
+    let saves: [(&str, &str, Duration, Save); 7] = [
+        ("in place", "a.yaml", closed, |at| fs::write(at.join("a.yaml"), "v: 2").unwrap()),
+        ("a new file, renamed", "a.yaml", renamed, |at| {
             fs::write(at.join("sedX1"), "v: 2").unwrap();
             fs::rename(at.join("sedX1"), at.join("a.yaml")).unwrap();
         }),
-        ("vim", "a.yaml", |at| {
+        ("vim", "a.yaml", closed, |at| {
             fs::rename(at.join("a.yaml"), at.join("a.yaml~")).unwrap();
             fs::write(at.join("a.yaml"), "v: 2").unwrap();
             fs::remove_file(at.join("a.yaml~")).unwrap();
         }),
-        ("unlink, create", "a.yaml", |at| {
+        ("unlink, create", "a.yaml", closed, |at| {
             fs::remove_file(at.join("a.yaml")).unwrap();
             fs::write(at.join("a.yaml"), "v: 2").unwrap();
         }),
-        ("other permissions behind it", "a.yaml", |at| {
+        ("other permissions behind it", "a.yaml", closed, |at| {
             use std::os::unix::fs::PermissionsExt;
             fs::write(at.join("a.yaml"), "v: 2").unwrap();
             fs::set_permissions(at.join("a.yaml"), fs::Permissions::from_mode(0o600)).unwrap();
         }),
-        ("kubelet", "k8s.yaml", |at| {
+        ("renamed, then written again", "a.yaml", closed, |at| {
+            fs::write(at.join("sedX1"), "v: 1").unwrap();
+            fs::rename(at.join("sedX1"), at.join("a.yaml")).unwrap();
+            fs::write(at.join("a.yaml"), "v: 2").unwrap();
+        }),
+        ("kubelet", "k8s.yaml", renamed, |at| {
             fs::create_dir(at.join("..v2")).unwrap();
             fs::write(at.join("..v2/k8s.yaml"), "v: 2").unwrap();
             symlink("..v2", at.join("..data_tmp")).unwrap();
             fs::rename(at.join("..data_tmp"), at.join("..data")).unwrap();
         }),
     ];
-    for (what, name, save) in saves {
+    for (what, name, wait, save) in saves {
         let mut scene = one_file(name);
         save(&scene.root);
-        assert_eq!(scene.wait(), Some(CONFIG_SETTLE_WHOLE), "{what}");
+        assert_eq!(scene.wait(), Some(wait), "{what}");
         assert_eq!(fs::read_to_string(scene.at(name)).unwrap(), "v: 2", "{what}");
     }
 }
@@ -233,7 +238,7 @@ fn one_file_that_is_not_whole_yet_is_waited_for() {
     file.write_all(b"v: 2").unwrap();
     assert_eq!(scene.wait(), Some(CONFIG_WRITE_SILENCE));
     drop(file);
-    assert_eq!(scene.wait(), Some(CONFIG_SETTLE_WHOLE));
+    assert_eq!(scene.wait(), Some(CONFIG_SETTLE_CLOSED));
     let file = File::options().append(true).open(scene.at("a.yaml")).unwrap();
     (&file).write_all(b"w: 2").unwrap();
     assert_eq!(scene.wait(), Some(CONFIG_WRITE_SILENCE), "written again");
