@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use ringway_model::{
-    CertificateSpec, ClientAuth, EndpointSpec, FieldMatch, HealthCheck, HostPattern, MiddlewareSpec, OperatorSet,
-    PathMatch, PluginSpec, PolicyRef, PolicySettings, PolicySpec, PoolRef, PoolSpec, Probe, Rewrite,
-    RouteAction, RouteSpec, SetVersion, UpstreamTls, ValueMatch,
+    CertificateSpec, ClientAuth, EndpointSpec, FieldMatch, HealthCheck, HostPattern, MiddlewareSpec,
+    OperatorSet, PathMatch, PluginSpec, PolicyRef, PolicySettings, PolicySpec, PoolRef, PoolSpec, Probe,
+    Rewrite, RouteAction, RouteSpec, SetVersion, UpstreamTls, ValueMatch,
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value as Json, json};

@@ -74,17 +74,22 @@ pub(crate) enum Verdict {
 }
 
 impl Auth {
-    pub(crate) fn new(spec: &AuthStage) -> Self {
-        let methods = spec.any_of.iter().filter_map(|method| {
-            Some(match method {
-                AuthMethod::Jwt(spec) => Method::Jwt(JwtMethod::new(spec)),
-                AuthMethod::Basic(spec) => Method::Basic(BasicMethod::new(spec)),
-                AuthMethod::ApiKey(spec) => Method::ApiKey(ApiKeyMethod::new(spec)),
-                AuthMethod::ClientCertificate {} => Method::ClientCertificate,
-                AuthMethod::Forward(_) => return None,
+    /// Compiles the stage; `None` with a method that cannot decide: without it the others would admit too much.
+    pub(crate) fn new(spec: &AuthStage) -> Option<Self> {
+        let methods: Option<Box<[Method]>> = spec
+            .any_of
+            .iter()
+            .map(|method| {
+                Some(match method {
+                    AuthMethod::Jwt(spec) => Method::Jwt(JwtMethod::new(spec)),
+                    AuthMethod::Basic(spec) => Method::Basic(BasicMethod::new(spec)),
+                    AuthMethod::ApiKey(spec) => Method::ApiKey(ApiKeyMethod::new(spec)),
+                    AuthMethod::ClientCertificate {} => Method::ClientCertificate,
+                    AuthMethod::Forward(_) => return None,
+                })
             })
-        });
-        Self { methods: methods.collect(), is_optional: spec.optional }
+            .collect();
+        Some(Self { methods: methods?, is_optional: spec.optional })
     }
 
     /// Judges the request without waiting, or asks to wait.

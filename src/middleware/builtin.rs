@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ringway_model::StageSpec;
 
+use crate::reply::LocalReply;
 use crate::request::RequestCtx;
 use crate::response::ResponseCtx;
 use crate::{Flow, Pending};
@@ -62,6 +63,8 @@ pub(crate) enum Kind {
     ErrorPages(ErrorPages),
     /// Number of the rate limit.
     Limit(usize),
+    /// A stage that cannot decide.
+    Closed,
 }
 
 impl Kind {
@@ -103,6 +106,7 @@ impl Builtin {
             Kind::CanonicalHost(host) => host.on_request(request),
             Kind::Maintenance(maintenance) => maintenance.on_request(request),
             Kind::Limit(limit) => Flow::Limit(*limit),
+            Kind::Closed => Flow::Reply(closed()),
             Kind::RequestId(_) | Kind::SecurityHeaders(_) | Kind::ErrorPages(_) => Flow::Continue,
         }
     }
@@ -134,9 +138,15 @@ impl Builtin {
             | Kind::Redirect(_)
             | Kind::CanonicalHost(_)
             | Kind::Maintenance(_)
+            | Kind::Closed
             | Kind::Limit(_) => {}
         }
     }
+}
+
+/// The reply of a stage that cannot decide.
+pub(crate) fn closed() -> LocalReply {
+    LocalReply::refusal(503, "middleware_unavailable", "a stage of the route's middleware is not available")
 }
 
 /// A chain of these stages.

@@ -13,9 +13,8 @@ use crate::builtin::maintenance::Maintenance;
 use crate::builtin::redirect::{CanonicalHost, Redirect};
 use crate::builtin::security_headers::SecurityHeaders;
 use crate::builtin::tracing::Tracing;
-use crate::builtin::{Builtin, Kind};
+use crate::builtin::{self, Builtin, Kind};
 use crate::chain::{Chain, Stage};
-use crate::reply::LocalReply;
 use crate::request::RequestCtx;
 use crate::{Flow, Middleware};
 
@@ -50,11 +49,7 @@ struct Closed;
 
 impl Middleware for Closed {
     fn on_request(&self, _: &mut RequestCtx<'_>) -> Flow {
-        Flow::Reply(LocalReply::refusal(
-            503,
-            "middleware_unavailable",
-            "the route's middleware is not configured",
-        ))
+        Flow::Reply(builtin::closed())
     }
 }
 
@@ -63,7 +58,7 @@ pub fn compile(source: &ChainSource<'_>) -> CompiledChain {
     let mut compiled = CompiledChain::default();
     let mut stages: Vec<Stage> = source.custom.map_or_else(Vec::new, |custom| custom.stages().to_vec());
     for spec in source.stages {
-        if let Some(kind) = compiled.kind_of(spec, source) {
+        if let Some(kind) = compiled.kind_of(spec) {
             stages.push(Stage::Builtin(Arc::new(Builtin::new(spec, kind))));
         }
     }
@@ -79,14 +74,16 @@ impl CompiledChain {
     }
 
     /// The compiled form of a stage; `None` for one that another phase applies.
-    fn kind_of(&mut self, spec: &StageSpec, _source: &ChainSource<'_>) -> Option<Kind> {
+    fn kind_of(&mut self, spec: &StageSpec) -> Option<Kind> {
         Some(match spec {
             StageSpec::RequestId(spec) => Kind::RequestId(spec.header.clone()),
             StageSpec::Tracing(spec) => Kind::Tracing(Tracing::new(spec)),
             StageSpec::HeaderTransform(spec) => Kind::Headers(Headers::new(spec)),
             StageSpec::Cors(spec) => Kind::Cors(Cors::new(spec)),
             StageSpec::SecurityHeaders(spec) => Kind::SecurityHeaders(SecurityHeaders::new(spec)),
-            StageSpec::Auth(spec) => Kind::Auth(Auth::new(spec)),
+            // A stage that cannot decide must not let requests pass.
+            StageSpec::Plugin(_) => Kind::Closed,
+            StageSpec::Auth(spec) => Auth::new(spec).map_or(Kind::Closed, Kind::Auth),
             StageSpec::IpAcl(spec) => Kind::IpAcl(IpAcl::new(spec)),
             StageSpec::Redirect(spec) => Kind::Redirect(Redirect::new(spec)),
             StageSpec::CanonicalHost(spec) => Kind::CanonicalHost(CanonicalHost::new(spec)),
@@ -108,7 +105,6 @@ impl CompiledChain {
                 self.is_logged = Some(log.enabled);
                 return None;
             }
-            _ => return None,
         })
     }
 }

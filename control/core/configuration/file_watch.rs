@@ -148,8 +148,7 @@ impl Save {
     }
 
     fn handle(&mut self, events: ReadFlags, folder: &Path, name: &OsStr) {
-        let ends =
-            ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO | ReadFlags::DELETE | ReadFlags::MOVED_FROM;
+        let ends = ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO | ReadFlags::DELETE | ReadFlags::MOVED_FROM;
         let is_written = events.contains(ReadFlags::MODIFY)
             || events.contains(ReadFlags::CREATE) && is_being_created(&folder.join(name));
         if is_written {

@@ -38,6 +38,10 @@ pub(in crate::shapes) fn plugins(reader: &mut Reader<'_>, draft: &mut Draft) {
     draft.plugins.extend(plugins.unwrap_or_default());
 }
 
+/// Finding about stages that this version cannot run.
+pub(super) const UNSUPPORTED: &str =
+    "is not supported by this version: requests of routes with this stage get 503";
+
 /// Begin of the ids of pools that addresses of plugins become.
 pub(super) const POOL_OF_PLUGIN: &str = "plugin.";
 
@@ -46,6 +50,7 @@ pub(super) fn plugin_stage(reader: &mut Reader<'_>, draft: &mut Draft) -> Option
     let plugin = reader.required(&REF);
     if let Some(plugin) = &plugin {
         draft.refer(reader, Kind::Plugin, plugin.as_str(), REF.name);
+        reader.warn(REF.name, "unsupported", UNSUPPORTED);
     }
     Some(PluginRef { plugin: plugin? })
 }
