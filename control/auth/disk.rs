@@ -4,10 +4,11 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lc_rs::digest;
 use ringway_model::CredentialSource;
+use ringway_net::clock;
 
 use crate::file;
 
@@ -37,7 +38,8 @@ impl Disk {
         let path = path(self.0.as_deref()?, source);
         let modified = fs::metadata(&path).ok()?.modified().ok()?;
         // A file of the future, after a jump of the clock, is new.
-        let age = SystemTime::now().duration_since(modified).unwrap_or_default();
+        let now = UNIX_EPOCH + Duration::from_millis(clock::timestamp().0);
+        let age = now.duration_since(modified).unwrap_or_default();
         Some((file::read(path.to_str()?).ok()?, age))
     }
 }

@@ -59,8 +59,8 @@ pub struct Link {
     results: MailboxSender<Event>,
 }
 
-/// Starts the threads. Good answers are kept in `folder`, where there is one; `waker` wakes the control thread
-/// for events.
+/// Starts the threads. Good answers are kept in `folder`, where there is one; `waker` wakes the control
+/// thread for events.
 ///
 /// # Errors
 /// A thread cannot be started.

@@ -48,7 +48,7 @@ fn run(jobs: &MailboxReceiver<Job>, events: &MailboxSender<Event>) {
             Err(TryRecvError::Closed) => return,
         };
         let Job { core, ticket, hash, password } = job;
-        // A hash that makes a library panic admits nobody.
+        // A hash that makes a library panic admits no one.
         let is_right = catch_unwind(AssertUnwindSafe(|| verify(&hash, &password))).unwrap_or(false);
         if events.send(Event::Verified { core, ticket, is_right: Some(is_right) }).is_err() {
             tracing::warn!("the result of a password is lost: the control thread does not take it");

@@ -1,4 +1,5 @@
-//! Schedule of one source: regular loads, retries, loads that requests ask for, and the age of what is in use.
+//! Schedule of one source: regular loads, retries, loads that requests ask for, and the age of what is in
+//! use.
 
 use std::time::Duration;
 
@@ -84,7 +85,7 @@ impl Schedule {
             false => RETRY_MIN.saturating_mul(1 << (self.failures - 1).min(16)).min(RETRY_MAX),
         };
         self.due = now.after(pause);
-        // A file that was good stays in use: nobody else has written it.
+        // A file that was good stays in use: only the operator writes it.
         !self.is_file && self.loaded_at.take_if(|at| now >= at.after(STALE_MAX)).is_some()
     }
 }

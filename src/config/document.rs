@@ -116,7 +116,10 @@ type Ids = HashMap<Arc<str>, Place, ahash::RandomState>;
 /// Fields of routes that are checked after the reading, because the reader does not compile them: regular
 /// expressions and redirects. A clone shares them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CheckedLater(Arc<HashMap<(Arc<str>, &'static str), FieldPlace, ahash::RandomState>>);
+pub struct CheckedLater(Arc<Fields>);
+
+/// Places by route and field.
+type Fields = HashMap<(Arc<str>, &'static str), FieldPlace, ahash::RandomState>;
 
 /// Path and place of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]

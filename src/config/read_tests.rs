@@ -109,7 +109,7 @@ fn the_examples_are_read_without_errors() {
     let expected: &[(&str, usize, &[&str])] = &[
         ("basic.yaml", 1, &[]),
         ("traffic.yaml", 3, &[]),
-        ("middleware.yaml", 3, &[]),
+        ("middleware.yaml", 3, &["41 /middleware/1/stages/3/ref unsupported"]),
         ("environments/development.yaml", 3, &["25 /scripts unsupported"]),
         ("environments/staging.yaml", 2, &["27 /scripts unsupported"]),
         ("environments/production.yaml", 4, &["50 /compression unsupported"]),

@@ -3,7 +3,7 @@
 //! ```text
 //! methods in order: the first whose credentials the request has decides
 //!   none ─► 401 (or goes on, where authentication is optional)
-//!   good ─► identity; asserted fields are set, credentials that nobody verified or for us alone are removed
+//!   good ─► identity; asserted fields are set, unverified credentials and those for us alone are removed
 //!   bad  ─► 401     good, but without a claim ─► 403     no keys yet ─► 503     too many bad ones ─► 429
 //! ```
 //! Verification that needs no waiting runs at once; [`Auth::wait`] runs all methods again with waiting.
@@ -74,7 +74,8 @@ pub(crate) enum Verdict {
 }
 
 impl Auth {
-    /// Compiles the stage; `None` with a method that cannot decide: without it the others would admit too much.
+    /// Compiles the stage; `None` with a method that cannot decide: without it the others would admit too
+    /// much.
     pub(crate) fn new(spec: &AuthStage) -> Option<Self> {
         let methods: Option<Box<[Method]>> = spec
             .any_of
@@ -146,7 +147,7 @@ impl Auth {
     ) -> ControlFlow<LocalReply> {
         match verdict {
             Verdict::Good(identity) => {
-                // Nobody has verified those of other methods, which the endpoint may trust.
+                // Those of other methods are not verified, and the endpoint may trust them.
                 self.methods.iter().filter(|other| !other.shares_place(method)).for_each(|other| {
                     other.remove_credentials(request);
                 });
@@ -298,9 +299,12 @@ pub(crate) fn assert_field(request: &mut RequestCtx<'_>, name: &str, value: &str
     }
 }
 
-/// Scheme and credentials of `Authorization` (RFC 9110 §11.6.2). More than one field is refused: the endpoint
+/// Scheme and credentials.
+type Authorization<'r> = (&'r [u8], &'r [u8]);
+
+/// Reads `Authorization` (RFC 9110 §11.6.2). More than one field is refused: the endpoint
 /// might take the other.
-fn authorization<'r>(view: RequestView<'r>) -> Result<Option<(&'r [u8], &'r [u8])>, &'static str> {
+fn authorization<'r>(view: RequestView<'r>) -> Result<Option<Authorization<'r>>, &'static str> {
     let mut values = view.fields("authorization");
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {

@@ -14,8 +14,8 @@
 //!
 //! - Stages of the configuration are compiled from its chains ([`compile`]); each is a module of `builtin`.
 //!
-//! The crate is pure: it has no sockets, no clock and no snapshots. What a stage needs of its core, it gets by
-//! [`Services`].
+//! The crate is pure: it has no sockets, no clock and no snapshots. What a stage needs of its core, it gets
+//! by [`Services`].
 //!
 //! # Example
 //! ```
@@ -117,8 +117,8 @@ pub enum Flow {
     Reply(LocalReply),
     /// The decision is pending: [`Middleware::wait`] completes it.
     Wait,
-    /// Continues if the rate limit with this number admits the request. Limits belong to the rule; only stages
-    /// of the configuration have any.
+    /// Continues if the rate limit with this number admits the request. Limits belong to the rule; only
+    /// stages of the configuration have any.
     Limit(usize),
 }
 

@@ -21,7 +21,7 @@ pub(crate) const CLAIMS_MAX: usize = 64;
 /// 10,000: users or keys of one file.
 pub(crate) const USERS_MAX: usize = 10_000;
 /// 256 MiB, in KiB: memory of one verification of argon2; two run at a time.
-pub(crate) const ARGON2_MEMORY_KIB_MAX: u32 = 256 << 10;
+pub(crate) const ARGON2_MEMORY_KIB_MAX: u32 = 256 * 1024;
 /// 16: passes of argon2, over all of the memory.
 pub(crate) const ARGON2_PASSES_MAX: u32 = 16;
 /// 512 bytes: a hash of a password.

@@ -26,8 +26,8 @@ pub trait Services {
     /// Credentials as the control plane loaded them last; `None` while they were never loaded.
     fn credentials(&self, source: &CredentialSource) -> Option<&Arc<Credentials>>;
 
-    /// Asks the control plane for newer credentials, and waits for them for a moment. Returns the newest ones;
-    /// `None` while they were never loaded. One request to the control plane serves all that wait.
+    /// Asks the control plane for newer credentials, and waits for them for a moment. Returns the newest
+    /// ones; `None` while they were never loaded. One request to the control plane serves all that wait.
     fn refresh<'s>(&'s self, source: &'s CredentialSource) -> Waiting<'s, Option<Arc<Credentials>>>;
 
     /// Verifies a password against a hash on a thread for it: `None` when its queue is full.

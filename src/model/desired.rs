@@ -271,8 +271,8 @@ impl Desired {
         self.plugins.values()
     }
 
-    /// Resources whose middleware refers to this one: routes to a chain, chains to a plugin or a pool, plugins
-    /// to a pool; in no order.
+    /// Resources whose middleware refers to this one: routes to a chain, chains to a plugin or a pool,
+    /// plugins to a pool; in no order.
     pub fn users(&self, kind: Kind, id: &str) -> impl Iterator<Item = &(Kind, Arc<str>)> {
         self.users.get(&(kind, Arc::from(id))).into_iter().flatten()
     }

@@ -30,7 +30,8 @@ impl Counter {
     }
 }
 
-/// Counters by word of a fixed vocabulary, or by pair of words, up to a limit; words beyond it share one counter.
+/// Counters by word of a fixed vocabulary, or by pair of words, up to a limit; words beyond it share one
+/// counter.
 #[derive(Debug)]
 pub(crate) struct WordCounters<W = &'static str> {
     entries: [(OnceLock<W>, Counter); WORDS_MAX],

@@ -103,7 +103,8 @@ pub struct Published {
     pub names_removed: Vec<Hostname>,
     /// Routes that could not be compiled, and serve nothing.
     pub rejected: Vec<Rejected>,
-    /// Pools and endpoints whose circuit breakers closed, because more were ejected than their pool allows now.
+    /// Pools and endpoints whose circuit breakers closed, because more were ejected than their pool allows
+    /// now.
     pub reinstated: Vec<(AppId, InstanceId)>,
     /// Size of the compilation.
     pub work: Work,

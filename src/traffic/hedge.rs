@@ -63,8 +63,8 @@ impl Hedging {
         }
     }
 
-    /// Withdraws a second attempt from the budget; false when it is exhausted. The request that asks has begun
-    /// before: a share of all admits a second attempt of each.
+    /// Withdraws a second attempt from the budget; false when it is exhausted. The request that asks has
+    /// begun before: a share of all admits a second attempt of each.
     pub fn withdraw(&self, now_us: u64) -> bool {
         self.state.budget.withdraw_exactly(BudgetSize { share: self.settings.budget, floor: 0 }, now_us)
     }

@@ -17,8 +17,8 @@ use crate::rule_table::TableError;
 pub struct Checked {
     /// Routes that cannot be compiled, each with its first mistake.
     pub mistakes: Vec<(RouteId, TableError)>,
-    /// The compiled patterns. As long as they are kept, a compiler with the same [`Patterns`] does not compile
-    /// them again.
+    /// The compiled patterns. As long as they are kept, a compiler with the same [`Patterns`] does not
+    /// compile them again.
     pub patterns: Vec<Arc<Pattern>>,
 }
 
@@ -72,8 +72,8 @@ fn check_within<'r>(
     Checked { mistakes, patterns: budget.compiled.into_values().filter_map(Result::ok).collect() }
 }
 
-/// Budget of compiling the patterns of one configuration. A pattern in use costs as much as a new one, so that
-/// the result does not depend on what was checked before.
+/// Budget of compiling the patterns of one configuration. A pattern in use costs as much as a new one, so
+/// that the result does not depend on what was checked before.
 struct Budget<'r> {
     steps_left: u64,
     patterns: &'r Patterns,

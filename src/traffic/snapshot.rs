@@ -306,8 +306,8 @@ impl Snapshot {
         self.endpoints.contains_key(&id)
     }
 
-    /// Whether an endpoint takes new requests, so that a connection to it may have a use: it is in a pool, and
-    /// its weight there is above 0. One hash lookup.
+    /// Whether an endpoint takes new requests, so that a connection to it may have a use: it is in a pool,
+    /// and its weight there is above 0. One hash lookup.
     pub fn keeps_connections(&self, id: EndpointId) -> bool {
         self.endpoints.get(&id).is_some_and(|takes_requests| *takes_requests)
     }

@@ -62,8 +62,8 @@ pub(crate) trait Connector: 'static {
         false
     }
 
-    /// Drops the shared connections to endpoints that a snapshot sends no new requests to, once their requests
-    /// have ended.
+    /// Drops the shared connections to endpoints that a snapshot sends no new requests to, once their
+    /// requests have ended.
     fn retain_endpoints(&self, snapshot: &Snapshot);
 
     /// Whether [`splice`](Self::splice) copies in the kernel. If not, a caller with a buffer copies faster

@@ -33,7 +33,9 @@ fn the_page_of_errors_has_every_code() {
     }
     let replies = page::code_of(&page::root().join(REPLIES));
     for call in replies.split("Self::error(").skip(1) {
-        let code = call.split('"').nth(1).unwrap();
+        // The code of a stage's reply is the stage's, and no literal here.
+        let arguments = call.split(')').next().unwrap();
+        let Some(code) = arguments.split('"').nth(1) else { continue };
         if !listed.contains_key(code) {
             wrong.push(format!("{REPLIES}: {code} is not on the page"));
         }

@@ -97,6 +97,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
         &[
             "proxy_ratelimited",
             "proxy_refused",
+            "proxy_middleware",
             "proxy_retry_budget",
             "proxy_trickle",
             "proxy_circuit",

@@ -157,8 +157,8 @@ on_both_drivers! {
         let redirects = "- type: redirect\n  config:\n    from: /in/old/*\n    to: /in/new/*";
         let proxy = start(driver, &document(&origin, redirects));
         let answer = ask(&proxy, "/in/old/a?b=1", "");
-        let location = format!("http://app.test/in/new/a?b=1");
-        assert_eq!((answer.status(), answer.field("location")), (308, Some(location.as_str())));
+        let location = "http://app.test/in/new/a?b=1";
+        assert_eq!((answer.status(), answer.field("location")), (308, Some(location)));
         assert_eq!(ask(&proxy, "/in/older", "").status(), 200);
         let proxy = start(driver, &document(&origin, stages.trim_end()));
         let answer = ask(&proxy, "/in/a?b=1", "");
@@ -193,7 +193,7 @@ on_both_drivers! {
     fn a_rate_limit_of_a_stage_counts_once_and_a_body_limit_refuses(driver) {
         let origin = Origin::named("one");
         let stages = "- type: rate_limit\n  policy_ref: slow\n- type: body_limit\n  config:\n    size: 4";
-        let policy = "policies:\n  - id: slow\n    rate_limit:\n      requests_per_second: 1\n      per: 1h\n      burst: 2\n";
+        let policy = "policies:\n  - id: slow\n    rate_limit:\n      requests_per_hour: 1\n      burst: 2\n";
         let text = document(&origin, stages).replace("    pool: in-pool\n", "    pool: in-pool\n    policy: slow\n") + policy;
         let proxy = start(driver, &text);
         let statuses: Vec<_> = (0..3).map(|_| ask(&proxy, "/in/a", "").status()).collect();

@@ -211,11 +211,12 @@ on_both_drivers! {
 /// Two processes with stores in one folder have one audit log.
 #[test]
 fn a_process_without_its_audit_log_is_degraded() {
-    let first = Proxy::on(Driver::Epoll);
-    let log = first.folder().join("audit.log");
-    let first = first.env("PROXY_AUDIT_LOG", log.to_str().unwrap()).start();
+    // In the folder of the process that stays.
+    let second = Proxy::on(Driver::Epoll);
+    let log = second.folder().join("audit.log");
+    let first = Proxy::on(Driver::Epoll).env("PROXY_AUDIT_LOG", log.to_str().unwrap()).start();
     assert_eq!(first.ready()["degraded"], json!([]));
-    let second = Proxy::on(Driver::Epoll).env("PROXY_AUDIT_LOG", log.to_str().unwrap()).start();
+    let second = second.env("PROXY_AUDIT_LOG", log.to_str().unwrap()).start();
     let degraded = second.ready()["degraded"][0].as_str().unwrap();
     assert!(degraded.contains("audit.log cannot be written: another process writes it"), "{degraded}");
     let status = second.api().get("/api/status").is(200).json;

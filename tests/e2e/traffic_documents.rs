@@ -147,8 +147,9 @@ on_both_drivers! {
         let refused = client.get("web.test", "/");
         assert_eq!((refused.status(), refused.field("retry-after")), (503, Some("1")));
         assert_eq!(refused.json()["error"]["code"], "endpoints_busy");
+        // Either of them may pass the gate first.
+        held.iter().for_each(|_| gate.open());
         for client in &mut held {
-            gate.open();
             assert_eq!(client.response("GET").status(), 200);
         }
         assert_eq!(client.get("web.test", "/").status(), 200);
@@ -332,7 +333,8 @@ on_both_drivers! {
         let mut client = site.proxy.client();
         let trickled = || site.proxy.metric("proxy_trickle_requests_total", &[]);
         assert_eq!(trickled(), 0.0);
-        assert_eq!(client.get("web.test", "/").status(), 503);
+        // The first one finds out that the endpoint is dead.
+        assert_eq!(client.get("web.test", "/").status(), 502);
         eventually("a request of the trickle", || {
             client.get("web.test", "/");
             (trickled() > 0.0).then_some(())

@@ -2,8 +2,8 @@
 //!
 //! No request has more attempts than its policy allows, and in no ten seconds are there more retries than the
 //! budget of the pool: a share of its successes, a floor, and one for the core. Each response ends its
-//! connection, so that every attempt after the first is a retry by the policy, and not the replay of a request
-//! that an idle connection has lost.
+//! connection, so that every attempt after the first is a retry by the policy, and not the replay of a
+//! request that an idle connection has lost.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

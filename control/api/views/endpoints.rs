@@ -99,8 +99,8 @@ pub(crate) struct EndpointView {
     /// Override at run time; null while the configured values hold.
     #[serde(rename = "override")]
     pub(crate) of_run_time: Option<EndpointOverrideView>,
-    /// State in the rotation; `draining` for an endpoint that was drained and has requests in flight, `drained`
-    /// when it has none left.
+    /// State in the rotation; `draining` for an endpoint that was drained and has requests in flight,
+    /// `drained` when it has none left.
     #[schema(examples("joining", "serving", "slow_start", "draining", "drained", "unhealthy", "ejected"))]
     pub(crate) state: &'static str,
     /// Reason of the state, where there is one.

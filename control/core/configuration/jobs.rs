@@ -5,8 +5,8 @@
 //!  task ──┤                                      ├─► Answer ──► value, then ticket ──► task
 //!         └── question ─► thread of questions ───┘
 //! ```
-//! The value travels by a reply channel; the ticket wakes the task that waits for it. Each kind has a queue of
-//! its own, so that no number of questions delays a change.
+//! The value travels by a reply channel; the ticket wakes the task that waits for it. Each kind has a queue
+//! of its own, so that no number of questions delays a change.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

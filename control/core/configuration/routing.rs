@@ -186,8 +186,8 @@ fn tier(host: &HostPattern) -> &'static str {
     }
 }
 
-/// Requests that a proposed configuration would route to another place, among the last ones; the most frequent
-/// examples first.
+/// Requests that a proposed configuration would route to another place, among the last ones; the most
+/// frequent examples first.
 pub(super) fn rerouted(samples: &[Arc<SampledHeads>], old: &Snapshot, new: &Snapshot) -> Simulated {
     let mut simulated = simulate(samples.iter().map(|heads| &**heads), old, new);
     simulated.examples.sort_by(|a, b| (b.count, &a.host, &a.path).cmp(&(a.count, &b.host, &b.path)));

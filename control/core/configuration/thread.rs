@@ -1,4 +1,5 @@
-//! The threads of the configuration: one makes the changes and watches the files, the other answers questions.
+//! The threads of the configuration: one makes the changes and watches the files, the other answers
+//! questions.
 //!
 //! Files may be on a disk that hangs, and large documents take a while; neither may delay the control thread,
 //! and a question about a large document no change.

@@ -1,7 +1,7 @@
 //! Stored form of chains of middleware stages and of plugins.
 //!
-//! Their content has the form that the model's types define: unlike the other records it is not listed a second
-//! time here. A stage that changes reads its earlier forms.
+//! Their content has the form that the model's types define: unlike the other records it is not listed a
+//! second time here. A stage that changes reads its earlier forms.
 
 use std::sync::Arc;
 

@@ -40,8 +40,8 @@ enum CanaryCommand {
     },
     /// Set the weight of a canary in place of its plan's
     ///
-    /// Outlives reloads and restarts, and ends with the plan: when the configuration changes pools, weights or
-    /// brake of the canary. Refused while the canary is braked, or has steps before it.
+    /// Outlives reloads and restarts, and ends with the plan: when the configuration changes pools, weights
+    /// or brake of the canary. Refused while the canary is braked, or has steps before it.
     #[command(
         override_usage = "ringway canary weight <ROUTE> <PERCENT>\n       ringway canary weight <ROUTE> --reset"
     )]

@@ -241,11 +241,14 @@ fn config<T>(reader: &mut Reader<'_>, shape: impl FnOnce(&mut Reader<'_>) -> Opt
 
 const CONFIG: &str = "config";
 
+/// Schema and parser of an entry.
+type Entry<T> = (fn() -> Json, fn(Given<'_>) -> Result<T, Fault>);
+
 /// Reads an object with free names; `name` of each entry is checked. Sorted by name.
 fn named<T>(
     reader: &mut Reader<'_>,
     (member, doc): (&'static str, &'static str),
-    value: (fn() -> Json, fn(Given<'_>) -> Result<T, Fault>),
+    value: Entry<T>,
     check: impl Fn(&str) -> Result<(), Fault>,
 ) -> Vec<(Arc<str>, T)> {
     let entries = reader.entries(member, doc, value).unwrap_or_default();

@@ -177,7 +177,7 @@ fn keys_of_clients_are_of_a_place_or_of_a_file() {
         keys_file: Some("/keys".into()),
         user_header: None,
     });
-    let stage = chain(&[method.clone()], false);
+    let stage = chain(std::slice::from_ref(&method), false);
     let table = ApiKeyTable::parse(&format!("# keys\nci:{}\n", sha256("f"))).unwrap();
     let mut services = services(&method, Arc::new(Credentials::ApiKeys(table)));
     assert_eq!(judge(&stage, "X-API-Key: f\r\n", &services).word(), "admitted");

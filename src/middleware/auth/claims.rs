@@ -33,8 +33,8 @@ pub(crate) fn has(claim: &Value, values: &[Arc<str>]) -> bool {
     }
 }
 
-/// A claim as text: lists have commas between their items. `None` for objects, for what is too long, and for a
-/// list whose item has a comma: the endpoint would read it as two.
+/// A claim as text: lists have commas between their items. `None` for objects, for what is too long, and for
+/// a list whose item has a comma: the endpoint would read it as two.
 pub(crate) fn text(claim: &Value) -> Option<String> {
     let text = match claim {
         Value::String(text) => text.clone(),

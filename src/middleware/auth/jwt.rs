@@ -116,8 +116,8 @@ impl JwtMethod {
         &self.spec.token
     }
 
-    /// Removes a token that was not verified. One in a cookie stays: the endpoint's own cookies stand in the same
-    /// field. One in a field of its own is an asserted field.
+    /// Removes a token that was not verified. One in a cookie stays: the endpoint's own cookies stand in the
+    /// same field. One in a field of its own is an asserted field.
     pub(crate) fn remove_credentials(&self, request: &mut RequestCtx<'_>) {
         if self.spec.token == TokenPlace::Bearer {
             super::remove_authorization(request, BEARER);

@@ -96,7 +96,7 @@ impl std::error::Error for KeyError {}
 
 impl KeySet {
     /// Parses a JWK set. Keys of unknown kinds, for encryption, or too weak are left out; secrets too, unless
-    /// `admits_secrets`: whoever can publish a set could else publish a secret that all know.
+    /// `admits_secrets`: the publisher of a set could else publish a secret that all know.
     ///
     /// # Errors
     /// See [`KeyError`].

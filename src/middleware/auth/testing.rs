@@ -33,7 +33,7 @@ enum Pair {
     Rsa(&'static rsa::KeyPair, &'static dyn signature::RsaEncoding),
     Ec(signature::EcdsaKeyPair, &'static str),
     Ed(signature::Ed25519KeyPair),
-    Secret(hmac::Key, Vec<u8>),
+    Secret(Box<hmac::Key>, Vec<u8>),
 }
 
 static RSA: LazyLock<rsa::KeyPair> =
@@ -44,7 +44,7 @@ pub(super) static SIGNERS: LazyLock<Vec<Signer>> = LazyLock::new(|| {
     let ec = |of, curve| Pair::Ec(signature::EcdsaKeyPair::generate(of).expect("a key of ECDSA"), curve);
     let secret = |of, size| {
         let secret: Vec<u8> = (0..size).collect();
-        Pair::Secret(hmac::Key::new(of, &secret), secret)
+        Pair::Secret(Box::new(hmac::Key::new(of, &secret)), secret)
     };
     let pairs = [
         ("RS256", Pair::Rsa(&RSA, &signature::RSA_PKCS1_SHA256)),

@@ -132,8 +132,8 @@ impl<'t> Token<'t> {
     /// Verifies the signature with the keys of the issuer.
     ///
     /// # Errors
-    /// `UnknownKey` where a newer set may have the key, which a token without an id may always need; `Header` for another algorithm than its key's, or
-    /// `Signature`.
+    /// `UnknownKey` where a newer set may have the key, which a token without an id may always need; `Header`
+    /// for another algorithm than its key's, or `Signature`.
     pub(crate) fn verify(&self, keys: &KeySet) -> Result<(), TokenError> {
         let id = self.key_id.as_deref();
         if let Some(id) = id

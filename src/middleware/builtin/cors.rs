@@ -1,5 +1,5 @@
-//! `cors`: admits pages of other origins (Fetch standard, CORS protocol). Preflights are answered here, before
-//! any authentication: they carry no credentials.
+//! `cors`: admits pages of other origins (Fetch standard, CORS protocol). Preflights are answered here,
+//! before any authentication: they carry no credentials.
 
 use std::sync::Arc;
 

@@ -16,8 +16,8 @@ impl Tracing {
         Self { trusts_client: spec.trust_client }
     }
 
-    /// The endpoint gets a `traceparent` whose parent is this exchange. A new trace has the id of the request,
-    /// so that one finds the other.
+    /// The endpoint gets a `traceparent` whose parent is this exchange. A new trace has the id of the
+    /// request, so that one finds the other.
     pub(crate) fn on_request(&self, request: &mut RequestCtx<'_>) -> Flow {
         let id = hex_of(request.request_id());
         let parent = String::from_utf8_lossy(&id[16..]).into_owned();

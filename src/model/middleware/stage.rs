@@ -313,7 +313,8 @@ pub struct ErrorPage {
 }
 
 impl ErrorPage {
-    /// Parses its statuses: `503`, `5xx` and `400-499`, separated by commas. `None` for others than 400 to 599.
+    /// Parses its statuses: `503`, `5xx` and `400-499`, separated by commas. `None` for others than 400 to
+    /// 599.
     pub fn ranges(&self) -> Option<Vec<RangeInclusive<u16>>> {
         let range = |part: &str| {
             let part = part.trim();

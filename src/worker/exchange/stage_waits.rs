@@ -89,8 +89,8 @@ pub(crate) async fn refresh<R: Runtime>(
     core.tables().snapshot.credentials(source).cloned()
 }
 
-/// Asks the control thread, unless it is asked already. Returns the number of refreshes that have ended; `None`
-/// where the last answer is too recent for another.
+/// Asks the control thread, unless it is asked already. Returns the number of refreshes that have ended;
+/// `None` where the last answer is too recent for another.
 fn begin_refresh<R: Runtime>(core: &Core<R>, source: &CredentialSource) -> Option<u64> {
     let now = core.runtime.now();
     let mut sources = core.stage_waits.sources.borrow_mut();
@@ -112,7 +112,8 @@ fn begin_refresh<R: Runtime>(core: &Core<R>, source: &CredentialSource) -> Optio
     Some(refresh.ended)
 }
 
-/// Verifies a password on a thread for it. `None` when too many wait. The stage's own timeout bounds the wait.
+/// Verifies a password on a thread for it. `None` when too many wait. The stage's own timeout bounds the
+/// wait.
 pub(crate) async fn verify_password<R: Runtime>(
     core: &Core<R>,
     hash: Arc<str>,
