@@ -152,6 +152,11 @@ on_both_drivers! {
             let traffic = PoolTraffic { hash_by: Some(key), ..PoolTraffic::default() };
             let gateway = serving(driver, &all, Balancer::ConsistentHash, traffic, None);
             let mut client = client(&gateway);
+            // Until their first health check, new endpoints are not in rotation.
+            eventually("all endpoints", || {
+                let names: BTreeSet<String> = (0..3).map(|_| send(&mut client, "").text()).collect();
+                (names.len() == 3).then_some(())
+            });
             let mut used = BTreeSet::new();
             for user in 0..30 {
                 let fields = format!("{line}{user}\r\n");
