@@ -211,7 +211,7 @@ on_both_drivers! {
         opens_and_closes(&gateway, &is_failing, &origin, "route");
     }
 
-    /// What a registered app answers is its own matter.
+    /// The statuses of a registered app are its own matter.
     fn the_errors_of_an_app_open_no_breaker(driver) {
         let origin = failing();
         let proxy = Proxy::on(driver).env("HEALTH_CHECK_INTERVAL", "300s").start();

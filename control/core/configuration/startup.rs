@@ -289,7 +289,7 @@ fn quarantine(stored: &Desired, mut set: OperatorSet, places: &Places) -> (Opera
                 }
                 Conflict::IdTaken { kind, id, .. } => {
                     gone.insert((*kind, id.clone()));
-                    // What protects requests must not be replaced by another owner's.
+                    // Another owner's chain must not take the place of one that protects requests.
                     gone.extend(users(&set, *kind, id));
                 }
                 Conflict::UnknownPolicy { kind, id, .. } => _ = gone.insert((*kind, id.clone())),

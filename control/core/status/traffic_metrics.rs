@@ -116,7 +116,7 @@ fn render_loads(snapshot: &Snapshot, out: &mut String) {
     }
 }
 
-/// What is left of the retry budget of each route's pool.
+/// Rest of the retry budget of each route's pool.
 fn render_retry_budgets(snapshot: &Snapshot, now: Now, out: &mut String) {
     let tokens = |rule: &ringway_traffic::virtual_host::Rule| {
         let retries = rule.traffic.as_deref()?.retries.as_deref()?;
