@@ -243,8 +243,8 @@ on_both_drivers! {
         }
         others_are_served(&proxy, "uploads that were hung up on");
         assert_eq!(breaker(&proxy, "app-1"), "closed");
-        // With the whole request in its hands it has no such reason. The last response before is counted when it
-        // has been delivered, which may be after the first of these.
+        // With the whole request in its hands it has no such reason. The last response before is counted when
+        // it has been delivered, which may be after the first of these.
         for _ in 0..6 {
             assert_eq!(proxy.client_post("a.test").status(), 502);
         }
