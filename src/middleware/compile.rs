@@ -32,7 +32,7 @@ pub struct ChainSource<'a> {
 pub struct CompiledChain {
     /// The stages; `None` without any.
     pub chain: Option<Arc<Chain>>,
-    /// Policies of the rate limits that [`Flow::Limit`](crate::Flow::Limit) numbers.
+    /// Policies of the rate limits that [`Flow::Limit`] numbers.
     pub limits: Vec<PolicyId>,
     /// Maximum bytes of a request body.
     pub body_limit: Option<u64>,
