@@ -153,6 +153,6 @@ pub(crate) fn closed() -> LocalReply {
 #[cfg(test)]
 pub(crate) fn test_chain(stages: &[StageSpec]) -> Arc<crate::Chain> {
     let stages: Vec<_> = stages.iter().collect();
-    let source = crate::ChainSource { custom: None, stages: &stages };
+    let source = crate::ChainSource { custom: None, stages: &stages, plugin: &|_| None };
     crate::compile(&source).chain.expect("a stage")
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ringway_model::{PolicyId, RewriteStage, StageSpec};
+use ringway_model::{PluginId, PluginSpec, PolicyId, RewriteStage, StageSpec};
 
 use crate::auth::Auth;
 use crate::builtin::cors::Cors;
@@ -25,6 +25,8 @@ pub struct ChainSource<'a> {
     pub custom: Option<&'a Chain>,
     /// Stages of the route's chains, in order.
     pub stages: &'a [&'a StageSpec],
+    /// A plugin by its id.
+    pub plugin: &'a dyn Fn(&PluginId) -> Option<Arc<PluginSpec>>,
 }
 
 /// Compiled chain, and the settings of stages that other phases apply.

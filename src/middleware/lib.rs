@@ -12,7 +12,7 @@
 //! - Stages run on the core that serves the request, between two of its I/O operations: they must not block.
 //!   A stage that has to wait returns [`Flow::Wait`]; a future is boxed only in this case.
 //!
-//! - Stages of the configuration are compiled from its chains (module `compile`); each is a module of `builtin`.
+//! - Stages of the configuration are compiled from its chains (module `compile`), each is a module of `builtin`.
 //!
 //! The crate is pure: it has no sockets, no clock and no snapshots. What a stage needs of its core, it gets
 //! by [`Services`].
@@ -77,7 +77,7 @@ pub use reply::{LocalReply, ReplyBody};
 pub use request::{RequestCtx, RequestParts, RequestView};
 pub use response::{ResponseCtx, ResponseHeadView};
 pub use ringway_wire::headers::FieldError;
-pub use services::{CoreState, Services, Waiting};
+pub use services::{Call, CallError, CallKind, CallResponse, CoreState, Services, Waiting};
 
 /// Stage around every exchange of its rules. One instance serves all cores.
 pub trait Middleware: Send + Sync + 'static {

@@ -32,10 +32,89 @@ pub trait Services {
 
     /// Verifies a password against a hash on a thread for it: `None` when its queue is full.
     fn verify_password(&self, hash: Arc<str>, password: Box<[u8]>) -> Waiting<'_, Option<bool>>;
+
+    /// Sends a request to a pool, and returns the response.
+    fn call<'s>(&'s self, call: Call<'s>) -> Waiting<'s, Result<CallResponse, CallError>>;
 }
 
 /// Result that is waited for.
 pub type Waiting<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// Request of a stage to a pool.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// Id of the pool.
+    pub pool: &'a str,
+    /// Protocol and target.
+    pub kind: CallKind<'a>,
+    /// Field lines, each with its CRLF, valid in a head; without framing and `Host`.
+    pub lines: &'a [u8],
+    /// Content.
+    pub body: &'a [u8],
+    /// Timeout of everything: connection, request and response.
+    pub timeout: std::time::Duration,
+    /// Maximum bytes of the response's content; more is a failure.
+    pub response_bytes_max: usize,
+}
+
+/// Protocol of a [`Call`].
+#[derive(Clone, Copy, Debug)]
+pub enum CallKind<'a> {
+    /// HTTP, by the version that the pool speaks.
+    Http {
+        /// Method.
+        method: &'a str,
+        /// Path and query.
+        path: &'a str,
+    },
+    /// A unary call of gRPC over HTTP/2; body and response are one message each, without its prefix.
+    Grpc {
+        /// `/package.Service/Method`.
+        path: &'a str,
+    },
+}
+
+/// Response to a [`Call`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallResponse {
+    /// Status.
+    pub status: u16,
+    /// Field lines, each with its CRLF.
+    pub lines: Vec<u8>,
+    /// Content.
+    pub body: Vec<u8>,
+}
+
+/// Reason why a [`Call`] has no response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallError {
+    /// The pool is not configured, or has no endpoint that takes requests.
+    Unavailable,
+    /// No connection.
+    Connect,
+    /// The connection broke.
+    Broken,
+    /// The timeout ended.
+    Timeout,
+    /// The response is invalid, too large, or a failure of gRPC.
+    Invalid,
+    /// Too many calls are under way on this core.
+    Busy,
+}
+
+impl CallError {
+    /// The word in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::Connect => "connect",
+            Self::Broken => "broken",
+            Self::Timeout => "timeout",
+            Self::Invalid => "invalid",
+            Self::Busy => "busy",
+        }
+    }
+}
 
 /// State of all stages on one core: what they remember between requests.
 #[derive(Debug, Default)]

@@ -1,5 +1,6 @@
 //! Kit of the unit tests: a request with its context, and services without a core.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use crate::edits::Edits;
 use crate::reply::LocalReply;
 use crate::request::{RequestCtx, RequestParts, RequestView};
 use crate::response::{ResponseCtx, ResponseHeadView};
-use crate::services::{CoreState, Services, Waiting};
+use crate::services::{Call, CallError, CallResponse, CoreState, Services, Waiting};
 use crate::{Credentials, Flow};
 
 /// Services that a test scripts.
@@ -21,6 +22,10 @@ pub(crate) struct TestServices {
     pub(crate) now: u64,
     pub(crate) core: CoreState,
     pub(crate) credentials: HashMap<CredentialSource, Arc<Credentials>>,
+    /// Responses to calls, in order.
+    pub(crate) responses: RefCell<Vec<Result<CallResponse, CallError>>>,
+    /// Calls that were made: pool and field lines.
+    pub(crate) calls: RefCell<Vec<(String, String)>>,
     /// Credentials after a refresh, where they are others.
     pub(crate) newest: HashMap<CredentialSource, Arc<Credentials>>,
     /// Result of the verification of a password.
@@ -51,6 +56,14 @@ impl Services for TestServices {
 
     fn verify_password(&self, _: Arc<str>, _: Box<[u8]>) -> Waiting<'_, Option<bool>> {
         Box::pin(std::future::ready(self.password))
+    }
+
+    fn call<'s>(&'s self, call: Call<'s>) -> Waiting<'s, Result<CallResponse, CallError>> {
+        let lines = String::from_utf8_lossy(call.lines).into_owned();
+        self.calls.borrow_mut().push((call.pool.to_owned(), lines));
+        let mut responses = self.responses.borrow_mut();
+        let response = if responses.is_empty() { Err(CallError::Unavailable) } else { responses.remove(0) };
+        Box::pin(std::future::ready(response))
     }
 }
 

@@ -170,7 +170,7 @@ pub(super) fn jwt() -> JwtAuth {
 /// The compiled stage.
 pub(super) fn chain(any_of: &[AuthMethod], optional: bool) -> Arc<Chain> {
     let stage = StageSpec::Auth(AuthStage { any_of: any_of.into(), optional });
-    let source = ChainSource { custom: None, stages: &[&stage] };
+    let source = ChainSource { custom: None, stages: &[&stage], plugin: &|_| None };
     compile(&source).chain.expect("a chain with a stage")
 }
 

@@ -15,7 +15,7 @@ fn fields(fields: &[(&str, &str)]) -> Box<[(Arc<str>, Template)]> {
 
 fn chain(spec: HeaderTransform) -> Arc<Chain> {
     let spec = StageSpec::HeaderTransform(spec);
-    let source = ChainSource { custom: None, stages: &[&spec] };
+    let source = ChainSource { custom: None, stages: &[&spec], plugin: &|_| None };
     compile(&source).chain.unwrap()
 }
 

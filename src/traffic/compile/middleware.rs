@@ -24,7 +24,8 @@ impl Draft<'_> {
                 None => return CompiledChain::closed(),
             }
         }
-        let source = ChainSource { custom: custom.map(|custom| &**custom), stages: &stages };
+        let plugin = |id: &ringway_model::PluginId| desired.plugin(id.as_str()).map(|of| of.spec.clone());
+        let source = ChainSource { custom: custom.map(|custom| &**custom), stages: &stages, plugin: &plugin };
         let mut compiled = compile(&source);
         let known = match known {
             Known::Own(known) | Known::Adopted(known) => known.stages.as_ref(),

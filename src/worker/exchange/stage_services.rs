@@ -1,8 +1,8 @@
-//! Services of the core for stages: time, state, credentials, verification of passwords.
+//! Services of the core for stages: time, credentials, calls to pools.
 
 use std::sync::Arc;
 
-use ringway_middleware::{CoreState, Credentials, Services, Waiting};
+use ringway_middleware::{Call, CallError, CallResponse, CoreState, Credentials, Services, Waiting};
 use ringway_model::CredentialSource;
 use ringway_traffic::snapshot::Snapshot;
 
@@ -40,5 +40,9 @@ impl<R: Runtime> Services for CoreServices<'_, R> {
 
     fn verify_password(&self, hash: Arc<str>, password: Box<[u8]>) -> Waiting<'_, Option<bool>> {
         Box::pin(stage_waits::verify_password(self.core, hash, password))
+    }
+
+    fn call<'s>(&'s self, _: Call<'s>) -> Waiting<'s, Result<CallResponse, CallError>> {
+        Box::pin(std::future::ready(Err(CallError::Unavailable)))
     }
 }
