@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use ringway_model::CredentialSource;
+use ringway_model::{AppId, CredentialSource};
 
 use crate::auth::failures::Failures;
 use crate::auth::password_cache::PasswordCache;
@@ -35,6 +35,25 @@ pub trait Services {
 
     /// Sends a request to a pool, and returns the response.
     fn call<'s>(&'s self, call: Call<'s>) -> Waiting<'s, Result<CallResponse, CallError>>;
+
+    /// Counts the decision of an external filter, by the pool of its service, with the time that it took; and
+    /// reports one that failed.
+    fn note_decision(&self, pool: &AppId, result: DecisionResult, duration_us: u64);
+}
+
+/// Result of asking an external filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecisionResult {
+    /// The request continues.
+    Allowed,
+    /// The client gets a reply.
+    Denied,
+    /// An earlier decision holds, whatever it is.
+    Cached,
+    /// There is no decision, and the request is refused; the reason, from a fixed vocabulary.
+    FailedClosed(&'static str),
+    /// There is no decision, and the request continues; the reason, from a fixed vocabulary.
+    FailedOpen(&'static str),
 }
 
 /// Result that is waited for.

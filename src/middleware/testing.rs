@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ringway_model::CredentialSource;
+use ringway_model::{AppId, CredentialSource};
 use ringway_wire::h1::{Limits, Parse, RequestHead};
 
 use crate::chain::{Chain, Run};
@@ -13,7 +13,7 @@ use crate::edits::Edits;
 use crate::reply::LocalReply;
 use crate::request::{RequestCtx, RequestParts, RequestView};
 use crate::response::{ResponseCtx, ResponseHeadView};
-use crate::services::{Call, CallError, CallResponse, CoreState, Services, Waiting};
+use crate::services::{Call, CallError, CallResponse, CoreState, DecisionResult, Services, Waiting};
 use crate::{Credentials, Flow};
 
 /// Services that a test scripts.
@@ -26,6 +26,10 @@ pub(crate) struct TestServices {
     pub(crate) responses: RefCell<Vec<Result<CallResponse, CallError>>>,
     /// Calls that were made: pool and field lines.
     pub(crate) calls: RefCell<Vec<(String, String)>>,
+    /// Content of the last call.
+    pub(crate) body: RefCell<Vec<u8>>,
+    /// Results of asking external filters.
+    pub(crate) decisions: RefCell<Vec<DecisionResult>>,
     /// Credentials after a refresh, where they are others.
     pub(crate) newest: HashMap<CredentialSource, Arc<Credentials>>,
     /// Result of the verification of a password.
@@ -61,9 +65,14 @@ impl Services for TestServices {
     fn call<'s>(&'s self, call: Call<'s>) -> Waiting<'s, Result<CallResponse, CallError>> {
         let lines = String::from_utf8_lossy(call.lines).into_owned();
         self.calls.borrow_mut().push((call.pool.to_owned(), lines));
+        *self.body.borrow_mut() = call.body.to_vec();
         let mut responses = self.responses.borrow_mut();
         let response = if responses.is_empty() { Err(CallError::Unavailable) } else { responses.remove(0) };
         Box::pin(std::future::ready(response))
+    }
+
+    fn note_decision(&self, _: &AppId, result: DecisionResult, _: u64) {
+        self.decisions.borrow_mut().push(result);
     }
 }
 

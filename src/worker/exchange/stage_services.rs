@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use ringway_middleware::{Call, CallError, CallResponse, CoreState, Credentials, Services, Waiting};
-use ringway_model::CredentialSource;
+use ringway_middleware::{
+    Call, CallError, CallResponse, CoreState, Credentials, DecisionResult, Services, Waiting,
+};
+use ringway_model::{AppId, CredentialSource};
 use ringway_traffic::snapshot::Snapshot;
 
 use crate::core::Core;
@@ -45,4 +47,6 @@ impl<R: Runtime> Services for CoreServices<'_, R> {
     fn call<'s>(&'s self, _: Call<'s>) -> Waiting<'s, Result<CallResponse, CallError>> {
         Box::pin(std::future::ready(Err(CallError::Unavailable)))
     }
+
+    fn note_decision(&self, _: &AppId, _: DecisionResult, _: u64) {}
 }
