@@ -37,6 +37,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("ringway-webhooks", &["model", "bridge", "net", "tls"]),
     ("ringway-auth", &["model", "bridge", "net", "tls", "middleware"]),
     ("ringway-middleware", &["model", "wire"]),
+    ("ringway-cache", &["model", "wire"]),
     ("ringway-health", &["model", "wire", "net"]),
     ("ringway-worker", &["model", "wire", "traffic", "middleware", "telemetry", "bridge", "net", "tls"]),
     (

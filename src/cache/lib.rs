@@ -1,0 +1,28 @@
+//! HTTP cache: decisions about requests and responses (RFC 9111) as pure functions, and the store of all cores.
+//!
+//! ```text
+//! request head ─► Request::read ─► eligibility ─► key ─► store ─ entry ─► judge ─► serve │ ask the origin
+//!                                     │ Bypass                     └ none ──────────► ask the origin
+//! response head ─► Response::read ─► storability ─► StoredHead ─► store
+//! ```
+//! - `control` parses what heads say: directives, structured fields, dates, ages, ranges.
+//! - `policy` decides: whether a request may use the cache, whether a response is stored and for how long it
+//!   is fresh, how a stored response answers, and how a 304 updates it.
+//! - `key` and `vary` make the bytes under which an entry is found.
+//! - [`StoredHead`] is the part of an entry that decisions read. Bodies, tables, eviction and purge belong to
+//!   the store.
+//!
+//! Decisions have no clock, no lock and no table: heads, settings and the time are arguments. A hit is judged
+//! without an allocation.
+#![forbid(unsafe_code)]
+
+mod fields;
+mod key;
+pub mod limits;
+mod settings;
+mod stored_head;
+
+pub use fields::{FieldSource, Lines};
+pub use key::{KeyError, KeyParts, ScopeId, write_key, write_variant_key};
+pub use settings::{Mode, SetCookies, Settings};
+pub use stored_head::{Flags, StoredHead};
