@@ -44,6 +44,7 @@ pub(crate) fn run(bench: &mut Harness) {
         tls: None,
         variant: None,
         queue_us: None,
+        stages_us: 0,
         limited_by: None,
         retry: None,
         hedge: None,

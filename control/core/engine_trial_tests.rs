@@ -233,6 +233,7 @@ fn exchange(status: u16) -> Exchange<'static> {
         tls: None,
         variant: None,
         queue_us: None,
+        stages_us: 0,
         limited_by: None,
         retry: None,
         hedge: None,

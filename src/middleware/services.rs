@@ -33,7 +33,8 @@ pub trait Services {
     /// Verifies a password against a hash on a thread for it: `None` when its queue is full.
     fn verify_password(&self, hash: Arc<str>, password: Box<[u8]>) -> Waiting<'_, Option<bool>>;
 
-    /// Sends a request to a pool, and returns the response.
+    /// Sends a request to a pool, and returns the response. Dropped, it closes its connection, or resets its
+    /// stream, and counts nothing against the endpoint.
     fn call<'s>(&'s self, call: Call<'s>) -> Waiting<'s, Result<CallResponse, CallError>>;
 
     /// Counts the decision of an external filter, by the pool of its service, with the time that it took; and
@@ -56,6 +57,19 @@ pub enum DecisionResult {
     FailedOpen(&'static str),
 }
 
+impl DecisionResult {
+    /// The word in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Denied => "denied",
+            Self::Cached => "cached",
+            Self::FailedClosed(_) => "failed_closed",
+            Self::FailedOpen(_) => "failed_open",
+        }
+    }
+}
+
 /// Result that is waited for.
 pub type Waiting<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
@@ -70,9 +84,9 @@ pub struct Call<'a> {
     pub lines: &'a [u8],
     /// Content.
     pub body: &'a [u8],
-    /// Timeout of everything: connection, request and response.
+    /// Timeout of everything: connection, request and response. Held to a millisecond.
     pub timeout: std::time::Duration,
-    /// Maximum bytes of the response's content; more is a failure.
+    /// Maximum bytes of the response's content; more is a failure. The core has a maximum of its own.
     pub response_bytes_max: usize,
 }
 
@@ -93,14 +107,14 @@ pub enum CallKind<'a> {
     },
 }
 
-/// Response to a [`Call`].
+/// Whole response to a [`Call`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallResponse {
-    /// Status.
+    /// Status, from 200 on.
     pub status: u16,
-    /// Field lines, each with its CRLF.
+    /// Field lines of the head, each with its CRLF, without framing and those of the connection.
     pub lines: Vec<u8>,
-    /// Content.
+    /// Content; of gRPC the message.
     pub body: Vec<u8>,
 }
 
@@ -109,16 +123,20 @@ pub struct CallResponse {
 pub enum CallError {
     /// The pool is not configured, or has no endpoint that takes requests.
     Unavailable,
+    /// Too many calls are under way on this core, or at every endpoint of the pool.
+    Busy,
     /// No connection.
     Connect,
     /// The connection broke.
     Broken,
     /// The timeout ended.
     Timeout,
-    /// The response is invalid, too large, or a failure of gRPC.
+    /// The response breaks a rule of its protocol, or is not one of gRPC.
     Invalid,
-    /// Too many calls are under way on this core.
-    Busy,
+    /// The response is larger than it may be.
+    TooLarge,
+    /// A call of gRPC ended with a status other than 0.
+    Status,
 }
 
 impl CallError {
@@ -126,11 +144,13 @@ impl CallError {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unavailable => "unavailable",
+            Self::Busy => "busy",
             Self::Connect => "connect",
             Self::Broken => "broken",
             Self::Timeout => "timeout",
             Self::Invalid => "invalid",
-            Self::Busy => "busy",
+            Self::TooLarge => "too_large",
+            Self::Status => "grpc_status",
         }
     }
 }

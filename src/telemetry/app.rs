@@ -115,6 +115,7 @@ mod tests {
             tls: None,
             variant: None,
             queue_us: None,
+            stages_us: 0,
             limited_by: None,
             retry: None,
             hedge: None,

@@ -48,6 +48,10 @@ pub enum Event<'a> {
     PolicyDecided(PolicyDecided),
     /// A copy of a request ended, or was not made.
     Mirrored(Mirrored),
+    /// A call of a middleware stage ended, or was not made.
+    Called(Called),
+    /// An external filter was asked about a request.
+    FilterAsked(FilterAsked),
 }
 
 /// Implements `From` for the payload of each variant.
@@ -81,6 +85,8 @@ into_event! {
     BreakerOpened(BreakerOpened<'a>),
     PolicyDecided(PolicyDecided),
     Mirrored(Mirrored),
+    Called(Called),
+    FilterAsked(FilterAsked),
 }
 
 /// One request and its response, reported once, after both are completed.
@@ -149,6 +155,8 @@ pub struct Exchange<'a> {
     pub variant: Option<Variant>,
     /// Time in the queue of its route, in microseconds.
     pub queue_us: Option<u64>,
+    /// Time for which middleware stages waited, in microseconds; 0 where none did.
+    pub stages_us: u64,
     /// Policy or route whose limit refused it.
     pub limited_by: Option<&'a str>,
     /// Result of the retries that a policy admits; `None` when none was due.
@@ -516,4 +524,24 @@ impl MirrorOutcome {
             Self::Unavailable => "unavailable",
         }
     }
+}
+
+/// A call of a middleware stage to a pool ended, or was not made. One that was given up is not reported.
+#[derive(Clone, Copy, Debug)]
+pub struct Called {
+    /// Metric slot of the pool.
+    pub pool: u16,
+    /// `ok`, or the error, from a fixed vocabulary.
+    pub result: &'static str,
+}
+
+/// An external filter was asked about a request, or an earlier decision of it holds.
+#[derive(Clone, Copy, Debug)]
+pub struct FilterAsked {
+    /// Metric slot of the pool of its service.
+    pub pool: u16,
+    /// Decision, or its failure, from a fixed vocabulary.
+    pub decision: &'static str,
+    /// Time that it took, in microseconds; `None` for an earlier decision.
+    pub duration_us: Option<u64>,
 }

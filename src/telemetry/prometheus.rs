@@ -15,7 +15,7 @@ use crate::event::{HedgeOutcome, MirrorOutcome, PolicyDecision, RetryOutcome};
 use crate::log::LogReading;
 use crate::process::ProcessReading;
 use crate::registry::{
-    CoreReading, Names, OTHER, Policies, Registry, Totals, Traffic, Upstream, escape_label,
+    Calls, CoreReading, Names, OTHER, Policies, Registry, Totals, Traffic, Upstream, escape_label,
 };
 use crate::shard::{
     BREAKER_TRIPS, BUCKETS_AT, BUCKETS_US, BYTES_IN, BYTES_OUT, COMMON_STATUSES, DURATION_US, STATUS_NONE,
@@ -122,7 +122,8 @@ impl Registry {
         let limits: Vec<String> =
             BUCKETS_US.iter().map(|us| Seconds(*us).to_string()).chain(["+Inf".to_owned()]).collect();
         for (labels, traffic) in &by_route_and_pool {
-            text.histogram("proxy_request_duration_seconds", labels, &limits, traffic);
+            let sum = traffic.words[DURATION_US];
+            text.histogram("proxy_request_duration_seconds", labels, &limits, buckets(traffic), sum);
         }
         text.family("proxy_request_size_bytes", "summary", "Bytes of request bodies.");
         for (route, sums) in &by_route {
@@ -163,6 +164,8 @@ impl Registry {
                 text.sample("proxy_upstream_errors_total", labels, *count);
             }
         }
+        let named = pools.iter().map(|(names, traffic)| (&*names.name, &traffic.calls));
+        render_calls(&named.chain([(OTHER, &other.calls)]).collect::<Vec<_>>(), &limits, text);
 
         let mut upstream: Vec<(String, Upstream)> = Vec::with_capacity(endpoints.len() + pools.len() + 1);
         for (Names { name, pool }, totals) in endpoints {
@@ -443,6 +446,39 @@ fn counted<'a, T: Copy>(all: &'a [T], counts: &'a [u64]) -> impl Iterator<Item =
     all.iter().copied().zip(counts.iter().copied()).filter(|(_, count)| *count > 0)
 }
 
+/// Calls of middleware stages to each pool.
+fn render_calls(by_pool: &[(&str, &Calls)], limits: &[String], text: &mut Text<'_>) {
+    text.family("proxy_stage_calls_total", "counter", "Calls of middleware stages to a pool, by result.");
+    for (pool, calls) in by_pool {
+        for (result, count) in calls.results.iter().filter(|(_, count)| **count > 0) {
+            let labels = format_args!("pool=\"{pool}\",result=\"{}\"", escape_label(result));
+            text.sample("proxy_stage_calls_total", labels, *count);
+        }
+    }
+    text.family(
+        "proxy_filter_decisions_total",
+        "counter",
+        "Decisions of external filters, by the pool of their service.",
+    );
+    for (pool, calls) in by_pool {
+        for (decision, count) in calls.decisions.iter().filter(|(_, count)| **count > 0) {
+            let labels = format_args!("pool=\"{pool}\",decision=\"{}\"", escape_label(decision));
+            text.sample("proxy_filter_decisions_total", labels, *count);
+        }
+    }
+    text.family(
+        "proxy_filter_duration_seconds",
+        "histogram",
+        "Time of decisions of external filters that no earlier one spared.",
+    );
+    for (pool, Calls { decided, decided_us, .. }) in by_pool {
+        if decided.iter().any(|count| *count > 0) {
+            let labels = format!("pool=\"{pool}\"");
+            text.histogram("proxy_filter_duration_seconds", &labels, limits, decided, *decided_us);
+        }
+    }
+}
+
 fn render_upstream(upstream: &[(String, Upstream)], text: &mut Text<'_>) {
     text.family("proxy_upstream_requests_total", "counter", "Upstream attempts.");
     for (labels, totals) in upstream {
@@ -617,9 +653,9 @@ impl Text<'_> {
 
     /// Appends a histogram. Most lines come from here, hence without `core::fmt`. `limits` are the buckets'
     /// upper bounds as text.
-    fn histogram(&mut self, name: &str, labels: &str, limits: &[String], traffic: &Traffic) {
+    fn histogram(&mut self, name: &str, labels: &str, limits: &[String], counts: &[u64], sum_us: u64) {
         let mut below = 0;
-        for (limit, count) in limits.iter().zip(buckets(traffic)) {
+        for (limit, count) in limits.iter().zip(counts) {
             below += count;
             for part in [name, "_bucket{", labels, ",le=\"", limit, "\"} "] {
                 self.out.push_str(part);
@@ -627,7 +663,7 @@ impl Text<'_> {
             push_number(self.out, below);
             self.out.push('\n');
         }
-        self.summary(name, format_args!("{labels}"), Seconds(traffic.words[DURATION_US]), below);
+        self.summary(name, format_args!("{labels}"), Seconds(sum_us), below);
     }
 
     fn line(&mut self, start: &str, rest: fmt::Arguments<'_>) {

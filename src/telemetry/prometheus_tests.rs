@@ -8,9 +8,9 @@ use ringway_model::{CoreId, Serial, Timestamp, limits};
 
 use super::*;
 use crate::event::{
-    AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionHandedOver, ConnectionOpened,
-    ConnectionRefused, Event, Exchange, Mirrored, Panicked, Protocol, RefusalReason, Rejected,
-    SnapshotApplied, Upgrade, UpgradeEnded, Upgraded, UpstreamError,
+    AttemptFailed, BreakerOpened, Called, ConnectionAbused, ConnectionClosed, ConnectionHandedOver,
+    ConnectionOpened, ConnectionRefused, Event, Exchange, FilterAsked, Mirrored, Panicked, Protocol,
+    RefusalReason, Rejected, SnapshotApplied, Upgrade, UpgradeEnded, Upgraded, UpstreamError,
 };
 use crate::observer::Observer;
 use crate::shard::Metrics;
@@ -49,6 +49,7 @@ fn exchange(route: u16, pool: u16, status: u16) -> Exchange<'static> {
         tls: None,
         variant: None,
         queue_us: None,
+        stages_us: 0,
         limited_by: None,
         retry: None,
         hedge: None,
@@ -612,4 +613,35 @@ fn decisions_of_policies_are_counted_by_route() {
     assert_eq!(series["proxy_queue_seconds_sum{route=\"api\"}"], 2.0);
     assert_eq!(series["proxy_queue_seconds_count{route=\"api\"}"], 1.0);
     assert_eq!(series["proxy_refused_total{route=\"api\",code=\"queue_timeout\"}"], 1.0);
+}
+
+#[test]
+fn calls_of_stages_and_decisions_of_filters_are_counted_by_pool() {
+    let (mut registry, metrics) = one_core();
+    registry.name_pool(1, "authz");
+    for result in ["ok", "ok", "timeout"] {
+        metrics.on_event(&Called { pool: 1, result }.into());
+    }
+    metrics.on_event(&Called { pool: 0, result: "unavailable" }.into());
+    for (decision, duration_us) in [("allowed", Some(2_000)), ("denied", Some(3_000)), ("cached", None)] {
+        metrics.on_event(&FilterAsked { pool: 1, decision, duration_us }.into());
+    }
+    let series = scrape(&registry, &reading());
+    assert_eq!(series["proxy_stage_calls_total{pool=\"authz\",result=\"ok\"}"], 2.0);
+    assert_eq!(series["proxy_stage_calls_total{pool=\"authz\",result=\"timeout\"}"], 1.0);
+    assert_eq!(series["proxy_stage_calls_total{pool=\"_other\",result=\"unavailable\"}"], 1.0);
+    for decision in ["allowed", "denied", "cached"] {
+        let name = format!("proxy_filter_decisions_total{{pool=\"authz\",decision=\"{decision}\"}}");
+        assert_eq!(series[&name], 1.0, "{decision}");
+    }
+    let bucket = |limit: &str| {
+        series[&format!("proxy_filter_duration_seconds_bucket{{pool=\"authz\",le=\"{limit}\"}}")]
+    };
+    assert_eq!((bucket("0.001"), bucket("0.0025"), bucket("+Inf")), (0.0, 1.0, 2.0));
+    assert_eq!(series["proxy_filter_duration_seconds_sum{pool=\"authz\"}"], 0.005);
+    // The next owner of the slot begins at zero, and nothing is lost.
+    registry.free_pool(1);
+    let series = scrape(&registry, &reading());
+    assert_eq!(series["proxy_stage_calls_total{pool=\"_other\",result=\"ok\"}"], 2.0);
+    assert_eq!(series["proxy_filter_duration_seconds_count{pool=\"_other\"}"], 2.0);
 }

@@ -20,7 +20,8 @@ use ringway_model::{CoreId, Variant};
 use crate::counter::Counter;
 use crate::event::{HedgeOutcome, MirrorOutcome, PolicyDecision, RetryOutcome};
 use crate::shard::{
-    Metrics, Pages, PolicyPage, SLOTS, Shard, TRAFFIC_WORDS, TrafficPage, UPSTREAM_WORDS, UpstreamPage,
+    BUCKETS_US, CallPage, Metrics, Pages, PolicyPage, SLOTS, Shard, TRAFFIC_WORDS, TrafficPage,
+    UPSTREAM_WORDS, UpstreamPage,
 };
 
 /// Label value of everything without a slot. Not a valid name of an app, instance or domain.
@@ -280,6 +281,8 @@ pub(crate) struct Traffic {
     /// Failed attempts of a pool by reason.
     pub(crate) errors: BTreeMap<&'static str, u64>,
     pub(crate) policies: Policies,
+    /// Calls of middleware stages to a pool.
+    pub(crate) calls: Calls,
 }
 
 impl Default for Traffic {
@@ -290,6 +293,7 @@ impl Default for Traffic {
             upstream: Upstream::default(),
             errors: BTreeMap::new(),
             policies: Policies::default(),
+            calls: Calls::default(),
         }
     }
 }
@@ -314,6 +318,9 @@ impl Page for TrafficPage {
         if let Some(page) = self.policies.get() {
             page.add_to(&mut totals.policies);
         }
+        if let Some(page) = self.calls.get() {
+            page.add_to(&mut totals.calls);
+        }
     }
 }
 
@@ -330,6 +337,7 @@ impl Totals for Traffic {
             *self.errors.entry(reason).or_default() += count;
         }
         self.policies.add(&other.policies);
+        self.calls.add(&other.calls);
     }
 
     fn subtract(&mut self, base: &Self) {
@@ -348,6 +356,63 @@ impl Totals for Traffic {
             }
         }
         self.policies.subtract(&base.policies);
+        self.calls.subtract(&base.calls);
+    }
+}
+
+/// Counts of calls of middleware stages, as in [`CallPage`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Calls {
+    pub(crate) results: BTreeMap<&'static str, u64>,
+    pub(crate) decisions: BTreeMap<&'static str, u64>,
+    pub(crate) decided: [u64; BUCKETS_US.len() + 1],
+    pub(crate) decided_us: u64,
+}
+
+impl Page for CallPage {
+    type Totals = Calls;
+
+    fn add_to(&self, totals: &mut Calls) {
+        for (words, sums) in [(&self.results, &mut totals.results), (&self.decisions, &mut totals.decisions)]
+        {
+            for (word, count) in words.read() {
+                *sums.entry(word.unwrap_or(OTHER)).or_default() += count;
+            }
+        }
+        for (total, counter) in totals.decided.iter_mut().zip(&self.decided) {
+            *total += counter.read();
+        }
+        totals.decided_us += self.decided_us.read();
+    }
+}
+
+impl Totals for Calls {
+    fn add(&mut self, other: &Self) {
+        let words = [(&mut self.results, &other.results), (&mut self.decisions, &other.decisions)];
+        for (sums, others) in words {
+            for (word, count) in others {
+                *sums.entry(word).or_default() += count;
+            }
+        }
+        for (total, count) in self.decided.iter_mut().zip(&other.decided) {
+            *total += count;
+        }
+        self.decided_us += other.decided_us;
+    }
+
+    fn subtract(&mut self, base: &Self) {
+        let words = [(&mut self.results, &base.results), (&mut self.decisions, &base.decisions)];
+        for (sums, bases) in words {
+            for (word, count) in bases {
+                if let Some(total) = sums.get_mut(word) {
+                    *total = total.saturating_sub(*count);
+                }
+            }
+        }
+        for (total, count) in self.decided.iter_mut().zip(&base.decided) {
+            *total = total.saturating_sub(*count);
+        }
+        self.decided_us = self.decided_us.saturating_sub(base.decided_us);
     }
 }
 

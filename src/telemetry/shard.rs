@@ -15,7 +15,8 @@ use ringway_model::{CoreId, Variant, limits};
 
 use crate::counter::{Counter, WordCounters};
 use crate::event::{
-    Event, Exchange, HedgeOutcome, MirrorOutcome, PolicyDecision, RefusalReason, RetryOutcome, UpstreamError,
+    Event, Exchange, FilterAsked, HedgeOutcome, MirrorOutcome, PolicyDecision, RefusalReason, RetryOutcome,
+    UpstreamError,
 };
 use crate::observer::Observer;
 
@@ -86,6 +87,8 @@ impl Observer for Metrics {
                 };
                 page.policies().mirrored[mirrored.outcome as usize].add(1);
             }
+            Event::Called(called) => shard.pools.page(called.pool).calls().results.add(called.result),
+            Event::FilterAsked(asked) => shard.pools.page(asked.pool).calls().count_decision(asked),
             Event::BreakerOpened(opened) => shard.pools.page(opened.pool).words[BREAKER_TRIPS].add(1),
         }
     }
@@ -269,6 +272,30 @@ pub(crate) struct TrafficPage {
     pub(crate) errors: OnceLock<Box<WordCounters>>,
     /// Decisions of the traffic policies.
     pub(crate) policies: OnceLock<Box<PolicyPage>>,
+    /// Pools only: calls of middleware stages.
+    pub(crate) calls: OnceLock<Box<CallPage>>,
+}
+
+/// Counters of a pool that middleware stages call.
+#[derive(Debug, Default)]
+pub(crate) struct CallPage {
+    /// Calls by result.
+    pub(crate) results: WordCounters,
+    /// External filters: decisions by their word.
+    pub(crate) decisions: WordCounters,
+    /// Those that were asked for, by their time.
+    pub(crate) decided: [Counter; BUCKETS_US.len() + 1],
+    pub(crate) decided_us: Counter,
+}
+
+impl CallPage {
+    fn count_decision(&self, asked: &FilterAsked) {
+        self.decisions.add(asked.decision);
+        if let Some(duration_us) = asked.duration_us {
+            self.decided[BUCKETS_US.partition_point(|limit| *limit < duration_us)].add(1);
+            self.decided_us.add(duration_us);
+        }
+    }
 }
 
 /// Counters of the traffic policies of a route, or of a pool for its routes without a slot.
@@ -297,6 +324,12 @@ impl TrafficPage {
     /// Counters of the traffic policies, allocated at the first count.
     fn policies(&self) -> &PolicyPage {
         self.policies.get_or_init(Box::default)
+    }
+
+    /// Counters of the calls of stages, allocated at the first count.
+    #[cold]
+    fn calls(&self) -> &CallPage {
+        self.calls.get_or_init(Box::default)
     }
 
     /// Counts an exchange on which a traffic policy decided.
@@ -345,6 +378,7 @@ impl Default for TrafficPage {
             upstream: UpstreamPage::default(),
             errors: OnceLock::new(),
             policies: OnceLock::new(),
+            calls: OnceLock::new(),
         }
     }
 }

@@ -46,7 +46,7 @@ const LIMITED_BY_BYTES_MAX: usize = 80;
 /// Most bytes of a failure code.
 const FAILURE_BYTES_MAX: usize = 64;
 /// Bytes of keys, punctuation, numbers, time and address.
-const FIXED_BYTES_MAX: usize = 880;
+const FIXED_BYTES_MAX: usize = 930;
 /// Bytes of key and punctuation of a query or a referer.
 const CHOSEN_BYTES_MAX: usize = 16;
 const ALL_FIELDS: LogFields =
@@ -106,6 +106,10 @@ fn write_json(out: &mut Vec<u8>, fields: LogFields, clock: &mut ClockText, event
         out.extend_from_slice(b",\"queue_ms\":");
         write_millis(out, queue_us);
     }
+    if event.stages_us > 0 {
+        out.extend_from_slice(b",\"middleware_ms\":");
+        write_millis(out, event.stages_us);
+    }
     for (key, value, bytes_max) in optional_strings(fields, event) {
         if let Some(value) = value {
             out.extend_from_slice(b",\"");
@@ -156,6 +160,10 @@ fn write_text(out: &mut Vec<u8>, fields: LogFields, clock: &mut ClockText, event
     if let Some(queue_us) = event.queue_us {
         out.extend_from_slice(b" queue_ms=");
         write_millis(out, queue_us);
+    }
+    if event.stages_us > 0 {
+        out.extend_from_slice(b" middleware_ms=");
+        write_millis(out, event.stages_us);
     }
     for (key, value, bytes_max) in optional_strings(fields, event) {
         if let Some(value) = value {
@@ -357,6 +365,7 @@ mod tests {
             tls: Some("TLSv1.3"),
             variant: Some(Variant::Canary),
             queue_us: Some(1_250),
+            stages_us: 3_500,
             limited_by: Some("strict"),
             retry: None,
             hedge: None,
@@ -389,6 +398,7 @@ mod tests {
             tls: None,
             variant: None,
             queue_us: None,
+            stages_us: 0,
             limited_by: None,
             breaker: None,
             middleware: None,
@@ -415,7 +425,7 @@ mod tests {
             concat!(
                 r#"{"timestamp":"2026-01-20T10:30:45.007Z","request_id":"abc123","client_ip":"203.0.113.7","#,
                 r#""method":"GET","host":"shop.example","path":"/v1/users/123","protocol":"HTTP/1.1","status":200,"#,
-                r#""duration_ms":12.345,"upstream_ms":11.002,"bytes_in":0,"bytes_out":512,"attempts":2,"retries":1,"queue_ms":1.250,"#,
+                r#""duration_ms":12.345,"upstream_ms":11.002,"bytes_in":0,"bytes_out":512,"attempts":2,"retries":1,"queue_ms":1.250,"middleware_ms":3.500,"#,
                 r#""route":"shop-api","app":"shop","instance":"shop-1","failure":"upstream_bad_response","#,
                 r#""upstream_error":"Transfer-Encoding given twice","limited_by":"strict","canary_variant":"canary","breaker_state":"closed","middleware":"auth","upgrade":"websocket","tls":"TLSv1.3","#,
                 r#""user_agent":"curl/8","tenant":"00000000000000ab"}"#,
@@ -452,7 +462,7 @@ mod tests {
             line(LogFormat::Text, &full()),
             concat!(
                 r#"2026-01-20T10:30:45.007Z 203.0.113.7 "GET shop.example/v1/users/123 HTTP/1.1" 200 12.345ms "#,
-                r#"request_id="abc123" upstream_ms=11.002 bytes_in=0 bytes_out=512 attempts=2 retries=1 queue_ms=1.250 route="shop-api" "#,
+                r#"request_id="abc123" upstream_ms=11.002 bytes_in=0 bytes_out=512 attempts=2 retries=1 queue_ms=1.250 middleware_ms=3.500 route="shop-api" "#,
                 r#"app="shop" instance="shop-1" failure="upstream_bad_response" upstream_error="Transfer-Encoding given twice" "#,
                 r#"limited_by="strict" canary_variant="canary" breaker_state="closed" middleware="auth" upgrade="websocket" tls="TLSv1.3" user_agent="curl/8" "#,
                 "tenant=00000000000000ab\n"
@@ -510,6 +520,7 @@ mod tests {
             instance: Some(&id),
             limited_by: Some(&id),
             queue_us: Some(u64::MAX),
+            stages_us: u64::MAX,
             attempts: u32::MAX,
             failure: Some(id.clone().leak()),
             upstream_error: Some(UpstreamError { reason: "", text: &id }),

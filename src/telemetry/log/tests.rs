@@ -95,6 +95,7 @@ fn exchange(request_id: &str) -> Exchange<'_> {
         tls: None,
         variant: None,
         queue_us: None,
+        stages_us: 0,
         limited_by: None,
         retry: None,
         hedge: None,

@@ -6,6 +6,7 @@ use ringway_middleware::{
     Call, CallError, CallResponse, CoreState, Credentials, DecisionResult, Services, Waiting,
 };
 use ringway_model::{AppId, CredentialSource};
+use ringway_telemetry::FilterAsked;
 use ringway_traffic::snapshot::Snapshot;
 
 use crate::core::Core;
@@ -48,5 +49,9 @@ impl<R: Runtime> Services for CoreServices<'_, R> {
         Box::pin(std::future::ready(Err(CallError::Unavailable)))
     }
 
-    fn note_decision(&self, _: &AppId, _: DecisionResult, _: u64) {}
+    fn note_decision(&self, pool: &AppId, result: DecisionResult, duration_us: u64) {
+        let pool = self.snapshot.pool_of_app(pool.as_str()).map_or(0, |pool| pool.metric.0);
+        let duration_us = (result != DecisionResult::Cached).then_some(duration_us);
+        self.core.telemetry.emit(FilterAsked { pool, decision: result.as_str(), duration_us });
+    }
 }

@@ -49,7 +49,8 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         started_us: u64,
     ) -> Result<(), Interrupt<'a>> {
         self.has_paused = true;
-        let spent = Duration::from_micros(self.core.runtime.now_micros().saturating_sub(started_us));
+        let waiting_since_us = self.core.runtime.now_micros();
+        let spent = Duration::from_micros(waiting_since_us.saturating_sub(started_us));
         let timeout = self.core.runtime.sleep(matched.rule.policy.head_timeout().saturating_sub(spent));
         let services = CoreServices { core: self.core, snapshot: self.snapshot };
         let mut run = std::mem::take(&mut self.stages);
@@ -57,6 +58,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         // Boxed: it must not make every exchange larger.
         let decision = Box::pin(first(stages.wait(&mut request), timeout)).await;
         self.stages = run;
+        self.info.stages_us += self.core.runtime.now_micros().saturating_sub(waiting_since_us).max(1);
         match decision {
             Some(ControlFlow::Continue(())) => Ok(()),
             Some(ControlFlow::Break(reply)) => Err(self.replied(stages, reply)),

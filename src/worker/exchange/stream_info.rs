@@ -56,6 +56,8 @@ pub(crate) struct StreamInfo<'a> {
     pub(super) variant: Option<Variant>,
     /// Time in the queue of its route.
     pub(super) queue_us: Option<u64>,
+    /// Time for which stages waited.
+    pub(super) stages_us: u64,
     /// Policy or route whose limit refused it.
     pub(super) limited_by: Option<LimitedBy<'a>>,
     /// Rate limit whose fields its response gets, and the decision.
@@ -107,6 +109,7 @@ impl<'a> StreamInfo<'a> {
             upgraded: false,
             variant: None,
             queue_us: None,
+            stages_us: 0,
             limited_by: None,
             rate_limit: None,
             retry: None,
@@ -231,6 +234,7 @@ impl<'a> StreamInfo<'a> {
             tls: self.tls,
             variant: self.variant,
             queue_us: self.queue_us,
+            stages_us: self.stages_us,
             limited_by: self.limited_by.map(|by| by.policy),
             retry: self.retry,
             hedge: self.hedge,
