@@ -21,11 +21,13 @@ use crate::{Flow, Pending};
 mod api_key;
 mod basic;
 pub(crate) mod claims;
+pub(crate) mod explain;
 pub(crate) mod failures;
 pub(crate) mod json;
 mod jwt;
 pub(crate) mod keys;
 pub(crate) mod password_cache;
+pub(crate) mod reason;
 #[cfg(test)]
 mod testing;
 pub(crate) mod token;
@@ -35,6 +37,7 @@ pub(crate) mod users;
 use api_key::ApiKeyMethod;
 use basic::BasicMethod;
 use jwt::JwtMethod;
+use reason::Reason;
 
 /// The stage.
 #[derive(Debug)]
@@ -59,14 +62,14 @@ pub(crate) enum Verdict {
     Absent,
     /// They are good.
     Good(SharedIdentity),
-    /// They are bad, for a reason from a fixed vocabulary.
-    Bad(&'static str),
+    /// They are bad.
+    Bad(Reason),
     /// They are of another issuer: bad, unless a later method knows it.
-    Foreign(&'static str),
+    Foreign(Reason),
     /// They are good, and not for this route.
-    Forbidden(&'static str),
+    Forbidden(Reason),
     /// They cannot be judged now.
-    Unavailable(&'static str),
+    Unavailable(Reason),
     /// The client has sent too many bad ones.
     Throttled,
     /// They can only be judged with waiting.
@@ -129,12 +132,12 @@ impl Auth {
     /// Ends the stage where no method has decided.
     fn undecided(
         &self,
-        foreign: Option<(&Method, &'static str)>,
+        foreign: Option<(&Method, Reason)>,
         request: &mut RequestCtx<'_>,
     ) -> ControlFlow<LocalReply> {
         match foreign {
             Some((method, reason)) => self.end(method, Verdict::Bad(reason), request),
-            None => self.without_credentials(),
+            None => self.without_credentials(request),
         }
     }
 
@@ -155,41 +158,43 @@ impl Auth {
                 request.run.identity = Some(identity);
                 ControlFlow::Continue(())
             }
-            Verdict::Absent => self.without_credentials(),
+            Verdict::Absent => self.without_credentials(request),
             Verdict::Bad(reason) | Verdict::Foreign(reason) => {
                 let client = request.client();
                 request.services.core().failures.borrow_mut().note(client, request.services.now_micros());
+                request.run.refusal = Some(reason);
                 ControlFlow::Break(self.challenge("invalid_credentials", reason, method.error()))
             }
-            Verdict::Forbidden(reason) => ControlFlow::Break(LocalReply::refusal(403, "forbidden", reason)),
+            Verdict::Forbidden(reason) => {
+                request.run.refusal = Some(reason);
+                ControlFlow::Break(LocalReply::refusal(403, "forbidden", reason.text()))
+            }
             Verdict::Unavailable(reason) => {
-                let reply = LocalReply::refusal(503, "auth_unavailable", reason);
+                request.run.refusal = Some(reason);
+                let reply = LocalReply::refusal(503, "auth_unavailable", reason.text());
                 ControlFlow::Break(with(reply, "Retry-After", b"5"))
             }
             Verdict::Throttled | Verdict::Waits => {
-                let reply = LocalReply::refusal(
-                    429,
-                    "too_many_failures",
-                    "too many requests with wrong credentials from this address",
-                );
+                request.run.refusal = Some(Reason::Throttled);
+                let reply = LocalReply::refusal(429, "too_many_failures", Reason::Throttled.text());
                 ControlFlow::Break(with(reply, "Retry-After", b"1"))
             }
         }
     }
 
-    fn without_credentials(&self) -> ControlFlow<LocalReply> {
+    fn without_credentials(&self, request: &mut RequestCtx<'_>) -> ControlFlow<LocalReply> {
         match self.is_optional {
             true => ControlFlow::Continue(()),
             false => {
-                let message = "this route needs authentication";
-                ControlFlow::Break(self.challenge("unauthenticated", message, None))
+                request.run.refusal = Some(Reason::Absent);
+                ControlFlow::Break(self.challenge("unauthenticated", Reason::Absent, None))
             }
         }
     }
 
     /// A 401 with the challenges of all methods (RFC 9110 §11.6.1).
-    fn challenge(&self, code: &'static str, message: &'static str, error: Option<&str>) -> LocalReply {
-        let reply = LocalReply::refusal(401, code, message);
+    fn challenge(&self, code: &'static str, reason: Reason, error: Option<&str>) -> LocalReply {
+        let reply = LocalReply::refusal(401, code, reason.text());
         self.methods.iter().fold(reply, |reply, method| match method.challenge(error) {
             Some(challenge) => with(reply, "WWW-Authenticate", challenge.as_bytes()),
             None => reply,
@@ -304,11 +309,11 @@ type Authorization<'r> = (&'r [u8], &'r [u8]);
 
 /// Reads `Authorization` (RFC 9110 §11.6.2). More than one field is refused: the endpoint
 /// might take the other.
-fn authorization<'r>(view: RequestView<'r>) -> Result<Option<Authorization<'r>>, &'static str> {
+fn authorization<'r>(view: RequestView<'r>) -> Result<Option<Authorization<'r>>, Reason> {
     let mut values = view.fields("authorization");
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err("the request has more than one Authorization field");
+        return Err(Reason::SeveralAuthorizations);
     }
     let end = value.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(value.len());
     Ok(Some((&value[..end], value[end..].trim_ascii())))

@@ -86,13 +86,22 @@ impl Builtin {
         self.spec.type_name()
     }
 
-    /// Names of fields that only it may set.
-    pub(crate) fn asserted(&self) -> impl Iterator<Item = &str> {
-        let auth = match &self.kind {
+    /// Its configuration.
+    pub(crate) fn spec(&self) -> &StageSpec {
+        &self.spec
+    }
+
+    /// The stage of authentication.
+    pub(crate) fn auth(&self) -> Option<&Auth> {
+        match &self.kind {
             Kind::Auth(auth) => Some(auth),
             _ => None,
-        };
-        auth.into_iter().flat_map(Auth::asserted).map(|name| &**name)
+        }
+    }
+
+    /// Names of fields that only it may set.
+    pub(crate) fn asserted(&self) -> impl Iterator<Item = &str> {
+        self.auth().into_iter().flat_map(Auth::asserted).map(|name| &**name)
     }
 
     pub(crate) fn on_request(&self, request: &mut RequestCtx<'_>) -> Flow {

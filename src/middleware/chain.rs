@@ -5,6 +5,9 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use ringway_model::StageSpec;
+
+use crate::auth::reason::Reason;
 use crate::body::BodyTransforms;
 use crate::builtin::Builtin;
 use crate::edits::Edits;
@@ -24,24 +27,32 @@ pub enum Stage {
 }
 
 impl Stage {
-    fn on_request(&self, request: &mut RequestCtx<'_>) -> Flow {
+    pub(crate) fn on_request(&self, request: &mut RequestCtx<'_>) -> Flow {
         match self {
             Self::Custom(middleware) => middleware.on_request(request),
             Self::Builtin(stage) => stage.on_request(request),
         }
     }
 
-    fn wait<'a>(&'a self, request: &'a mut RequestCtx<'_>) -> Pending<'a> {
+    pub(crate) fn wait<'a>(&'a self, request: &'a mut RequestCtx<'_>) -> Pending<'a> {
         match self {
             Self::Custom(middleware) => middleware.wait(request),
             Self::Builtin(stage) => stage.wait(request),
         }
     }
 
-    fn on_response(&self, response: &mut ResponseCtx<'_>) {
+    pub(crate) fn on_response(&self, response: &mut ResponseCtx<'_>) {
         match self {
             Self::Custom(middleware) => middleware.on_response(response),
             Self::Builtin(stage) => stage.on_response(response),
+        }
+    }
+
+    /// Its configuration; `None` for a stage of an embedder.
+    pub fn spec(&self) -> Option<&StageSpec> {
+        match self {
+            Self::Custom(_) => None,
+            Self::Builtin(stage) => Some(stage.spec()),
         }
     }
 
@@ -118,7 +129,7 @@ impl Chain {
     }
 
     /// Removes the client's own fields of asserted names, however they are spelled.
-    fn remove_asserted(&self, request: &mut RequestCtx<'_>) {
+    pub(crate) fn remove_asserted(&self, request: &mut RequestCtx<'_>) {
         let view = request.view;
         for field in view.head().fields(view.buf()) {
             // Names are tokens, which are ASCII.
@@ -175,6 +186,8 @@ pub struct Run {
     states: Vec<Option<Box<dyn Any>>>,
     pub(crate) edits: Edits,
     pub(crate) identity: Option<SharedIdentity>,
+    /// Reason of a refusal by authentication.
+    pub(crate) refusal: Option<Reason>,
     pub(crate) request_body: BodyTransforms,
     pub(crate) response_body: BodyTransforms,
 }
@@ -188,6 +201,11 @@ impl Run {
     /// The identity that a stage verified.
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_deref()
+    }
+
+    /// Reason for which authentication refused the request.
+    pub fn refusal(&self) -> Option<Reason> {
+        self.refusal
     }
 
     /// Edits of the forwarded request head.

@@ -5,14 +5,15 @@ use ringway_wire::headers::{self, FieldError};
 /// Fields to remove from a head and lines to add. Removals come first, whatever the order of the calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edits {
-    removed: Vec<Box<str>>,
+    /// Names, each with a line feed behind it: one buffer for all.
+    removed: String,
     lines: Vec<u8>,
 }
 
 impl Edits {
     /// Removes all received lines of a field.
     pub fn remove(&mut self, name: &str) {
-        self.removed.push(name.into());
+        self.removed.extend([name, "\n"]);
     }
 
     /// Adds a line.
@@ -34,8 +35,13 @@ impl Edits {
     }
 
     /// Names to remove.
-    pub fn removed(&self) -> &[Box<str>] {
-        &self.removed
+    pub fn removed(&self) -> impl Iterator<Item = &str> {
+        self.removed.split_terminator('\n')
+    }
+
+    /// Whether lines of this name are removed.
+    pub fn removes(&self, name: &[u8]) -> bool {
+        self.removed().any(|removed| removed.as_bytes().eq_ignore_ascii_case(name))
     }
 
     /// Lines to add, each with its CRLF.
@@ -47,8 +53,7 @@ impl Edits {
     /// id.
     pub fn apply(&self, lines: &mut Vec<u8>) {
         let is_removed = |name: &[u8]| {
-            let is_name = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-            self.removed.iter().any(|removed| is_name(removed)) && !KEPT.iter().any(|kept| is_name(kept))
+            self.removes(name) && !KEPT.iter().any(|kept| name.eq_ignore_ascii_case(kept.as_bytes()))
         };
         let kept = split(lines).filter(|(name, _)| !is_removed(name)).map(|(_, line)| line);
         *lines = kept.chain([self.lines.as_slice()]).flatten().copied().collect();
@@ -63,12 +68,14 @@ impl Edits {
 /// Fields of a local reply that edits cannot remove.
 const KEPT: &[&str] = &["Content-Length", "Transfer-Encoding", "Connection", "X-Request-ID"];
 
+/// Returns names and values of `lines`.
+pub(crate) fn fields(lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    split(lines).map(|(name, line)| (name, line.get(name.len() + 1..).unwrap_or_default().trim_ascii()))
+}
+
 /// Returns the values of a field in `lines`, one per line; the name is case-insensitive.
 pub(crate) fn values<'a>(lines: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-    split(lines).filter(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes())).map(|(known, line)| {
-        let value = line.get(known.len() + 1..).unwrap_or_default();
-        value.trim_ascii()
-    })
+    fields(lines).filter(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
 }
 
 /// Splits a head into pairs of name and line, each line with its CRLF.

@@ -52,6 +52,7 @@ mod chain;
 mod compile;
 mod credentials;
 mod edits;
+mod explain;
 mod identity;
 mod limits;
 mod reply;
@@ -66,12 +67,18 @@ use std::future::Future;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 
+pub use auth::explain::{CredentialKind, MethodExplanation, Outcome};
+pub use auth::reason::Reason;
 pub use body::{BodyError, BodyTransform, BodyTransforms};
 pub use builtin::Builtin;
 pub use chain::{Chain, Run, Stage};
 pub use compile::{ChainSource, CompiledChain, compile};
 pub use credentials::{ApiKeyTable, Credentials, KeyError, KeySet, LineError, Users};
 pub use edits::Edits;
+pub use explain::{
+    AuthCheck, ChainExplanation, CheckError, FieldChanges, StageExplanation, StageVerdict, check_auth,
+    explain,
+};
 pub use identity::Identity;
 pub use reply::{LocalReply, ReplyBody};
 pub use request::{RequestCtx, RequestParts, RequestView};

@@ -6,6 +6,7 @@ use aws_lc_rs::digest;
 use ringway_model::{ApiKeys, CredentialSource};
 
 use super::Verdict;
+use super::reason::Reason;
 use super::users::ApiKeyTable;
 use crate::credentials::Credentials;
 use crate::identity::{Identity, SharedIdentity};
@@ -40,7 +41,7 @@ impl ApiKeyMethod {
         let Some(file) = &self.file else { return Verdict::Absent };
         let credentials = request.services.refresh(file).await;
         match self.judge_by(request, credentials.as_ref()) {
-            Verdict::Waits => Verdict::Unavailable("the keys could not be loaded yet"),
+            Verdict::Waits => Verdict::Unavailable(Reason::NoApiKeys),
             verdict => verdict,
         }
     }
@@ -51,8 +52,8 @@ impl ApiKeyMethod {
         let key = match (values.next(), values.next()) {
             (None, _) => return Verdict::Absent,
             (Some(key), None) if key.len() <= limits::API_KEY_BYTES_MAX => key,
-            (Some(_), None) => return Verdict::Bad(WRONG),
-            (Some(_), Some(_)) => return Verdict::Bad("the request has more than one key"),
+            (Some(_), None) => return Verdict::Bad(Reason::ApiKey),
+            (Some(_), Some(_)) => return Verdict::Bad(Reason::SeveralApiKeys),
         };
         let mut hash = [0; 32];
         hash.copy_from_slice(digest::digest(&digest::SHA256, key).as_ref());
@@ -60,10 +61,10 @@ impl ApiKeyMethod {
             return good(name);
         }
         match file.map(|keys| &**keys) {
-            Some(Credentials::ApiKeys(keys)) => keys.name(&hash).map_or(Verdict::Bad(WRONG), good),
-            Some(_) => Verdict::Unavailable("no keys"),
+            Some(Credentials::ApiKeys(keys)) => keys.name(&hash).map_or(Verdict::Bad(Reason::ApiKey), good),
+            Some(_) => Verdict::Unavailable(Reason::NoApiKeys),
             None if self.file.is_some() => Verdict::Waits,
-            None => Verdict::Bad(WRONG),
+            None => Verdict::Bad(Reason::ApiKey),
         }
     }
 
@@ -83,8 +84,6 @@ impl ApiKeyMethod {
         self.user_header.iter().chain([&self.header])
     }
 }
-
-const WRONG: &str = "the key is unknown";
 
 fn good(name: &Arc<str>) -> Verdict {
     Verdict::Good(Arc::new(Identity { user: (&**name).into(), ..Identity::default() }))

@@ -7,6 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use ringway_model::{BasicAuth, CredentialSource};
 
 use super::Verdict;
+use super::reason::Reason;
 use crate::credentials::Credentials;
 use crate::identity::{Identity, SharedIdentity};
 use crate::limits;
@@ -57,20 +58,20 @@ impl BasicMethod {
             None => services.refresh(&self.source).await,
         };
         let Some(users) = users else {
-            return Verdict::Unavailable("the users could not be loaded yet");
+            return Verdict::Unavailable(Reason::NoUsers);
         };
-        let Credentials::Users(known) = &*users else { return Verdict::Unavailable("no users") };
+        let Credentials::Users(known) = &*users else { return Verdict::Unavailable(Reason::NoUsers) };
         let (own, dummy) = known.hash(&login.name);
         // An unknown name takes as long as a wrong password.
-        let Some(hash) = own.or(dummy) else { return Verdict::Bad(WRONG) };
+        let Some(hash) = own.or(dummy) else { return Verdict::Bad(Reason::Password) };
         match services.verify_password(hash.clone(), login.password.clone()).await {
-            None => Verdict::Unavailable("too many passwords are being verified"),
+            None => Verdict::Unavailable(Reason::PasswordsBusy),
             Some(true) if own.is_some() => {
                 let mut passwords = services.core().passwords.borrow_mut();
                 passwords.put(&users, &login.name, &login.password, services.now());
                 Verdict::Good(identity(&login.name))
             }
-            Some(_) => Verdict::Bad(WRONG),
+            Some(_) => Verdict::Bad(Reason::Password),
         }
     }
 
@@ -91,19 +92,17 @@ impl BasicMethod {
     }
 }
 
-const WRONG: &str = "the name or the password is wrong";
-
 fn identity(name: &str) -> SharedIdentity {
     Arc::new(Identity { user: name.into(), ..Identity::default() })
 }
 
 /// Name and password of a request, if it has one pair of them.
-fn login(request: &RequestCtx<'_>) -> Result<Option<Login>, &'static str> {
+fn login(request: &RequestCtx<'_>) -> Result<Option<Login>, Reason> {
     let coded = match super::authorization(request.view)? {
         Some((scheme, coded)) if scheme.eq_ignore_ascii_case(b"basic") => coded,
         _ => return Ok(None),
     };
-    let malformed = "the credentials are malformed";
+    let malformed = Reason::MalformedLogin;
     if coded.len() > limits::LOGIN_BYTES_MAX {
         return Err(malformed);
     }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use ringway_model::{CredentialSource, JwtAuth, JwtKeys, TokenPlace};
+use ringway_model::{ClaimField, CredentialSource, JwtAuth, JwtKeys, TokenPlace};
 
-use super::token::{Token, TokenError};
+use super::reason::Reason;
+use super::token::Token;
 use super::token_cache::Entry;
 use super::{Verdict, claims};
 use crate::credentials::Credentials;
@@ -49,16 +50,16 @@ impl JwtMethod {
     pub(crate) async fn judge_waiting(&self, request: &RequestCtx<'_>) -> Verdict {
         let Ok(Some(token)) = self.token(request) else { return Verdict::Absent };
         match request.services.refresh(&self.source).await {
-            None => Verdict::Unavailable("the keys of the identity provider could not be loaded yet"),
+            None => Verdict::Unavailable(Reason::NoTokenKeys),
             Some(keys) => match self.verify(token, &keys, request) {
-                Verdict::Waits => Verdict::Bad(TokenError::UnknownKey.as_str()),
+                Verdict::Waits => Verdict::Bad(Reason::UnknownKey),
                 verdict => verdict,
             },
         }
     }
 
     /// Checks what needs no keys.
-    fn check<'t>(&self, text: &'t [u8], now: u64) -> Result<Token<'t>, TokenError> {
+    fn check<'t>(&self, text: &'t [u8], now: u64) -> Result<Token<'t>, Reason> {
         let token = Token::parse(text)?;
         token.check_claims(&self.spec, now)?;
         Ok(token)
@@ -74,7 +75,7 @@ impl JwtMethod {
         if services.core().failures.borrow().is_throttled(request.client(), services.now_micros()) {
             return Verdict::Throttled;
         }
-        let Credentials::Keys(set) = &**keys else { return Verdict::Unavailable("no keys") };
+        let Credentials::Keys(set) = &**keys else { return Verdict::Unavailable(Reason::NoTokenKeys) };
         let token = self.check(text, now).and_then(|token| token.verify(set).map(|()| token));
         let token = match token {
             Ok(token) => token,
@@ -94,7 +95,7 @@ impl JwtMethod {
     }
 
     /// The token of a request; more than one is refused, because the endpoint might take the other.
-    fn token<'r>(&'r self, request: &RequestCtx<'r>) -> Result<Option<&'r [u8]>, &'static str> {
+    pub(crate) fn token<'r>(&'r self, request: &RequestCtx<'r>) -> Result<Option<&'r [u8]>, Reason> {
         let view = request.view;
         let (first, second) = match &self.spec.token {
             TokenPlace::Bearer => {
@@ -107,13 +108,18 @@ impl JwtMethod {
         };
         match second {
             None => Ok(first),
-            Some(_) => Err("the request has more than one token"),
+            Some(_) => Err(Reason::SeveralTokens),
         }
     }
 
     /// Place of its tokens.
     pub(crate) fn place(&self) -> &TokenPlace {
         &self.spec.token
+    }
+
+    /// Claims that the endpoint gets.
+    pub(crate) fn claim_fields(&self) -> &[ClaimField] {
+        &self.spec.claims
     }
 
     /// Removes a token that was not verified. One in a cookie stays: the endpoint's own cookies stand in the
@@ -151,18 +157,18 @@ impl JwtMethod {
     }
 }
 
-fn refused(error: TokenError) -> Verdict {
+fn refused(error: Reason) -> Verdict {
     match error {
-        TokenError::UnknownKey => Verdict::Waits,
-        TokenError::Issuer => Verdict::Foreign(error.as_str()),
-        _ => Verdict::Bad(error.as_str()),
+        Reason::UnknownKey => Verdict::Waits,
+        Reason::Issuer => Verdict::Foreign(error),
+        _ => Verdict::Bad(error),
     }
 }
 
 fn verdict(entry: &Entry) -> Verdict {
     match entry.rules {
         Ok(()) => Verdict::Good(entry.identity.clone()),
-        Err(error) => Verdict::Forbidden(error.as_str()),
+        Err(error) => Verdict::Forbidden(error),
     }
 }
 

@@ -265,7 +265,7 @@ pub(super) fn judge_with(
 fn forwarded(lines: &str, run: &Run) -> String {
     let is_removed = |line: &str| {
         let name = line.split(':').next().unwrap_or_default();
-        run.request_edits().removed().iter().any(|removed| removed.eq_ignore_ascii_case(name))
+        run.request_edits().removes(name.as_bytes())
     };
     let kept: String = lines.split_inclusive("\r\n").filter(|line| !is_removed(line)).collect();
     kept + std::str::from_utf8(run.request_edits().lines()).expect("lines of tests are text")

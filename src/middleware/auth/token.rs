@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::claims;
 use super::json;
 use super::keys::{Algorithm, KeySet};
+use super::reason::Reason;
 use crate::limits;
 
 /// Parsed token, not verified.
@@ -21,77 +22,43 @@ pub(crate) struct Token<'t> {
     claims: Value,
 }
 
-/// Reason why a token is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TokenError {
-    Malformed,
-    /// The header has a member that is not supported, or an algorithm that no key has.
-    Header,
-    Issuer,
-    Audience,
-    Expired,
-    NotYetValid,
-    /// A claim that it needs is missing.
-    Claim,
-    /// No key has its id.
-    UnknownKey,
-    Signature,
-}
-
-impl TokenError {
-    /// The text for people.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Malformed => "the token is malformed",
-            Self::Header => "the token's header is not supported",
-            Self::Issuer => "the token is of another issuer",
-            Self::Audience => "the token is for another audience",
-            Self::Expired => "the token has expired or has no expiry",
-            Self::NotYetValid => "the token is not valid yet",
-            Self::Claim => "the token lacks a claim that this route needs",
-            Self::UnknownKey => "the token is signed with an unknown key",
-            Self::Signature => "the token's signature is wrong",
-        }
-    }
-}
-
 impl<'t> Token<'t> {
     /// Parses a token. Costs no cryptography.
     ///
     /// # Errors
     /// `Malformed` or `Header`.
-    pub(crate) fn parse(text: &'t [u8]) -> Result<Self, TokenError> {
+    pub(crate) fn parse(text: &'t [u8]) -> Result<Self, Reason> {
         if text.len() > limits::TOKEN_BYTES_MAX {
-            return Err(TokenError::Malformed);
+            return Err(Reason::Malformed);
         }
-        let end = text.iter().rposition(|byte| *byte == b'.').ok_or(TokenError::Malformed)?;
+        let end = text.iter().rposition(|byte| *byte == b'.').ok_or(Reason::Malformed)?;
         let (signed, signature) = (&text[..end], decode(&text[end + 1..])?);
-        let dot = signed.iter().position(|byte| *byte == b'.').ok_or(TokenError::Malformed)?;
-        let header = json::parse(&decode(&signed[..dot])?).ok_or(TokenError::Malformed)?;
+        let dot = signed.iter().position(|byte| *byte == b'.').ok_or(Reason::Malformed)?;
+        let header = json::parse(&decode(&signed[..dot])?).ok_or(Reason::Malformed)?;
         // A third dot is no character of base64: a token with five parts is refused here.
-        let claims = json::parse(&decode(&signed[dot + 1..])?).ok_or(TokenError::Malformed)?;
-        let header = header.as_object().ok_or(TokenError::Malformed)?;
+        let claims = json::parse(&decode(&signed[dot + 1..])?).ok_or(Reason::Malformed)?;
+        let header = header.as_object().ok_or(Reason::Malformed)?;
         if !claims.is_object() {
-            return Err(TokenError::Malformed);
+            return Err(Reason::Malformed);
         }
         // Keys in the token prove nothing, and extensions that must be understood are not.
         let is_foreign =
             |name: &String| matches!(&**name, "jwk" | "jku" | "x5u" | "x5c" | "crit" | "b64" | "enc" | "zip");
         if header.keys().any(is_foreign) {
-            return Err(TokenError::Header);
+            return Err(Reason::Header);
         }
         let text_of = |name: &str| match header.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(&**text)),
-            Some(_) => Err(TokenError::Malformed),
+            Some(_) => Err(Reason::Malformed),
         };
         if let Some(kind) = text_of("typ")? {
             let kind = kind.to_ascii_lowercase();
             if !matches!(kind.strip_prefix("application/").unwrap_or(&kind), "jwt" | "at+jwt") {
-                return Err(TokenError::Header);
+                return Err(Reason::Header);
             }
         }
-        let algorithm = text_of("alg")?.and_then(Algorithm::parse).ok_or(TokenError::Header)?;
+        let algorithm = text_of("alg")?.and_then(Algorithm::parse).ok_or(Reason::Header)?;
         let key_id = text_of("kid")?.map(Into::into);
         Ok(Self { signed, signature, algorithm, key_id, claims })
     }
@@ -100,10 +67,10 @@ impl<'t> Token<'t> {
     ///
     /// # Errors
     /// The first claim that is wrong; issuer, audience and expiry are required.
-    pub(crate) fn check_claims(&self, spec: &JwtAuth, now: u64) -> Result<(), TokenError> {
+    pub(crate) fn check_claims(&self, spec: &JwtAuth, now: u64) -> Result<(), Reason> {
         let issuer = self.claims.get("iss").and_then(Value::as_str);
         if issuer != Some(&*spec.issuer) {
-            return Err(TokenError::Issuer);
+            return Err(Reason::Issuer);
         }
         let is_ours = |audience: &Value| {
             audience.as_str().is_some_and(|audience| spec.audience.iter().any(|ours| **ours == *audience))
@@ -114,16 +81,16 @@ impl<'t> Token<'t> {
             None => false,
         };
         if !is_for_us {
-            return Err(TokenError::Audience);
+            return Err(Reason::Audience);
         }
         let leeway = spec.leeway.as_secs();
         match self.time("exp")? {
             Some(expiry) if now < expiry.saturating_add(leeway) => {}
-            _ => return Err(TokenError::Expired),
+            _ => return Err(Reason::Expired),
         }
         for name in ["nbf", "iat"] {
             if self.time(name)?.is_some_and(|from| from > now.saturating_add(leeway)) {
-                return Err(TokenError::NotYetValid);
+                return Err(Reason::NotYetValid);
             }
         }
         Ok(())
@@ -134,22 +101,22 @@ impl<'t> Token<'t> {
     /// # Errors
     /// `UnknownKey` where a newer set may have the key, which a token without an id may always need; `Header`
     /// for another algorithm than its key's, or `Signature`.
-    pub(crate) fn verify(&self, keys: &KeySet) -> Result<(), TokenError> {
+    pub(crate) fn verify(&self, keys: &KeySet) -> Result<(), Reason> {
         let id = self.key_id.as_deref();
         if let Some(id) = id
             && !keys.has(id)
         {
-            return Err(TokenError::UnknownKey);
+            return Err(Reason::UnknownKey);
         }
         let mut candidates = keys.candidates(id, self.algorithm).peekable();
         if candidates.peek().is_none() {
-            return Err(TokenError::Header);
+            return Err(Reason::Header);
         }
         let mut tried = candidates.take(limits::KEYS_TRIED_MAX);
         match tried.any(|key| key.verifies(self.signed, &self.signature)) {
             true => Ok(()),
-            false if id.is_none() => Err(TokenError::UnknownKey),
-            false => Err(TokenError::Signature),
+            false if id.is_none() => Err(Reason::UnknownKey),
+            false => Err(Reason::Signature),
         }
     }
 
@@ -157,11 +124,11 @@ impl<'t> Token<'t> {
     ///
     /// # Errors
     /// `Claim`.
-    pub(crate) fn check_rules(&self, spec: &JwtAuth) -> Result<(), TokenError> {
+    pub(crate) fn check_rules(&self, spec: &JwtAuth) -> Result<(), Reason> {
         let is_met = |rule: &ringway_model::ClaimRule| {
             claims::find(&self.claims, &rule.claim).is_some_and(|claim| claims::has(claim, &rule.values))
         };
-        if spec.require.iter().all(is_met) { Ok(()) } else { Err(TokenError::Claim) }
+        if spec.require.iter().all(is_met) { Ok(()) } else { Err(Reason::Claim) }
     }
 
     /// All claims.
@@ -175,7 +142,7 @@ impl<'t> Token<'t> {
     }
 
     /// A claim that is a time: a number, maybe with a fraction (RFC 7519 §2).
-    fn time(&self, name: &str) -> Result<Option<u64>, TokenError> {
+    fn time(&self, name: &str) -> Result<Option<u64>, Reason> {
         match self.claims.get(name) {
             None => Ok(None),
             Some(Value::Number(number)) => {
@@ -183,9 +150,9 @@ impl<'t> Token<'t> {
                     let seconds = number.as_f64()?;
                     (0.0..=TIME_MAX).contains(&seconds).then_some(seconds as u64)
                 });
-                seconds.filter(|seconds| *seconds as f64 <= TIME_MAX).map(Some).ok_or(TokenError::Malformed)
+                seconds.filter(|seconds| *seconds as f64 <= TIME_MAX).map(Some).ok_or(Reason::Malformed)
             }
-            Some(_) => Err(TokenError::Malformed),
+            Some(_) => Err(Reason::Malformed),
         }
     }
 }
@@ -193,6 +160,6 @@ impl<'t> Token<'t> {
 /// Latest time: the year 9999.
 const TIME_MAX: f64 = 253_402_300_799.0;
 
-fn decode(part: &[u8]) -> Result<Vec<u8>, TokenError> {
-    BASE64_URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)
+fn decode(part: &[u8]) -> Result<Vec<u8>, Reason> {
+    BASE64_URL_SAFE_NO_PAD.decode(part).map_err(|_| Reason::Malformed)
 }

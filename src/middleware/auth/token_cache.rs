@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ringway_model::JwtAuth;
 
-use super::token::TokenError;
+use super::reason::Reason;
 use crate::credentials::Credentials;
 use crate::identity::SharedIdentity;
 use crate::limits;
@@ -25,7 +25,7 @@ type Generation = HashMap<Box<[u8]>, Vec<Entry>, ahash::RandomState>;
 pub(crate) struct Entry {
     pub(crate) identity: SharedIdentity,
     /// Whether it has the claims that its route needs.
-    pub(crate) rules: Result<(), TokenError>,
+    pub(crate) rules: Result<(), Reason>,
     /// Seconds since 1970 from which it must be verified again.
     pub(crate) until: u64,
     /// Settings that it was verified by.

@@ -37,7 +37,7 @@ fn values_of_the_request_are_filled_in() {
         String::from_utf8_lossy(edits.lines()),
         "x-scheme: https\r\nx-proxy-version: 1.0\r\nx-who: 192.0.2.1 tenant-1 b\r\n"
     );
-    let removed: Vec<_> = edits.removed().iter().map(|name| &**name).collect();
+    let removed: Vec<_> = edits.removed().collect();
     assert_eq!(removed, ["x-internal-secret", "x-scheme", "x-absent"], "an absent value removes the field");
     assert_eq!(reply_lines(&chain, text, &LocalReply::error(403), &mut run), "x-route: routeb\r\n");
 }

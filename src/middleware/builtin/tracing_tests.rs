@@ -12,7 +12,7 @@ fn edits(trust_client: bool, fields: &str) -> (String, Vec<String>) {
     let chain = test_chain(&[StageSpec::Tracing(TracingStage { trust_client })]);
     let (text, mut run) = (format!("GET / HTTP/1.1\r\nHost: a.example\r\n{fields}\r\n"), Run::default());
     let _ = request(&chain, &text, &TestServices::default(), &mut run);
-    let removed = run.request_edits().removed().iter().map(ToString::to_string).collect();
+    let removed = run.request_edits().removed().map(ToString::to_string).collect();
     (String::from_utf8(run.request_edits().lines().to_vec()).unwrap(), removed)
 }
 

@@ -47,7 +47,7 @@ impl<R: Runtime> ResponseWriter<'_, R> {
         let Some(edits) = edits.filter(|edits| !edits.is_empty()) else {
             return h1::write_response(self.out, upstream_in, response, &rewrite);
         };
-        let remove: Vec<&str> = edits.removed().iter().map(|name| &**name).collect();
+        let remove: Vec<&str> = edits.removed().collect();
         // A stage that sets or removes the date wins.
         let keeps_date = !remove.iter().any(|name| name.eq_ignore_ascii_case("date"));
         let append = [if keeps_date { date } else { b"" }, edits.lines()].concat();

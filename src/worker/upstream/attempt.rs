@@ -476,7 +476,7 @@ pub(crate) fn write_head(
             &RequestRewrite { append: added_headers, ..rewrite },
         );
     }
-    let edited = edits.removed().iter().map(|name| &**name);
+    let edited = edits.removed();
     let remove: Vec<&str> = edited.chain(rewrite.remove.iter().copied()).collect();
     let append = [added_headers.as_slice(), edits.lines(), rewrite.append].concat();
     h1::write_request(
