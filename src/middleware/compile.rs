@@ -101,6 +101,8 @@ impl CompiledChain {
                 self.rewrite = Some(rewrite.clone());
                 return None;
             }
+            // Not yet part of the data plane; the configuration says so.
+            StageSpec::Compress(_) => return None,
             StageSpec::AccessLog(log) => {
                 self.is_logged = Some(log.enabled);
                 return None;

@@ -10,6 +10,7 @@
 mod app;
 mod availability;
 mod balancer;
+mod cache;
 mod canary_state;
 mod certificate;
 mod change;
@@ -35,6 +36,7 @@ mod probe;
 mod rebase;
 mod resource;
 mod route;
+mod serde_text;
 mod server_certificate;
 mod status;
 mod target;
@@ -49,6 +51,7 @@ mod webhook;
 pub use app::{App, AppSpec};
 pub use availability::{FailurePolicy, OnAllUnhealthy, StatusSet, StatusSetError, TimeoutPolicy};
 pub use balancer::Balancer;
+pub use cache::{CacheMode, CacheSpec, CacheTtl, SetCookiePolicy};
 pub use canary_state::{Braked, CanaryState, SetWeight};
 pub use certificate::{
     CertificateFiles, CertificateMode, ClientAuth, ClientAuthNeed, FilePath, FilePathError, UpstreamTls,
@@ -69,11 +72,11 @@ pub use id::{
 pub use instance::{Instance, InstanceSpec};
 pub use middleware::{
     AccessLogStage, ApiKey, ApiKeys, AuthMethod, AuthStage, BasicAuth, BodyLimit, CanonicalHost, ClaimField,
-    ClaimRule, Cors, CredentialSource, DecisionCache, Direction, ErrorPage, ErrorPages, ExternalFilter,
-    ExternalProtocol, FailMode, FrameOptions, HeaderEdits, HeaderTransform, Hsts, IpAcl, JwtAuth, JwtKeys,
-    Maintenance, Middleware, MiddlewareSpec, PathRedirect, Plugin, PluginKind, PluginRef, PluginSpec,
-    RateLimitRef, RequestIdStage, RewriteStage, SecurityHeaders, StageSpec, Template, TemplateError,
-    TemplatePart, TokenPlace, TracingStage, Variable,
+    ClaimRule, Coding, Compress, Cors, CredentialSource, DecisionCache, Direction, ErrorPage, ErrorPages,
+    ExternalFilter, ExternalProtocol, FailMode, FrameOptions, HeaderEdits, HeaderTransform, Hsts, IpAcl,
+    JwtAuth, JwtKeys, Maintenance, Middleware, MiddlewareSpec, PathRedirect, Plugin, PluginKind, PluginRef,
+    PluginSpec, RateLimitRef, RequestIdStage, RewriteStage, SecurityHeaders, StageSpec, Template,
+    TemplateError, TemplatePart, TokenPlace, TracingStage, Variable,
 };
 pub use operator_set::{
     Conflict, EndpointSpec, Holder, NewVersion, OperatorSet, PolicySpec, PoolSpec, Replacement,

@@ -11,7 +11,6 @@ use crate::{Configured, Kind, MiddlewareId, Owner, PluginId, Timestamp};
 mod auth;
 mod external;
 mod protected;
-mod serde_text;
 mod stage;
 mod template;
 
@@ -22,9 +21,9 @@ pub use auth::{
 pub use external::{DecisionCache, ExternalFilter, ExternalProtocol, FailMode};
 pub use protected::Direction;
 pub use stage::{
-    AccessLogStage, BodyLimit, CanonicalHost, Cors, ErrorPage, ErrorPages, FrameOptions, HeaderEdits,
-    HeaderTransform, Hsts, IpAcl, Maintenance, PathRedirect, PluginRef, RateLimitRef, RequestIdStage,
-    RewriteStage, SecurityHeaders, StageSpec, TracingStage,
+    AccessLogStage, BodyLimit, CanonicalHost, Coding, Compress, Cors, ErrorPage, ErrorPages, FrameOptions,
+    HeaderEdits, HeaderTransform, Hsts, IpAcl, Maintenance, PathRedirect, PluginRef, RateLimitRef,
+    RequestIdStage, RewriteStage, SecurityHeaders, StageSpec, TracingStage,
 };
 pub use template::{Template, TemplateError, TemplatePart, Variable};
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    AppId, ClientAuth, Configured, HostPattern, Kind, MiddlewareId, Owner, PolicyRef, RouteId, TenantId,
-    Timestamp, TrafficSpec,
+    AppId, CacheSpec, ClientAuth, Configured, HostPattern, Kind, MiddlewareId, Owner, PolicyRef, RouteId,
+    TenantId, Timestamp, TrafficSpec,
 };
 
 /// A route of an operator. A registered domain needs none: it is one by itself.
@@ -76,6 +76,8 @@ pub struct RouteSpec {
     pub traffic: Option<Arc<TrafficSpec>>,
     /// Chains of middleware stages, in order.
     pub middleware: Box<[MiddlewareId]>,
+    /// Cache of its responses.
+    pub cache: Option<Arc<CacheSpec>>,
 }
 
 impl RouteSpec {
@@ -94,6 +96,7 @@ impl RouteSpec {
             requires_client_cert: false,
             traffic: None,
             middleware: Box::default(),
+            cache: None,
         }
     }
 

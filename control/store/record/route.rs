@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use ringway_model::{
-    AppId, FieldMatch, FixedResponse, HostPattern, MiddlewareId, PathMatch, PoolRef, Redirect, Rewrite,
-    Route, RouteAction, RouteId, RouteMatch, RouteSpec, TenantId, Timestamp, ValueMatch,
+    AppId, CacheSpec, FieldMatch, FixedResponse, HostPattern, MiddlewareId, PathMatch, PoolRef, Redirect,
+    Rewrite, Route, RouteAction, RouteId, RouteMatch, RouteSpec, TenantId, Timestamp, ValueMatch,
 };
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +48,8 @@ pub(super) struct StoredRoute {
     traffic: Option<StoredTraffic>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     middleware: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cache: Option<CacheSpec>,
     #[serde(default)]
     is_attached: bool,
     created_at: u64,
@@ -105,6 +107,7 @@ impl From<&Route> for StoredRoute {
             requires_client_cert: spec.requires_client_cert,
             traffic: spec.traffic.as_deref().map(StoredTraffic::from),
             middleware: spec.middleware.iter().map(ToString::to_string).collect(),
+            cache: spec.cache.as_deref().cloned(),
             is_attached: route.is_attached,
             created_at: route.created_at.0,
             updated_at: route.updated_at.0,
@@ -147,6 +150,7 @@ impl StoredRoute {
                 None => None,
             },
             middleware: middleware.ok()?,
+            cache: self.cache.map(Arc::new),
         };
         Some(Route {
             spec: Arc::new(spec),

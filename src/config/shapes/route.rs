@@ -75,6 +75,7 @@ fn route(reader: &mut Reader<'_>, draft: &mut Draft) -> Option<RouteSpec> {
         requires_client_cert,
         traffic: None,
         middleware,
+        cache: None,
     })
 }
 

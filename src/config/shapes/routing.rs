@@ -108,6 +108,7 @@ fn add(reader: &mut Reader<'_>, draft: &mut Draft, name: &str, member: &'static 
         requires_client_cert: false,
         traffic: None,
         middleware: Box::default(),
+        cache: None,
     });
     let endpoint = EndpointSpec {
         id: InstanceId::of_endpoint(&pool, &rule.target),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::external::ExternalFilter;
-use super::serde_text::duration;
+use crate::serde_text::duration;
 
 /// Stage that admits authenticated requests only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::serde_text::duration;
 use crate::AppId;
+use crate::serde_text::duration;
 
 /// A service that decides about requests; it may change header fields, and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

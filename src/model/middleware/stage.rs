@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::auth::AuthStage;
-use super::serde_text::duration;
 use super::template::Template;
+use crate::serde_text::duration;
 use crate::{Cidr, PluginId, PolicyId};
 
 /// Stage of a chain.
@@ -43,6 +43,8 @@ pub enum StageSpec {
     Maintenance(Maintenance),
     /// Limits the size of request bodies.
     BodyLimit(BodyLimit),
+    /// Compresses responses.
+    Compress(Compress),
     /// Runs a plugin.
     Plugin(PluginRef),
     /// Replaces the content of errors.
@@ -75,6 +77,7 @@ impl StageSpec {
             Self::CanonicalHost(_) => "canonical_host",
             Self::Maintenance(_) => "maintenance",
             Self::BodyLimit(_) => "body_limit",
+            Self::Compress(_) => "compress",
             Self::Plugin(_) => "plugin",
             Self::ErrorPages(_) => "error_pages",
         }
@@ -281,6 +284,67 @@ pub struct Maintenance {
 pub struct BodyLimit {
     /// Bytes of a request body.
     pub size: u64,
+}
+
+/// Settings of the stage `compress`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Compress {
+    /// Content codings, best first among those that the client likes equally; at least one, none twice.
+    pub codings: Box<[Coding]>,
+    /// Level of gzip, from 1 to 9.
+    pub gzip_level: u8,
+    /// Bytes below which a response of known length is left alone.
+    pub min_bytes: u64,
+    /// Media types that are compressed: `text/html`, or `text/*` for all of one type; in lower case, at least
+    /// one.
+    pub types: Box<[Arc<str>]>,
+}
+
+/// Content coding (RFC 9110 §8.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Coding {
+    /// Zstandard (RFC 8878).
+    Zstd,
+    /// Brotli (RFC 7932).
+    Br,
+    /// RFC 1952.
+    Gzip,
+}
+
+impl Coding {
+    /// All codings, best first.
+    pub const ALL: [Self; 3] = [Self::Zstd, Self::Br, Self::Gzip];
+
+    /// Its name in `Content-Encoding` and in documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Zstd => "zstd",
+            Self::Br => "br",
+            Self::Gzip => "gzip",
+        }
+    }
+}
+
+impl Default for Compress {
+    fn default() -> Self {
+        let types = [
+            "text/*",
+            "application/json",
+            "application/*+json",
+            "application/javascript",
+            "application/xml",
+            "application/*+xml",
+            "image/svg+xml",
+        ];
+        Self {
+            codings: Coding::ALL.into(),
+            gzip_level: 5,
+            min_bytes: 1024,
+            types: types.map(Arc::from).into(),
+        }
+    }
 }
 
 /// Settings of the stage `plugin`.

@@ -1,16 +1,13 @@
 //! Values that documents write as text.
 
 /// Durations as `30s` or `50ms`.
-pub(super) mod duration {
+pub(crate) mod duration {
     use std::time::Duration;
 
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub(in crate::middleware) fn serialize<S: Serializer>(
-        value: &Duration,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         let millis = value.as_millis();
         match millis % 1000 {
             0 => serializer.collect_str(&format_args!("{}s", millis / 1000)),
@@ -18,18 +15,17 @@ pub(super) mod duration {
         }
     }
 
-    pub(in crate::middleware) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Duration, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        parse(&text).ok_or_else(|| D::Error::custom("not a duration"))
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Duration> {
         let millis = match text.strip_suffix("ms") {
-            Some(millis) => millis.parse().ok(),
-            None => text
-                .strip_suffix('s')
-                .and_then(|seconds| seconds.parse::<u64>().ok())
-                .and_then(|seconds| seconds.checked_mul(1000)),
+            Some(millis) => millis.parse().ok()?,
+            None => text.strip_suffix('s')?.parse::<u64>().ok()?.checked_mul(1000)?,
         };
-        millis.map(Duration::from_millis).ok_or_else(|| D::Error::custom("not a duration"))
+        Some(Duration::from_millis(millis))
     }
 }
 
@@ -58,5 +54,5 @@ as_text! {
     crate::MiddlewareId: |text| crate::MiddlewareId::parse(text).ok();
     crate::PluginId: |text| crate::PluginId::parse(text).ok();
     crate::Cidr: |text| text.parse().ok();
-    super::Template: |text| super::Template::parse(text).ok();
+    crate::Template: |text| crate::Template::parse(text).ok();
 }
