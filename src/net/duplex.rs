@@ -2,13 +2,13 @@
 
 use crate::limits::DISCARD_BYTES;
 use crate::reaper::{Direction, Operation, Registration};
-use crate::stream::{Hangup, PeerState, WriteRate};
+use crate::stream::{Hangup, PeerState, WriteRate, slices};
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{CancelableAsyncReadRent, CancelableAsyncWriteRent};
 use ringway_model::Tick;
 use socket2::SockRef;
 use std::cell::{Cell, UnsafeCell};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::mem::ManuallyDrop;
 use std::net::Shutdown;
 use std::ops::Range;
@@ -132,6 +132,55 @@ impl<D: Device> Duplex<D> {
             }
         }
         (Ok(()), buf)
+    }
+
+    /// See [`Stream::write_shared`](crate::Stream::write_shared): one system call for as much as the kernel
+    /// takes, and waits in between.
+    pub(crate) async fn write_shared<P: AsRef<[u8]>>(
+        &self,
+        head: &[u8],
+        parts: &[P],
+        range: Range<usize>,
+        rate: WriteRate,
+    ) -> io::Result<()> {
+        let operation = self.begin(Direction::Write)?;
+        operation.arm(rate.next_deadline());
+        let Some(body) = slices(parts, range) else { return Err(ErrorKind::InvalidInput.into()) };
+        let mut rest = Some(head).into_iter().filter(|head| !head.is_empty()).chain(body).peekable();
+        // Bytes of the next slice that were sent, and whether any byte was.
+        let (mut sent, mut has_sent) = (0, false);
+        while rest.peek().is_some() {
+            let batch = Batch::of(rest.clone(), sent);
+            let result = self
+                .socket()
+                .send_vectored_with_flags(batch.slices(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+            match result {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(mut count) => {
+                    has_sent = true;
+                    while let Some(slice) = rest.peek() {
+                        let left = slice.len() - sent;
+                        if count < left {
+                            sent += count;
+                            break;
+                        }
+                        count -= left;
+                        sent = 0;
+                        rest.next();
+                    }
+                    operation.arm(rate.next_deadline());
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(break_after(has_sent, error)),
+            }
+            if rest.peek().is_some() {
+                // Through the driver: a peer that always has room must not starve other tasks.
+                let waited = self.wait(&operation, Direction::Write).await;
+                waited.map_err(|error| break_after(has_sent, error))?;
+            }
+        }
+        Ok(())
     }
 
     /// See [`Stream::discard`](crate::Stream::discard). TCP only: the kernel frees the bytes without a copy.
@@ -309,6 +358,32 @@ pub(crate) fn break_after(has_taken: bool, error: io::Error) -> io::Error {
         _ => error,
     }
 }
+
+/// Slices of one vectored write.
+struct Batch<'a> {
+    slices: [IoSlice<'a>; BATCH_SLICES_MAX],
+    count: usize,
+}
+
+impl<'a> Batch<'a> {
+    /// The first of `slices`, without the first `skipped` bytes.
+    fn of(slices: impl Iterator<Item = &'a [u8]>, mut skipped: usize) -> Self {
+        let mut batch = Self { slices: [IoSlice::new(&[]); BATCH_SLICES_MAX], count: 0 };
+        for (place, slice) in batch.slices.iter_mut().zip(slices) {
+            *place = IoSlice::new(slice.get(std::mem::take(&mut skipped)..).unwrap_or_default());
+            batch.count += 1;
+        }
+        batch
+    }
+
+    fn slices(&self) -> &[IoSlice<'a>] {
+        &self.slices[..self.count]
+    }
+}
+
+/// Slices of one vectored write: more bytes than the kernel takes at once with usual buffers, in chunks of
+/// 64 KiB.
+const BATCH_SLICES_MAX: usize = 32;
 
 /// Pending operation of the runtime.
 struct Pending<'a>(&'a Cell<usize>);

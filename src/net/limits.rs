@@ -32,6 +32,9 @@ pub(crate) const LINGER_BYTES_MAX: usize = 256 * 1024;
 /// milliseconds after the end of the process, which must not fail a restart.
 pub(crate) const BIND_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Bytes that a stream which cannot send shared bytes from where they lie copies at a time.
+pub(crate) const SHARED_COPY_BYTES: usize = 64 * 1024;
+
 // --- TLS ---------------------------------------------------------------------------------------------------
 
 /// Bytes of a ClientHello with its record headers: one full record, and a few fragments. Browsers send 2 KiB.

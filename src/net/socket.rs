@@ -162,6 +162,19 @@ impl Stream for TcpStream {
         self.duplex.write_all_range(buf, range, rate)
     }
 
+    async fn write_shared<P: AsRef<[u8]>>(
+        &self,
+        head: Vec<u8>,
+        parts: &[P],
+        range: Range<usize>,
+        rate: WriteRate,
+    ) -> (io::Result<()>, Vec<u8>) {
+        // The held segment is sent with it.
+        self.held.set(false);
+        let written = self.duplex.write_shared(&head, parts, range, rate).await;
+        (written, head)
+    }
+
     fn read_more(&self, buf: &mut Vec<u8>) {
         self.duplex.read_more(buf);
     }

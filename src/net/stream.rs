@@ -1,9 +1,10 @@
 //! The `Stream` trait of connections, and the lingering close on it.
 
+use crate::duplex::break_after;
 use crate::limits;
 use crate::{TcpStream, clock};
 use ringway_model::Tick;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
@@ -42,6 +43,50 @@ pub trait Stream: 'static {
     fn write_all(&self, buf: Vec<u8>, rate: WriteRate) -> impl Future<Output = (io::Result<()>, Vec<u8>)> {
         let range = 0..buf.len();
         self.write_all_range(buf, range, rate)
+    }
+
+    /// Writes `head`, and then the part `range` of the bytes that `parts` have together: from where they lie
+    /// where that is supported, and otherwise by copies of 64 KiB behind the head. Returns the head's buffer,
+    /// with any content.
+    ///
+    /// # Errors
+    /// As [`write_all_range`](Self::write_all_range); `InvalidInput` when `range` is not in `parts`.
+    fn write_shared<P: AsRef<[u8]>>(
+        &self,
+        head: Vec<u8>,
+        parts: &[P],
+        range: Range<usize>,
+        rate: WriteRate,
+    ) -> impl Future<Output = (io::Result<()>, Vec<u8>)> {
+        async move {
+            let Some(slices) = slices(parts, range) else {
+                return (Err(ErrorKind::InvalidInput.into()), head);
+            };
+            let mut buf = head;
+            let mut has_written = false;
+            for mut slice in slices {
+                while !slice.is_empty() {
+                    let room = limits::SHARED_COPY_BYTES.saturating_sub(buf.len());
+                    let (now, later) = slice.split_at(slice.len().min(room));
+                    buf.extend_from_slice(now);
+                    slice = later;
+                    if buf.len() >= limits::SHARED_COPY_BYTES {
+                        let (written, back) = self.write_all(buf, rate).await;
+                        buf = back;
+                        if let Err(error) = written {
+                            return (Err(break_after(has_written, error)), buf);
+                        }
+                        has_written = true;
+                        buf.clear();
+                    }
+                }
+            }
+            if buf.is_empty() {
+                return (Ok(()), buf);
+            }
+            let (written, buf) = self.write_all(buf, rate).await;
+            (written.map_err(|error| break_after(has_written, error)), buf)
+        }
     }
 
     /// Reads the bytes that have arrived into the spare capacity of `buf`, without waiting. Reads nothing
@@ -136,6 +181,24 @@ pub trait Stream: 'static {
     fn as_tcp(&self) -> Option<&TcpStream> {
         None
     }
+}
+
+/// The slices of `parts` that make up `range` of their bytes; `None` when it is not in them.
+pub(crate) fn slices<P: AsRef<[u8]>>(
+    parts: &[P],
+    range: Range<usize>,
+) -> Option<impl Iterator<Item = &[u8]> + Clone> {
+    let len: usize = parts.iter().map(|part| part.as_ref().len()).sum();
+    if range.start > range.end || range.end > len {
+        return None;
+    }
+    let mut start = 0;
+    Some(parts.iter().filter_map(move |part| {
+        let part = part.as_ref();
+        let (from, to) = (range.start.max(start) - start, range.end.saturating_sub(start).min(part.len()));
+        start += part.len();
+        part.get(from..to).filter(|slice| !slice.is_empty())
+    }))
 }
 
 /// State of a connection between reads.

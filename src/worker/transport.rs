@@ -49,6 +49,16 @@ impl Stream for Transport {
         each!(self, stream => stream.write_all_range(buf, range, rate).await)
     }
 
+    async fn write_shared<P: AsRef<[u8]>>(
+        &self,
+        head: Vec<u8>,
+        parts: &[P],
+        range: Range<usize>,
+        rate: WriteRate,
+    ) -> (io::Result<()>, Vec<u8>) {
+        each!(self, stream => stream.write_shared(head, parts, range, rate).await)
+    }
+
     fn write_held(&self, bytes: &[u8]) -> usize {
         each!(self, stream => stream.write_held(bytes))
     }

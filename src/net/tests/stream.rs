@@ -58,6 +58,52 @@ fn writes_exactly_a_range() {
 }
 
 #[test]
+fn writes_a_head_and_a_range_of_shared_parts() {
+    on_both_drivers(|| async {
+        // The last range is longer than what the kernel takes at once, and has more parts than one call.
+        let parts: Vec<Vec<u8>> = (0..100u8).map(|part| vec![part; 1 + usize::from(part) * 1_000]).collect();
+        let all = parts.concat();
+        for range in [0..0, 0..1, 0..5_000, 777..9_999, 4_000..all.len(), 0..all.len()] {
+            for head in [&b""[..], b"head"] {
+                let (stream, mut peer) = pair();
+                let reader = thread::spawn(move || {
+                    let mut received = Vec::new();
+                    peer.read_to_end(&mut received).unwrap();
+                    received
+                });
+                let pace = WriteRate::stall(PATIENCE);
+                let (written, back) = stream.write_shared(head.to_vec(), &parts, range.clone(), pace).await;
+                written.unwrap();
+                assert_eq!(back, head);
+                stream.shutdown_write(soon()).await.unwrap();
+                let expected = [head, &all[range.clone()]].concat();
+                assert!(reader.join().unwrap() == expected, "{range:?}");
+            }
+        }
+        let (stream, _peer) = pair();
+        let past = all.len()..all.len() + 1;
+        let (written, _) = stream.write_shared(Vec::new(), &parts, past, WriteRate::stall(PATIENCE)).await;
+        assert_eq!(kind(written), ErrorKind::InvalidInput);
+    });
+}
+
+#[test]
+fn a_write_of_shared_parts_times_out_and_is_cancelled() {
+    on_both_drivers(|| async {
+        let parts = vec![vec![7; 1 << 20]; 16];
+        let (stream, _peer) = pair();
+        let until = WriteRate::until(within(Duration::from_millis(20)));
+        let (written, _) = stream.write_shared(b"head".to_vec(), &parts, 0..16 << 20, until).await;
+        assert_eq!(kind(written), ErrorKind::TimedOut);
+        let (stream, _peer) = pair();
+        stream.cancel_writes();
+        let pace = WriteRate::stall(PATIENCE);
+        let (written, _) = stream.write_shared(b"head".to_vec(), &parts, 0..16 << 20, pace).await;
+        assert_eq!(kind(written), ErrorKind::Interrupted);
+    });
+}
+
+#[test]
 fn a_read_deadline_returns_the_buffer_and_loses_nothing() {
     on_both_drivers(|| async {
         let (stream, mut peer) = pair();

@@ -4,7 +4,7 @@ use super::session::{Look, Received, Session};
 use crate::duplex::break_after;
 use crate::limits::{TLS_SCRATCH_BYTES, TLS_SEND_BYTES, TLS_TURN_BYTES};
 use crate::reaper::{Direction, Operation};
-use crate::stream::{Hangup, PeerState, Stream, WriteRate};
+use crate::stream::{Hangup, PeerState, Stream, WriteRate, slices};
 use crate::{TcpStream, yield_now};
 use ringway_model::Tick;
 use rustls::HandshakeKind;
@@ -255,6 +255,31 @@ impl Stream for TlsStream {
         let Some(bytes) = buf.get(range) else { return (Err(ErrorKind::InvalidInput.into()), buf) };
         let written = self.0.write(bytes, rate).await;
         (written, buf)
+    }
+
+    async fn write_shared<P: AsRef<[u8]>>(
+        &self,
+        head: Vec<u8>,
+        parts: &[P],
+        range: Range<usize>,
+        rate: WriteRate,
+    ) -> (io::Result<()>, Vec<u8>) {
+        let Some(mut body) = slices(parts, range) else { return (Err(ErrorKind::InvalidInput.into()), head) };
+        let mut buf = head;
+        // One record, and one packet, for a head with a short body.
+        let first = body.next().unwrap_or_default();
+        let (joined, rest) = first.split_at(first.len().min(TLS_SEND_BYTES.saturating_sub(buf.len())));
+        buf.extend_from_slice(joined);
+        let written = async {
+            let mut has_written = false;
+            for slice in [&*buf, rest].into_iter().chain(body).filter(|slice| !slice.is_empty()) {
+                let written = self.0.write(slice, rate).await;
+                written.map_err(|error| break_after(has_written, error))?;
+                has_written = true;
+            }
+            Ok(())
+        };
+        (written.await, buf)
     }
 
     async fn discard(&self, deadline: Tick) -> io::Result<usize> {

@@ -39,6 +39,27 @@ fn reads_fill_the_buffer_and_keep_the_rest() {
 }
 
 #[test]
+fn writes_a_head_and_a_range_of_shared_parts() {
+    on_both_drivers(|| async {
+        let parts: Vec<Vec<u8>> = (0..20u8).map(|part| vec![part; 1 + usize::from(part) * 3_000]).collect();
+        let all = parts.concat();
+        for range in [0..0, 1..1_000, 777..all.len(), 0..all.len()] {
+            let (ours, mut peer) = serving(BOTH).await;
+            let expected = [b"head", &all[range.clone()]].concat();
+            let mut received = vec![0; expected.len()];
+            let reader = thread::spawn(move || {
+                peer.read_exact(&mut received).unwrap();
+                received
+            });
+            let pace = WriteRate::stall(PATIENCE);
+            let (written, _) = ours.write_shared(b"head".to_vec(), &parts, range.clone(), pace).await;
+            written.unwrap();
+            assert!(joined(reader).await == expected, "{range:?}");
+        }
+    });
+}
+
+#[test]
 fn distinguishes_close_notify_from_a_truncation() {
     on_both_drivers(|| async {
         for version in [&TLS13, &TLS12] {
