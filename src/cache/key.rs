@@ -9,7 +9,10 @@
 
 use std::fmt;
 
+use crate::fields::FieldSource;
 use crate::limits::KEY_BYTES_MAX;
+use crate::settings::Settings;
+use crate::vary::push_value;
 
 /// Number of a scope: one route of one tenant. Entries of different scopes never have the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,8 +54,8 @@ impl std::error::Error for KeyError {}
 const PRIMARY: u8 = 0;
 const VARIANT: u8 = 1;
 
-/// Writes a primary key into `out`, which is cleared. `varying` are the values of the route's `vary_headers`,
-/// in their order; `None` for an absent field, which differs from an empty one.
+/// Writes a primary key into `out`, which is cleared. `source` are the request's fields as sent to the origin,
+/// for the route's `vary_headers`; an absent field differs from an empty one.
 ///
 /// Cost: copies; no allocation once `out` has grown.
 ///
@@ -61,7 +64,8 @@ const VARIANT: u8 = 1;
 pub fn write_key<'a>(
     out: &mut Vec<u8>,
     parts: &KeyParts<'_>,
-    varying: impl Iterator<Item = Option<&'a [u8]>>,
+    settings: &Settings,
+    source: impl FieldSource<'a>,
 ) -> Result<(), KeyError> {
     out.clear();
     out.push(PRIMARY);
@@ -69,29 +73,68 @@ pub fn write_key<'a>(
     out.push(u8::from(parts.is_https));
     out.extend_from_slice(&parts.port.to_le_bytes());
     push(out, parts.host.as_bytes());
-    push(out, parts.target);
+    push_with(out, |out| write_key_target(out, parts.target, settings));
     push(out, parts.pool.as_bytes());
-    push_values(out, varying);
+    for name in &settings.vary_headers {
+        push_value(out, name, source, settings.mode);
+    }
     check(out)
 }
 
-/// Writes the key of a variant into `out`, which is cleared. `generation` is the one of the marker that the
-/// primary key holds: with a new marker, all variants of the former one are out of reach.
-///
-/// # Errors
-/// [`KeyError`]; `out` is empty then.
-pub fn write_variant_key<'a>(
-    out: &mut Vec<u8>,
-    primary: &[u8],
-    generation: u64,
-    values: impl Iterator<Item = Option<&'a [u8]>>,
-) -> Result<(), KeyError> {
+/// Appends a target as keys have it: with `sort_query` and `ignore_params`, its query in normal form,
+/// otherwise as it is. Parameters of one name keep their order, which may have a meaning.
+pub fn write_key_target(out: &mut Vec<u8>, target: &[u8], settings: &Settings) {
+    let is_raw = !settings.sorts_query && settings.ignored_params.is_empty();
+    let query_at = target.iter().position(|byte| *byte == b'?').filter(|_| !is_raw);
+    let Some(query_at) = query_at else { return out.extend_from_slice(target) };
+    out.extend_from_slice(&target[..query_at]);
+    let name_of = |param: &[u8]| param.iter().position(|byte| *byte == b'=').unwrap_or(param.len());
+    let kept = || {
+        target[query_at + 1..].split(|byte| *byte == b'&').filter(|param| {
+            let name = &param[..name_of(param)];
+            !settings.ignored_params.iter().any(|ignored| ignored.as_bytes() == name)
+        })
+    };
+    let mut sorted: [&[u8]; SORTED_PARAMS_MAX] = [&[]; SORTED_PARAMS_MAX];
+    let mut count = 0;
+    for param in kept() {
+        if let Some(slot) = sorted.get_mut(count) {
+            *slot = param;
+        }
+        count += 1;
+    }
+    let mut separator = b'?';
+    let mut write = |param: &[u8]| {
+        out.push(separator);
+        out.extend_from_slice(param);
+        separator = b'&';
+    };
+    match sorted.get_mut(..count) {
+        Some(sorted) if settings.sorts_query => {
+            // Insertion is stable, and needs no memory.
+            for at in 1..sorted.len() {
+                let mut at = at;
+                while at > 0 && sorted[at][..name_of(sorted[at])] < sorted[at - 1][..name_of(sorted[at - 1])]
+                {
+                    sorted.swap(at, at - 1);
+                    at -= 1;
+                }
+            }
+            sorted.iter().for_each(|param| write(param));
+        }
+        _ => kept().for_each(write),
+    }
+}
+
+/// Parameters that are sorted; a longer query keeps its order.
+const SORTED_PARAMS_MAX: usize = 64;
+
+/// Begins the key of a variant, whose values follow.
+pub(crate) fn begin_variant_key(out: &mut Vec<u8>, primary: &[u8], generation: u64) {
     out.clear();
     out.push(VARIANT);
     push(out, primary);
     out.extend_from_slice(&generation.to_le_bytes());
-    push_values(out, values);
-    check(out)
 }
 
 impl<'a> KeyParts<'a> {
@@ -121,22 +164,25 @@ impl<'a> KeyParts<'a> {
 const ABSENT: u32 = u32::MAX;
 
 fn push(out: &mut Vec<u8>, part: &[u8]) {
+    push_with(out, |out| out.extend_from_slice(part));
+}
+
+/// Appends a part that `write` appends, with its length before it.
+pub(crate) fn push_with(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    write(out);
     // Only a key that `check` refuses has a longer part.
-    let len = u32::try_from(part.len()).unwrap_or(ABSENT);
-    out.extend_from_slice(&len.to_le_bytes());
-    out.extend_from_slice(part);
+    let len = u32::try_from(out.len() - start - 4).unwrap_or(ABSENT);
+    out[start..start + 4].copy_from_slice(&len.to_le_bytes());
 }
 
-fn push_values<'a>(out: &mut Vec<u8>, values: impl Iterator<Item = Option<&'a [u8]>>) {
-    for value in values {
-        match value {
-            Some(value) => push(out, value),
-            None => out.extend_from_slice(&ABSENT.to_le_bytes()),
-        }
-    }
+/// Appends an absent value.
+pub(crate) fn push_absent(out: &mut Vec<u8>) {
+    out.extend_from_slice(&ABSENT.to_le_bytes());
 }
 
-fn check(out: &mut Vec<u8>) -> Result<(), KeyError> {
+pub(crate) fn check(out: &mut Vec<u8>) -> Result<(), KeyError> {
     if out.len() > KEY_BYTES_MAX {
         out.clear();
         return Err(KeyError::TooLong);

@@ -16,13 +16,20 @@
 //! without an allocation.
 #![forbid(unsafe_code)]
 
+pub mod control;
 mod fields;
 mod key;
 pub mod limits;
+mod patterns;
+pub mod policy;
 mod settings;
 mod stored_head;
+mod tags;
+mod vary;
 
 pub use fields::{FieldSource, Lines};
-pub use key::{KeyError, KeyParts, ScopeId, write_key, write_variant_key};
+pub use key::{KeyError, KeyParts, ScopeId, write_key, write_key_target};
 pub use settings::{Mode, SetCookies, Settings};
-pub use stored_head::{Flags, StoredHead};
+pub use stored_head::StoredHead;
+pub use tags::tag_hash;
+pub use vary::{Marker, Vary, VaryNames};

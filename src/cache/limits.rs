@@ -12,10 +12,6 @@ pub const TAGS_MAX: usize = 64;
 pub const TAG_BYTES_MAX: usize = 128;
 /// 16 KiB: a key, with the values of varying fields; requests with longer ones bypass the cache.
 pub const KEY_BYTES_MAX: usize = 16 * 1024;
-/// 64: directives that are read of one field; those of real responses have up to ten.
-pub const DIRECTIVES_MAX: usize = 64;
-/// 64: entity tags that are compared of one `If-None-Match`.
-pub const ENTITY_TAGS_MAX: usize = 64;
 /// 24 h: longest lifetime that is guessed from `Last-Modified` (RFC 9111 §4.2.2).
 pub const HEURISTIC_SECONDS_MAX: u32 = 24 * 3600;
 /// 10 s: longest lifetime that the configuration alone gives a 404: what is missing may appear.
