@@ -1,6 +1,7 @@
 //! TLS properties of a client connection: SNI, version, and the client certificate.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use ringway_model::ClientAuth;
 use ringway_net::tls::TlsStream;
@@ -72,7 +73,8 @@ impl TlsInfo {
         }
         let serves_the_same = |named: &VirtualHost| {
             let is_same = |of: &Rule| of.app == rule.app && named.tenant_of(of) == host.tenant_of(rule);
-            std::ptr::eq(named, host) || rule.app.is_some() && named.rules.iter().any(|of| is_same(of))
+            std::ptr::eq(named, Arc::as_ptr(host))
+                || rule.app.is_some() && named.rules.iter().any(|of| is_same(of))
         };
         match snapshot.virtual_host(name) {
             Some(named) if serves_the_same(named) => Ok(()),

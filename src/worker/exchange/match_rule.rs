@@ -7,6 +7,8 @@
 //! The path of a host with a table of rules is normalised before: what is matched is what is forwarded, shown
 //! to stages, and logged.
 
+use std::sync::Arc;
+
 use ringway_model::{HostPattern, Owner};
 use ringway_traffic::plan::{PlanRequest, Reason, TrafficPlan, Variant};
 use ringway_traffic::snapshot::{Pool, Snapshot};
@@ -28,8 +30,8 @@ use crate::session::downstream_conn::DownstreamConn;
 /// Virtual host and rule of a request, found once in its pinned snapshot.
 #[derive(Clone, Copy)]
 pub(crate) struct Match<'a> {
-    pub(crate) host: &'a VirtualHost,
-    pub(crate) rule: &'a Rule,
+    pub(crate) host: &'a Arc<VirtualHost>,
+    pub(crate) rule: &'a Arc<Rule>,
 }
 
 impl<'a> Match<'a> {
