@@ -96,9 +96,9 @@ pub trait Middleware: Send + Sync + 'static {
         Flow::Continue
     }
 
-    /// Completes the decision for which [`on_request`](Self::on_request) returned [`Flow::Wait`]. After the
-    /// rule's response timeout it is dropped, and the request gets 504 `middleware_timeout`. A disconnect of
-    /// the client is noticed only afterwards.
+    /// Completes the decision for which [`on_request`](Self::on_request) returned [`Flow::Wait`]. It is
+    /// dropped after the rule's response timeout, for which the request gets 504 `middleware_timeout`, and
+    /// when the client leaves.
     fn wait<'a>(&'a self, request: &'a mut RequestCtx<'_>) -> Pending<'a> {
         let _ = request;
         Box::pin(std::future::ready(ControlFlow::Continue(())))

@@ -131,7 +131,7 @@ pub enum CallError {
     Broken,
     /// The timeout ended.
     Timeout,
-    /// The response breaks a rule of its protocol, or is not one of gRPC.
+    /// The response breaks a rule of its protocol, or is not one of gRPC; or the call itself cannot be sent.
     Invalid,
     /// The response is larger than it may be.
     TooLarge,

@@ -27,6 +27,7 @@ use crate::exchange::date_line::DateLine;
 use crate::exchange::load_queues::{self, LoadQueues};
 use crate::exchange::mirror::Mirrors;
 use crate::exchange::on_demand_hosts::Hosts;
+use crate::exchange::stage_calls::Calls;
 use crate::exchange::stage_waits::StageWaits;
 use crate::exchange::tunnels::Tunnels;
 use crate::h2::{TaskPool, WindowBudget};
@@ -82,6 +83,8 @@ pub(crate) struct Core<R: Runtime> {
     pub(crate) stages: CoreState,
     /// Requests whose stage waits for the control plane.
     pub(crate) stage_waits: StageWaits,
+    /// Calls of stages under way.
+    pub(crate) calls: Calls,
     /// Copies of requests for other pools.
     pub(crate) mirrors: Mirrors,
     /// Rate limit of warnings about attempts.
@@ -160,6 +163,7 @@ impl<R: Runtime> Core<R> {
             load_queues: LoadQueues::default(),
             stages: CoreState::default(),
             stage_waits: StageWaits::default(),
+            calls: Calls::default(),
             mirrors: Mirrors::default(),
             warnings: Warnings::default(),
             rebalancer: parts.rebalancer,

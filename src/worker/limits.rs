@@ -56,7 +56,8 @@ pub(crate) const IDLE_BUFFER_GRACE: Duration = Duration::from_secs(1);
 /// Wait for a response after which the client is watched too. Earlier it would cost system calls, and most
 /// responses have come.
 pub(crate) const CLIENT_WATCH_DELAY: Duration = Duration::from_millis(500);
-/// Interval at which a request that waits for a permit of its route looks for its client.
+/// Interval at which a request that waits for a permit of its route, or for a middleware stage, looks for its
+/// client.
 pub(crate) const QUEUE_WATCH_INTERVAL: Duration = Duration::from_millis(250);
 /// Window over which the minimum rate of a body (`BODY_RATE_MIN`) is measured.
 pub(crate) const BODY_RATE_WINDOW: Duration = Duration::from_secs(30);
@@ -217,6 +218,14 @@ pub(crate) const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) const CREDENTIAL_SOURCES_MAX: usize = 1024;
 /// 256: passwords of one core that wait for their verification; the requests of further ones get 503.
 pub(crate) const PASSWORDS_WAITING_MAX: usize = 256;
+
+// --- Calls of middleware stages ----------------------------------------------------------------------------
+
+/// Calls of stages to pools under way on one core, of some 100 KiB each at most. A pool has at most as many as
+/// are free for others: a filter that does not answer leaves room for those of other tenants.
+pub(crate) const CALLS_PER_CORE_MAX: usize = 1_024;
+/// Bytes of the content of a call's response: a decision with its fields, or the page of a denial.
+pub(crate) const CALL_RESPONSE_BYTES_MAX: usize = 64 * 1024;
 
 // --- Copies of requests ------------------------------------------------------------------------------------
 

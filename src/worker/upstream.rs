@@ -6,6 +6,7 @@
 //! Delivery to the client is a phase of the exchange.
 
 mod attempt;
+mod body_decoder;
 mod connect;
 mod connection_pool;
 mod detached;
@@ -20,8 +21,9 @@ mod upstream_tls;
 pub(crate) use attempt::{
     Attempt, Failed, Fault, JOINED_BYTES_MAX, RequestTraits, Reuse, UpstreamResponse, write_head,
 };
+pub(crate) use connect::Versions;
 pub(crate) use connection_pool::{ConnectionPool, File, Files, UpstreamConn};
-pub(crate) use detached::{Detached, DetachedResponse, Stop};
+pub(crate) use detached::{BodyFault, Detached, DetachedResponse, Stop, WholeResponse};
 pub(crate) use response_reader::{ReadError, ResponseReader};
 pub(crate) use response_source::{ResponseSource, body_failure, stalled};
 pub(crate) use transfer::Transfer;

@@ -25,7 +25,7 @@ use ringway_traffic::virtual_host::Action;
 use ringway_wire::h1::ResponseHead;
 use ringway_wire::message::Framing;
 
-use crate::core::ConnBuffers;
+use crate::core::{ConnBuffers, Core};
 use crate::exchange::cause::Cause;
 use crate::exchange::failure::Failure;
 use crate::exchange::local_reply::LimitedBy;
@@ -382,26 +382,12 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         attempts: &mut Attempts<'a>,
         pinned: Pinned,
     ) -> Result<Picked<'a>, Unavailable> {
-        let mut busy = Unavailable::Exhausted;
-        for _ in 0..PERMIT_RACES_MAX {
-            let picked = match pinned {
-                Pinned::Now => self.select(pool, &attempts.tried)?,
-                Pinned::Before => self.select_again(pool, &mut attempts.tried)?,
-            };
-            if picked.has_reinstated {
-                passive_health::on_reinstatement(self.core, pool);
-            }
-            attempts.in_flight = pool.begin(picked.endpoint, self.core.id.0.into());
-            if attempts.in_flight.is_some() {
-                return Ok(picked);
-            }
-            // Another core took the last permit since the pick.
-            picked.endpoint.state.abandon(picked.admission, self.core.runtime.now());
-            busy = pool
-                .endpoint_max_concurrent()
-                .map_or(busy, |max_concurrent| Unavailable::Busy { max_concurrent });
-        }
-        Err(busy)
+        let (picked, in_flight) = begin_at(self.core, pool, || match pinned {
+            Pinned::Now => self.select(pool, &attempts.tried),
+            Pinned::Before => self.select_again(pool, &mut attempts.tried),
+        })?;
+        attempts.in_flight = Some(in_flight);
+        Ok(picked)
     }
 
     pub(super) fn candidate(&self) -> Candidate {
@@ -467,6 +453,30 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         }
         self.info.cause = cause;
     }
+}
+
+/// Picks an endpoint by `pick` and counts a request there, with a permit where the pool limits its endpoints.
+pub(super) fn begin_at<'p, R: Runtime>(
+    core: &Core<R>,
+    pool: &'p Pool,
+    mut pick: impl FnMut() -> Result<Picked<'p>, Unavailable>,
+) -> Result<(Picked<'p>, in_flight::Guard<'p>), Unavailable> {
+    let mut busy = Unavailable::Exhausted;
+    for _ in 0..PERMIT_RACES_MAX {
+        let picked = pick()?;
+        if picked.has_reinstated {
+            passive_health::on_reinstatement(core, pool);
+        }
+        if let Some(in_flight) = pool.begin(picked.endpoint, core.id.0.into()) {
+            return Ok((picked, in_flight));
+        }
+        // Another core took the last permit since the pick.
+        picked.endpoint.state.abandon(picked.admission, core.runtime.now());
+        busy = pool
+            .endpoint_max_concurrent()
+            .map_or(busy, |max_concurrent| Unavailable::Busy { max_concurrent });
+    }
+    Err(busy)
 }
 
 /// Retries that the policy of a rule configures.

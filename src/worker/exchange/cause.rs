@@ -86,6 +86,12 @@ impl Cause {
         Box::new(Self::new("h2_failed", format_args!("{address}: HTTP/2 could not begin")))
     }
 
+    /// A response head that breaks a rule, with the field that does, of the bytes that it was parsed from.
+    #[cold]
+    pub(crate) fn of_head(error: ResponseError, response: &ResponseHead, bytes: &[u8]) -> Box<Self> {
+        Box::new(bad_response(error, response, bytes))
+    }
+
     /// Cause of an attempt's failure: the one left in `slot`, or else the failure itself with the head that
     /// was parsed last. `None` where the failure is not the instance's.
     #[cold]
@@ -96,8 +102,21 @@ impl Cause {
         policy: &Policy,
     ) -> Option<Box<Self>> {
         let ConnBuffers { response, upstream_in, .. } = buffers;
-        let own = of_failure(failure, response, upstream_in, policy)?;
+        let times = (policy.connect_timeout, head_timeout(policy));
+        let own = of_failure(failure, response, upstream_in, times)?;
         Some(slot.take().unwrap_or_else(|| Box::new(own)))
+    }
+
+    /// The same of a call of a stage, whose timeout is that of everything. `known` is the cause that the
+    /// attempt has left.
+    #[cold]
+    pub(crate) fn of_call(
+        failure: Failure,
+        known: Option<Box<Self>>,
+        timeout: Duration,
+    ) -> Option<Box<Self>> {
+        let own = of_failure(failure, &ResponseHead::default(), &[], (timeout, timeout))?;
+        Some(known.unwrap_or_else(|| Box::new(own)))
     }
 
     /// Cause of a request's refusal, where the request broke a rule. To be made before its head is forgotten.
@@ -126,12 +145,12 @@ fn head_timeout(policy: &Policy) -> Duration {
     policy.per_try_timeout.map_or(policy.head_timeout(), |per_try| per_try.min(policy.head_timeout()))
 }
 
-/// Cause of a failure that names no more than itself.
+/// Cause of a failure that names no more than itself, and the timeouts of connection and response head.
 fn of_failure(
     failure: Failure,
     response: &ResponseHead,
     upstream_in: &[u8],
-    policy: &Policy,
+    (connect_timeout, head_timeout): (Duration, Duration),
 ) -> Option<Cause> {
     let within = |missing, time: Duration| Cause::new(None, format_args!("{missing} within {time:?}"));
     let fixed = |text: &str| Some(Cause::new(None, text));
@@ -139,7 +158,7 @@ fn of_failure(
         Failure::BadResponse(error) => Some(bad_response(error, response, upstream_in)),
         Failure::ResponseBodyMalformed(error) => Some(Cause::new(error.code(), error)),
         Failure::ConnectFailed => fixed("no connection"),
-        Failure::ConnectTimedOut => Some(within("no connection", policy.connect_timeout)),
+        Failure::ConnectTimedOut => Some(within("no connection", connect_timeout)),
         Failure::UpstreamTlsFailed => fixed("no TLS connection"),
         Failure::UpstreamNoHttp2 => fixed("ALPN did not select h2"),
         Failure::UpstreamTlsUnloadable => {
@@ -148,7 +167,7 @@ fn of_failure(
         Failure::PortsExhausted => fixed("no local port is free for another connection to this address"),
         Failure::UpstreamRefused => fixed("request refused, nothing done with it (RFC 9113 §8.7)"),
         Failure::UpstreamClosed => fixed("connection closed before a response"),
-        Failure::ResponseTimedOut => Some(within("no whole response head", head_timeout(policy))),
+        Failure::ResponseTimedOut => Some(within("no whole response head", head_timeout)),
         Failure::ResponseHeadCut => Some(Cause::new(
             None,
             format_args!(
@@ -261,7 +280,8 @@ mod tests {
     fn of_response(bytes: &[u8]) -> Cause {
         let mut response = ResponseHead::default();
         let error = response.parse(bytes, Method::Get, &Limits::default()).expect_err("it breaks a rule");
-        of_failure(Failure::BadResponse(error), &response, bytes, &Policy::default()).expect("a cause")
+        of_failure(Failure::BadResponse(error), &response, bytes, (Duration::MAX, Duration::MAX))
+            .expect("a cause")
     }
 
     #[test]

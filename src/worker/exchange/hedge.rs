@@ -38,7 +38,7 @@ use crate::runtime::Runtime;
 use crate::session::limits_of;
 use crate::upstream::{
     Detached, DetachedResponse, Failed, RequestTraits, Reuse, Stop, Transfer, Upload, UpstreamResponse,
-    write_head,
+    Versions, write_head,
 };
 
 /// Result of an attempt, with the cause of its failure.
@@ -362,6 +362,7 @@ impl<R: Runtime> Task<R> {
             reuse: Reuse::Allowed,
             request: self.request,
             method: self.method,
+            versions: Versions::OfPool,
             stop: &self.stop,
         };
         let result = detached.run().await;

@@ -22,7 +22,7 @@ use crate::exchange::request_body::RequestBody;
 use crate::exchange::{Exchange, Target};
 use crate::limits;
 use crate::runtime::Runtime;
-use crate::upstream::{Detached, Reuse, Stop, Transfer, write_head};
+use crate::upstream::{Detached, Reuse, Stop, Transfer, Versions, write_head};
 
 /// Copies of one core.
 #[derive(Debug, Default)]
@@ -124,6 +124,7 @@ async fn send<R: Runtime>(
         reuse: Reuse::Allowed,
         request,
         method,
+        versions: Versions::OfPool,
         stop: &Stop::default(),
     };
     match detached.run().await {

@@ -10,7 +10,7 @@ use ringway_telemetry::FilterAsked;
 use ringway_traffic::snapshot::Snapshot;
 
 use crate::core::Core;
-use crate::exchange::stage_waits;
+use crate::exchange::{stage_calls, stage_waits};
 use crate::runtime::Runtime;
 
 /// Services for the stages of one exchange.
@@ -45,8 +45,8 @@ impl<R: Runtime> Services for CoreServices<'_, R> {
         Box::pin(stage_waits::verify_password(self.core, hash, password))
     }
 
-    fn call<'s>(&'s self, _: Call<'s>) -> Waiting<'s, Result<CallResponse, CallError>> {
-        Box::pin(std::future::ready(Err(CallError::Unavailable)))
+    fn call<'s>(&'s self, call: Call<'s>) -> Waiting<'s, Result<CallResponse, CallError>> {
+        Box::pin(stage_calls::call(self.core, call))
     }
 
     fn note_decision(&self, pool: &AppId, result: DecisionResult, duration_us: u64) {

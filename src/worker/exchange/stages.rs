@@ -10,13 +10,16 @@ use ringway_middleware::{
     self as middleware, Chain, Edits, Flow, RequestCtx, RequestParts, RequestView, ResponseCtx,
     ResponseHeadView, Stage,
 };
+use ringway_net::Stream;
 use ringway_traffic::plan::Bucket;
 
 use crate::core::ConnBuffers;
+use crate::exchange::failure::Failure;
 use crate::exchange::local_reply::LocalReply;
 use crate::exchange::match_rule::{self, Match, Target};
 use crate::exchange::stage_services::CoreServices;
 use crate::exchange::{Exchange, Interrupt};
+use crate::limits;
 use crate::runtime::Runtime;
 
 impl<'a, R: Runtime> Exchange<'a, R> {
@@ -34,37 +37,64 @@ impl<'a, R: Runtime> Exchange<'a, R> {
                         self.count_against(limiter, matched)?;
                     }
                 }
-                Flow::Wait => self.wait_for_stage(stages, matched, started_us).await?,
+                // Boxed: it must not make every exchange larger.
+                Flow::Wait => Box::pin(self.wait_for_stage(stages, matched, started_us)).await?,
                 Flow::Reply(reply) => return Err(self.replied(stages, reply)),
             }
             self.stages.pass();
         }
     }
 
-    /// Awaits the stage that the request stands at, for the rest of the time to its response head.
+    /// Awaits the stage that the request stands at, for the rest of the time to its response head, and while
+    /// the client is there.
     async fn wait_for_stage(
         &mut self,
         stages: &'a Chain,
         matched: Match<'a>,
         started_us: u64,
     ) -> Result<(), Interrupt<'a>> {
+        let begun_us = self.core.runtime.now_micros();
+        let spent = Duration::from_micros(begun_us.saturating_sub(started_us));
+        let timeout = matched.rule.policy.head_timeout().saturating_sub(spent);
         self.has_paused = true;
-        let waiting_since_us = self.core.runtime.now_micros();
-        let spent = Duration::from_micros(waiting_since_us.saturating_sub(started_us));
-        let timeout = self.core.runtime.sleep(matched.rule.policy.head_timeout().saturating_sub(spent));
         let services = CoreServices { core: self.core, snapshot: self.snapshot };
         let mut run = std::mem::take(&mut self.stages);
         let mut request = RequestCtx::new(self.request_view(matched), &services, &mut run);
-        // Boxed: it must not make every exchange larger.
-        let decision = Box::pin(first(stages.wait(&mut request), timeout)).await;
+        let waited = self.beside_client(stages.wait(&mut request), timeout).await;
         self.stages = run;
-        self.info.stages_us += self.core.runtime.now_micros().saturating_sub(waiting_since_us).max(1);
-        match decision {
-            Some(ControlFlow::Continue(())) => Ok(()),
-            Some(ControlFlow::Break(reply)) => Err(self.replied(stages, reply)),
-            None => {
+        // Less than a microsecond is a wait, too.
+        self.info.stages_us += self.core.runtime.now_micros().saturating_sub(begun_us).max(1);
+        match waited {
+            Waited::Decided(ControlFlow::Continue(())) => Ok(()),
+            Waited::Decided(ControlFlow::Break(reply)) => Err(self.replied(stages, reply)),
+            Waited::ClientLeft => Err(Failure::ClientClosed.into()),
+            Waited::TimedOut => {
                 self.info.stage = stages.stage_of(&self.stages).map(Stage::name);
                 Err(LocalReply::middleware_timeout().into())
+            }
+        }
+    }
+
+    /// Awaits a future until the timeout, or until the client has left; then it is dropped. A client of HTTP/2
+    /// is seen to leave at once, others within [`QUEUE_WATCH_INTERVAL`](limits::QUEUE_WATCH_INTERVAL), unless
+    /// they have sent more than this request.
+    async fn beside_client<F: Future>(&self, future: F, timeout: Duration) -> Waited<F::Output> {
+        let (runtime, begun_us) = (&self.core.runtime, self.core.runtime.now_micros());
+        let mut future = pin!(future);
+        loop {
+            let spent = Duration::from_micros(runtime.now_micros().saturating_sub(begun_us));
+            let left = timeout.saturating_sub(spent);
+            let mut gone = pin!(self.client.stream.left());
+            let step = poll_fn(|cx| match future.as_mut().poll(cx) {
+                Poll::Ready(output) => Poll::Ready(Some(output)),
+                Poll::Pending => gone.as_mut().poll(cx).map(|()| None),
+            });
+            match runtime.timeout(step, left.min(limits::QUEUE_WATCH_INTERVAL)).await {
+                Some(Some(output)) => return Waited::Decided(output),
+                Some(None) => return Waited::ClientLeft,
+                None if left <= limits::QUEUE_WATCH_INTERVAL => return Waited::TimedOut,
+                None if self.has_left().await => return Waited::ClientLeft,
+                None => {}
             }
         }
     }
@@ -148,12 +178,9 @@ impl<'a, R: Runtime> Exchange<'a, R> {
     }
 }
 
-/// Awaits a future until the timeout ends; then it is dropped.
-async fn first<F: Future>(future: F, timeout: impl Future<Output = ()>) -> Option<F::Output> {
-    let (mut future, mut timeout) = (pin!(future), pin!(timeout));
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => timeout.as_mut().poll(cx).map(|()| None),
-    })
-    .await
+/// End of a wait.
+enum Waited<T> {
+    Decided(T),
+    TimedOut,
+    ClientLeft,
 }

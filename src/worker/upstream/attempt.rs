@@ -22,7 +22,7 @@ use ringway_wire::h1::{
 };
 use ringway_wire::message::{Method, Version};
 
-use super::connect::{Connect, Origin};
+use super::connect::{Connect, Origin, Versions};
 use super::response_reader::{ReadError, ResponseReader};
 use super::upgrade::Accept;
 use super::upload::UploadTask;
@@ -196,7 +196,7 @@ impl<'a, R: Runtime> Attempt<'_, 'a, R> {
             policy: self.policy,
             transfer,
             reuse: self.reuse,
-            upgrade: self.upgrade,
+            versions: if self.upgrade { Versions::Http1 } else { Versions::OfPool },
         };
         let (conn, origin) = connect.run().await.map_err(|failure| Failed::of(failure, Stage::Connect))?;
         if core.runtime.now().since(begun) >= limits::CLIENT_WATCH_DELAY

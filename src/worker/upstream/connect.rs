@@ -53,6 +53,18 @@ impl Protocol {
     }
 }
 
+/// Versions of HTTP that a request may have towards its endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Versions {
+    /// Those of its pool.
+    OfPool,
+    /// HTTP/1.1, on a connection for itself: a WebSocket. Servers that take it over HTTP/1.1 take it
+    /// everywhere.
+    Http1,
+    /// HTTP/2: a call of gRPC.
+    Http2,
+}
+
 /// An upstream connection, and whether it is new.
 type Connected<S> = (Rc<UpstreamConn<S>>, Origin);
 
@@ -64,8 +76,7 @@ pub(super) struct Connect<'x, R: Runtime> {
     pub(super) policy: &'x Policy,
     pub(super) transfer: &'x Transfer,
     pub(super) reuse: Reuse,
-    /// The connection is to become a WebSocket.
-    pub(super) upgrade: bool,
+    pub(super) versions: Versions,
 }
 
 impl<R: Runtime> Connect<'_, R> {
@@ -75,9 +86,8 @@ impl<R: Runtime> Connect<'_, R> {
         let (core, endpoint) = (self.core, self.endpoint);
         let deadline = core.runtime.now().after(self.policy.connect_timeout);
         let deadline = deadline.min(self.transfer.activity.deadlines.head());
-        // A WebSocket has a connection for itself: servers that take it over HTTP/1.1 take it everywhere.
         let protocol = self.protocol();
-        let may_share = !self.upgrade && protocol != Protocol::Http1;
+        let may_share = protocol != Protocol::Http1;
         let mut permit = None;
         // A shared connection that has failed takes no more requests: this is always another one.
         if may_share {
@@ -91,7 +101,7 @@ impl<R: Runtime> Connect<'_, R> {
         }
         let pooled = match self.reuse {
             // Kept since its pool had another protocol.
-            Reuse::Allowed if may_share && protocol.needs_http2() => None,
+            Reuse::Allowed if protocol.needs_http2() => None,
             Reuse::Allowed => core.upstreams.borrow_mut().checkout(endpoint.id, core.runtime.now()),
             Reuse::Never => None,
         };
@@ -106,10 +116,10 @@ impl<R: Runtime> Connect<'_, R> {
         let stream = self.open(deadline).await?;
         let is_http2 = match protocol {
             Protocol::Http1 => false,
-            Protocol::H2c => may_share,
+            Protocol::H2c => true,
             Protocol::Http2 | Protocol::Negotiated => core.runtime.is_http2(&stream),
         };
-        if protocol == Protocol::Http2 && may_share && !is_http2 {
+        if protocol == Protocol::Http2 && !is_http2 {
             return Err(Failure::UpstreamNoHttp2);
         }
         let stream = if is_http2 {
@@ -128,9 +138,14 @@ impl<R: Runtime> Connect<'_, R> {
         Ok((upstream(endpoint, stream, (!is_http2).then_some(file)), Origin::New))
     }
 
-    /// The protocol of the endpoint: that of its pool, where its scheme leaves a choice.
+    /// The protocol of the endpoint: that of its pool, where its scheme and the request leave a choice.
     fn protocol(&self) -> Protocol {
         let scheme = self.endpoint.target.scheme();
+        match self.versions {
+            Versions::OfPool => {}
+            Versions::Http1 => return Protocol::Http1,
+            Versions::Http2 => return Protocol::of(scheme, UpstreamProtocol::Http2),
+        }
         let of_pool = self.pool.traffic.as_ref().map(|traffic| traffic.settings.protocol);
         Protocol::of(scheme, of_pool.unwrap_or_default())
     }
@@ -143,7 +158,6 @@ impl<R: Runtime> Connect<'_, R> {
             match self.open_address(*address, deadline).await {
                 Ok(stream) if endpoint.target.scheme() == Scheme::Https => {
                     let alpn = match self.protocol() {
-                        _ if self.upgrade => Alpn::Http1,
                         Protocol::Http1 | Protocol::H2c => Alpn::Http1,
                         Protocol::Http2 => Alpn::Http2,
                         Protocol::Negotiated => Alpn::Http2OrHttp1,

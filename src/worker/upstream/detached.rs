@@ -1,5 +1,5 @@
-//! An attempt apart from its exchange, in a task of its own: copies of requests, and attempts of hedged
-//! requests.
+//! An attempt apart from its exchange, in a task of its own: copies of requests, attempts of hedged requests,
+//! and calls of stages.
 //!
 //! All bytes of the request are there, and it holds neither the client nor the buffers of the exchange, which
 //! may end before it. Interim responses are dropped.
@@ -15,13 +15,15 @@ use ringway_net::{Stream, WriteRate, with_side_task};
 use ringway_traffic::policy::Policy;
 use ringway_traffic::retry::Body;
 use ringway_traffic::snapshot::{Endpoint, Pool};
-use ringway_wire::h1::{BodyState, ChunkMode, ChunkedBody, Parse, ResponseHead};
+use ringway_wire::h1::{Parse, ResponseHead};
 use ringway_wire::message::{Framing, Method};
 
 use super::attempt::{Failed, FailedAt, Fault, Stage};
-use super::connect::{Connect, Origin};
+use super::body_decoder::{BodyDecoder, Decoded};
+use super::connect::{Connect, Origin, Versions};
 use super::{Reuse, Transfer, UpstreamConn};
 use crate::core::Core;
+use crate::exchange::body_pipe::BodyPart;
 use crate::exchange::cause::Cause;
 use crate::exchange::failure::Failure;
 use crate::h2::StreamEnd;
@@ -40,6 +42,7 @@ pub(crate) struct Detached<'x, R: Runtime> {
     /// Head and body as they are sent.
     pub(crate) request: Vec<u8>,
     pub(crate) method: Method,
+    pub(crate) versions: Versions,
     pub(crate) stop: &'x Stop,
 }
 
@@ -63,6 +66,11 @@ impl Stop {
     pub(crate) fn give(&self) {
         self.is_given.set(true);
         self.notify.notify();
+    }
+
+    /// Whether the order was given.
+    pub(crate) fn is_given(&self) -> bool {
+        self.is_given.get()
     }
 
     /// Waits for the order. May be dropped at any time.
@@ -92,12 +100,12 @@ impl<R: Runtime> Detached<'_, R> {
             policy: self.policy,
             transfer,
             reuse: self.reuse,
-            upgrade: false,
+            versions: self.versions,
         };
         let connected = connect.run().await;
         let (conn, origin) =
             connected.map_err(|failure| fail((failure, Stage::Connect), Origin::New, false))?;
-        if self.stop.is_given.get() {
+        if self.stop.is_given() {
             return Err(fail((Failure::ClientClosed, Stage::Waiting), origin, false));
         }
         let stop = self.stop;
@@ -134,9 +142,10 @@ impl<R: Runtime> Detached<'_, R> {
         loop {
             let parse = match bytes.is_empty() {
                 true => Parse::Partial,
-                false => head
-                    .parse(&bytes, self.method, &core.settings.heads)
-                    .map_err(|error| (Failure::BadResponse(error), Stage::Waiting))?,
+                false => head.parse(&bytes, self.method, &core.settings.heads).map_err(|error| {
+                    transfer.cause.set(Some(Cause::of_head(error, &head, &bytes)));
+                    (Failure::BadResponse(error), Stage::Waiting)
+                })?,
             };
             match parse {
                 Parse::Complete if head.is_interim() => {
@@ -194,18 +203,18 @@ impl<S: Stream> DetachedResponse<S> {
         mut bytes_max: usize,
     ) {
         let Self { conn, head, mut bytes } = self;
+        if head.framing() == Framing::UntilClose {
+            return;
+        }
+        let mut decoder = BodyDecoder::new(head.framing());
         bytes.drain(..head.len());
-        let mut rest = match head.framing() {
-            Framing::Empty => Rest::Length(0),
-            Framing::Length(length) => Rest::Length(length),
-            Framing::Chunked => Rest::Chunked(ChunkedBody::new(ChunkMode::Separate)),
-            Framing::UntilClose => return,
-        };
         loop {
-            match rest.take(&mut bytes) {
-                Some(BodyState::Done) => break,
-                Some(BodyState::More) if bytes_max > 0 => {}
-                _ => return,
+            let Ok(Decoded { taken, part, .. }) = decoder.take(&mut bytes) else { return };
+            bytes.drain(..taken);
+            match part {
+                BodyPart::Last => break,
+                BodyPart::Inner if bytes_max > 0 => {}
+                BodyPart::Inner => return,
             }
             make_room(&mut bytes);
             let (read, back) = conn.stream.read(bytes, deadline).await;
@@ -215,36 +224,119 @@ impl<S: Stream> DetachedResponse<S> {
                 _ => return,
             }
         }
-        if bytes.is_empty() && head.keep_alive() && !core.draining.get() {
-            conn.keep_alive.set(head.keep_alive_timeout());
-            let is_there = |endpoint| core.tables().snapshot.has_endpoint(endpoint);
-            core.upstreams.borrow_mut().give(conn, core.runtime.now(), is_there);
+        if bytes.is_empty() {
+            keep(core, conn, &head);
+        }
+    }
+
+    /// Reads the rest of the response, of at most `data_max` bytes of content; its connection is kept for
+    /// other requests after a whole one, and closed otherwise.
+    pub(crate) async fn read_whole<R: Runtime<Stream = S>>(
+        self,
+        core: &Core<R>,
+        transfer: &Transfer,
+        stop: &Stop,
+        data_max: usize,
+    ) -> Result<WholeResponse, BodyFault> {
+        let Self { conn, head, mut bytes } = self;
+        if matches!(head.framing(), Framing::Length(length) if length > data_max as u64) {
+            return Err(BodyFault::TooLarge);
+        }
+        let mut whole =
+            WholeResponse { head_bytes: bytes[..head.len()].to_vec(), ..WholeResponse::default() };
+        bytes.drain(..head.len());
+        let read = {
+            let io =
+                pin!(whole.read(&conn.stream, transfer, BodyDecoder::new(head.framing()), bytes, data_max));
+            until_stopped(core, transfer, stop, &conn.stream, io).await
+        };
+        match read {
+            Ok(is_clean) => {
+                if is_clean {
+                    keep(core, conn, &head);
+                }
+                Ok(WholeResponse { head, ..whole })
+            }
+            Err(BodyFault::Failed(fault)) => {
+                let is_excused = core.runtime.is_excused(&conn.stream);
+                Err(BodyFault::Failed(Fault { is_excused, ..fault }))
+            }
+            Err(BodyFault::TooLarge) => Err(BodyFault::TooLarge),
         }
     }
 }
 
-/// Framing of the part of a body that is still to come.
-enum Rest {
-    Length(u64),
-    Chunked(ChunkedBody),
+/// A response that was read whole.
+#[derive(Default)]
+pub(crate) struct WholeResponse {
+    pub(crate) head: ResponseHead,
+    /// The bytes that the head was parsed from.
+    pub(crate) head_bytes: Vec<u8>,
+    /// Content.
+    pub(crate) data: Vec<u8>,
+    /// Lines of the trailers, each with its CRLF.
+    pub(crate) trailers: Vec<u8>,
 }
 
-impl Rest {
-    /// Takes the part of the body out of `bytes`; `None` where it is malformed.
-    fn take(&mut self, bytes: &mut Vec<u8>) -> Option<BodyState> {
-        match self {
-            Self::Length(left) => {
-                let count = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
-                *left -= count as u64;
-                bytes.drain(..count);
-                Some(if *left == 0 { BodyState::Done } else { BodyState::More })
+/// Reason why the body of a response is not whole.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum BodyFault {
+    /// It has more content than is wanted.
+    TooLarge,
+    Failed(Fault),
+}
+
+impl From<Failure> for BodyFault {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(Fault { failure, is_excused: false })
+    }
+}
+
+impl WholeResponse {
+    /// Reads data and trailers behind `bytes`. Returns whether the connection ended with the body.
+    async fn read<S: Stream>(
+        &mut self,
+        upstream: &S,
+        transfer: &Transfer,
+        mut decoder: BodyDecoder,
+        mut bytes: Vec<u8>,
+        data_max: usize,
+    ) -> Result<bool, BodyFault> {
+        loop {
+            let Decoded { data, trailers, taken, part } = decoder.take(&mut bytes)?;
+            if self.data.len() + data > data_max {
+                return Err(BodyFault::TooLarge);
             }
-            Self::Chunked(chunked) => {
-                let fed = chunked.feed(bytes).ok()?;
-                bytes.drain(..fed.consumed);
-                Some(fed.state)
+            self.data.extend_from_slice(&bytes[..data]);
+            if part == BodyPart::Last {
+                self.trailers.extend_from_slice(&bytes[data..data + trailers]);
+                return Ok(taken == bytes.len());
+            }
+            bytes.drain(..taken);
+            make_room(&mut bytes);
+            let (read, back) = upstream.read(bytes, transfer.activity.deadlines.end()).await;
+            bytes = back;
+            match read {
+                Ok(0) => decoder.close()?,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::TimedOut => {
+                    return Err(Failure::ResponseStalled.into());
+                }
+                Err(error) => {
+                    transfer.cause.set(Cause::of_read(&error));
+                    return Err(Failure::ResponseCut.into());
+                }
             }
         }
+    }
+}
+
+/// Keeps the connection of a whole response for another request.
+fn keep<R: Runtime>(core: &Core<R>, conn: Rc<UpstreamConn<R::Stream>>, head: &ResponseHead) {
+    if head.keep_alive() && !core.draining.get() {
+        conn.keep_alive.set(head.keep_alive_timeout());
+        let is_there = |endpoint| core.tables().snapshot.keeps_connections(endpoint);
+        core.upstreams.borrow_mut().give(conn, core.runtime.now(), is_there);
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use ringway_wire::h1::{BodyState, ChunkMode, ChunkedBody};
 use ringway_wire::message::Framing;
 
+use super::body_decoder::{BodyDecoder, Decoded};
 use super::{ReadError, ResponseReader, UploadState};
 use crate::exchange::body_pipe::{BodyPart, BodySource};
 use crate::exchange::failure::Failure;
@@ -13,32 +13,17 @@ use crate::runtime::Runtime;
 /// Data of a response body that comes through `reader`.
 pub(crate) struct ResponseSource<'r, 'x, R: Runtime> {
     reader: &'r mut ResponseReader<'x, R>,
-    decoder: Decoder,
+    decoder: BodyDecoder,
     /// Bytes of `upstream_in` that were taken: the head first, then parts of the body.
     taken: usize,
     data: Range<usize>,
     trailers: Range<usize>,
 }
 
-/// Framing of the data that is still to come.
-enum Decoder {
-    Length(u64),
-    Chunked(ChunkedBody),
-    UntilClose,
-    /// The endpoint has ended its connection, and so the body.
-    Closed,
-}
-
 impl<'r, 'x, R: Runtime> ResponseSource<'r, 'x, R> {
     /// Body in `framing`, behind a head of `head_bytes` in the reader's buffer.
     pub(crate) fn new(reader: &'r mut ResponseReader<'x, R>, framing: Framing, head_bytes: usize) -> Self {
-        let decoder = match framing {
-            Framing::Empty => Decoder::Length(0),
-            Framing::Length(length) => Decoder::Length(length),
-            Framing::Chunked => Decoder::Chunked(ChunkedBody::new(ChunkMode::Separate)),
-            Framing::UntilClose => Decoder::UntilClose,
-        };
-        Self { reader, decoder, taken: head_bytes, data: 0..0, trailers: 0..0 }
+        Self { reader, decoder: BodyDecoder::new(framing), taken: head_bytes, data: 0..0, trailers: 0..0 }
     }
 
     /// Whether the endpoint sent more than the body.
@@ -50,24 +35,8 @@ impl<'r, 'x, R: Runtime> ResponseSource<'r, 'x, R> {
 impl<R: Runtime> BodySource for ResponseSource<'_, '_, R> {
     fn take(&mut self) -> Result<BodyPart, Failure> {
         let start = self.taken;
-        let bytes = &mut self.reader.upstream_in[start..];
-        let (data, trailers, taken, part) = match &mut self.decoder {
-            Decoder::Length(left) => {
-                let count = (*left).min(bytes.len() as u64) as usize;
-                *left -= count as u64;
-                (count, 0, count, if *left == 0 { BodyPart::Last } else { BodyPart::Inner })
-            }
-            Decoder::Chunked(chunked) => {
-                let fed = chunked.feed(bytes).map_err(Failure::ResponseBodyMalformed)?;
-                let part = match fed.state {
-                    BodyState::More => BodyPart::Inner,
-                    BodyState::Done => BodyPart::Last,
-                };
-                (fed.kept - fed.trailers, fed.trailers, fed.consumed, part)
-            }
-            Decoder::UntilClose => (bytes.len(), 0, bytes.len(), BodyPart::Inner),
-            Decoder::Closed => (0, 0, 0, BodyPart::Last),
-        };
+        let Decoded { data, trailers, taken, part } =
+            self.decoder.take(&mut self.reader.upstream_in[start..])?;
         self.data = start..start + data;
         self.trailers = self.data.end..self.data.end + trailers;
         self.taken = start + taken;
@@ -79,13 +48,10 @@ impl<R: Runtime> BodySource for ResponseSource<'_, '_, R> {
         self.reader.upstream_in.drain(..std::mem::take(&mut self.taken));
         (self.data, self.trailers) = (0..0, 0..0);
         self.reader.make_room();
-        match (self.reader.read_body().await, &self.decoder) {
-            (Ok(()), _) => Ok(()),
-            (Err(ReadError::Ended), Decoder::UntilClose) => {
-                self.decoder = Decoder::Closed;
-                Ok(())
-            }
-            (Err(error), _) => Err(body_failure(error, &self.reader.transfer.upload)),
+        match self.reader.read_body().await {
+            Ok(()) => Ok(()),
+            Err(ReadError::Ended) => self.decoder.close(),
+            Err(error) => Err(body_failure(error, &self.reader.transfer.upload)),
         }
     }
 
