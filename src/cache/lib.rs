@@ -9,27 +9,40 @@
 //! - `policy` decides: whether a request may use the cache, whether a response is stored and for how long it
 //!   is fresh, how a stored response answers, and how a 304 updates it.
 //! - `key` and `vary` make the bytes under which an entry is found.
-//! - [`StoredHead`] is the part of an entry that decisions read. Bodies, tables, eviction and purge belong to
-//!   the store.
+//! - [`StoredHead`] is the part of an entry that decisions read.
+//! - `store` has the entries of all cores: the index, eviction by scopes, purges.
 //!
 //! Decisions have no clock, no lock and no table: heads, settings and the time are arguments. A hit is judged
 //! without an allocation.
 #![forbid(unsafe_code)]
 
 pub mod control;
+mod entry;
 mod fields;
 mod key;
 pub mod limits;
 mod patterns;
 pub mod policy;
 mod settings;
+mod store;
 mod stored_head;
+mod sync;
 mod tags;
+#[cfg(test)]
+mod testing;
 mod vary;
 
+pub use entry::{Body, Coding, Entry, RefreshPermit};
 pub use fields::{FieldSource, Lines};
 pub use key::{KeyError, KeyParts, ScopeId, write_key, write_key_target};
 pub use settings::{Mode, SetCookies, Settings};
+pub use store::account::{Level, Usage};
+pub use store::insert::{InsertError, NewEntry, Ticket};
+pub use store::purge::{Effect, Pattern, Purge, Purged, Selector, SelectorError, Url};
+pub use store::scope::{Scope, ScopeName, ScopeSettings};
+pub use store::sweep::Swept;
+pub use store::variant_set::VariantSet;
+pub use store::{Evictions, Found, ScopeStats, Store, StoreSettings, StoreStats};
 pub use stored_head::StoredHead;
 pub use tags::tag_hash;
 pub use vary::{Marker, Vary, VaryNames};

@@ -1,0 +1,383 @@
+use super::*;
+use crate::limits;
+use crate::store::insert::{InsertError, NewEntry};
+use crate::store::purge::{Effect, Purge, Selector};
+use crate::testing::{EPOCH, NOW, find, head, insert, key, name, new_entry, parts, scope, settings, store};
+use crate::{KeyParts, Lines, Settings, write_key};
+use ringway_model::Tick;
+
+fn purge(store: &Store, selector: Selector) -> u64 {
+    store.purge(&Purge { selector, effect: Effect::Remove }, NOW).invalidated
+}
+
+/// Frees all that is to be freed.
+fn sweep(store: &Store, now: Timestamp) -> u64 {
+    let mut freed = 0;
+    loop {
+        let swept = store.sweep(now, Tick(0));
+        freed += swept.freed;
+        if swept.is_round_done {
+            return freed;
+        }
+    }
+}
+
+#[test]
+fn a_response_is_found_under_its_key_and_epoch() {
+    let store = store(u64::MAX, u64::MAX);
+    let (one, other) = (scope(&store, "t", "r"), scope(&store, "u", "r"));
+    insert(&store, &one, "/x", 10).unwrap();
+    assert!(find(&store, &one, "/x").is_some());
+    assert!(find(&store, &one, "/y").is_none());
+    assert!(find(&store, &other, "/x").is_none(), "a route of another tenant");
+    assert!(store.find(&key(&one, "a.test", "/x"), EPOCH + 1).is_none(), "settings have changed");
+}
+
+#[test]
+fn memory_is_that_of_the_entries_and_is_given_back() {
+    let store = store(u64::MAX, u64::MAX);
+    let scope = scope(&store, "t", "r");
+    insert(&store, &scope, "/x", 1_000).unwrap();
+    insert(&store, &scope, "/x", 1_000).unwrap();
+    let entry = insert(&store, &scope, "/y", 1_000).unwrap();
+    assert_eq!(store.stats().used, Usage { bytes: 2 * entry.bytes(), entries: 2 });
+    assert!(entry.bytes() > 1_000 + limits::ENTRY_OVERHEAD_BYTES as u64);
+    assert_eq!(purge(&store, Selector::url("a.test/y").unwrap()), 1);
+    assert_eq!(store.stats().used.entries, 2, "a reader has it");
+    drop(entry);
+    purge(&store, Selector::All);
+    sweep(&store, NOW);
+    assert_eq!(store.stats().used, Usage::default());
+    assert_eq!(store.index.len(), 0);
+}
+
+#[test]
+fn a_validated_response_shares_the_body_of_the_former() {
+    let store = store(u64::MAX, u64::MAX);
+    let scope = scope(&store, "t", "r");
+    let old = insert(&store, &scope, "/x", 5_000).unwrap();
+    let bytes = store.stats().used.bytes;
+    let ticket = store.ticket(&scope);
+    let (key, body) = (old.key().into(), old.body().clone());
+    let new = NewEntry { key, asked: None, epoch: EPOCH, head: head(&[1]), body, variant_of: None };
+    let new = store.insert(&ticket, new).unwrap();
+    assert!(Arc::ptr_eq(new.body(), old.body()));
+    drop(old);
+    assert_eq!(store.stats().used, Usage { bytes: bytes + 8, entries: 1 });
+}
+
+#[test]
+fn no_limit_is_exceeded_and_the_newest_entries_have_room() {
+    let limit = 100_000;
+    let store = store(limit, 1_000);
+    let scope = scope(&store, "", "r");
+    for number in 0..200 {
+        insert(&store, &scope, &format!("/{number}"), 3_000).unwrap();
+        assert!(store.stats().used.bytes <= limit);
+    }
+    assert!(find(&store, &scope, "/199").is_some());
+    assert!(store.stats().evictions.store > 150);
+    assert_eq!(insert(&store, &scope, "/large", 100_001).unwrap_err(), InsertError::Full(Level::Store));
+}
+
+#[test]
+fn the_number_of_entries_is_limited() {
+    let store = store(u64::MAX, 10);
+    let scope = scope(&store, "", "r");
+    for number in 0..50 {
+        insert(&store, &scope, &format!("/{number}"), 1).unwrap();
+        assert!(store.stats().used.entries <= 10);
+    }
+    assert_eq!(store.stats().evictions.store, 40);
+}
+
+#[test]
+fn a_route_evicts_its_own_entries_beyond_its_limit() {
+    let store = store(u64::MAX, u64::MAX);
+    let (quiet, small) = (scope(&store, "t", "quiet"), store.scope(&name("t", "small"), &settings(20_000)));
+    insert(&store, &quiet, "/x", 10_000).unwrap();
+    for number in 0..20 {
+        insert(&store, &small, &format!("/{number}"), 5_000).unwrap();
+        assert!(small.used().bytes <= 20_000);
+    }
+    assert!(find(&store, &quiet, "/x").is_some());
+    assert_eq!(store.stats().evictions.scope, 17);
+    assert_eq!(insert(&store, &small, "/large", 20_000).unwrap_err(), InsertError::Full(Level::Scope));
+}
+
+#[test]
+fn a_tenant_evicts_its_own_entries_beyond_its_share() {
+    let max = Usage { bytes: 400_000, entries: 1_000 };
+    let store = Store::new(&StoreSettings { max, tenant_share_percent: 25 });
+    let (first, second) = (scope(&store, "t", "first"), scope(&store, "t", "second"));
+    let (other, operator) = (scope(&store, "u", "r"), scope(&store, "", "r"));
+    insert(&store, &other, "/x", 5_000).unwrap();
+    for number in 0..30 {
+        insert(&store, &first, &format!("/{number}"), 5_000).unwrap();
+    }
+    for number in 0..3 {
+        insert(&store, &second, &format!("/{number}"), 5_000).unwrap();
+    }
+    assert!(first.used().bytes + second.used().bytes <= 100_000);
+    assert!(
+        (0..3).all(|number| find(&store, &second, &format!("/{number}")).is_some()),
+        "the larger one evicts"
+    );
+    assert!(find(&store, &other, "/x").is_some());
+    for number in 0..50 {
+        insert(&store, &operator, &format!("/{number}"), 5_000).unwrap();
+    }
+    assert!(operator.used().bytes > 250_000, "no tenant's share");
+    assert_eq!(store.stats().evictions.store, 0);
+}
+
+#[test]
+fn a_larger_weight_keeps_more() {
+    let store = store(200_000, u64::MAX);
+    let weighty = ScopeSettings { weight: std::num::NonZeroU32::new(3).unwrap(), ..settings(u64::MAX) };
+    let (light, heavy) = (scope(&store, "t", "light"), store.scope(&name("t", "heavy"), &weighty));
+    for number in 0..500 {
+        insert(&store, &light, &format!("/{number}"), 1_000).unwrap();
+        insert(&store, &heavy, &format!("/{number}"), 1_000).unwrap();
+    }
+    let ratio = heavy.used().bytes as f64 / light.used().bytes as f64;
+    assert!((2.7..3.4).contains(&ratio), "{ratio}");
+}
+
+#[test]
+fn many_small_entries_of_one_tenant_do_not_push_out_few_large_ones() {
+    let store = store(u64::MAX, 100);
+    let (flood, quiet) = (scope(&store, "t", "r"), scope(&store, "u", "r"));
+    for number in 0..10 {
+        insert(&store, &quiet, &format!("/{number}"), 50_000).unwrap();
+    }
+    for number in 0..1_000 {
+        insert(&store, &flood, &format!("/{number}"), 1).unwrap();
+    }
+    assert!((0..10).all(|number| find(&store, &quiet, &format!("/{number}")).is_some()));
+}
+
+#[test]
+fn purges_remove_what_they_select_and_count_it() {
+    let store = store(u64::MAX, u64::MAX);
+    let (one, other) = (scope(&store, "t", "r"), scope(&store, "u", "s"));
+    let fill = || {
+        for target in ["/a", "/img/1", "/img/2"] {
+            insert(&store, &one, target, 10).unwrap();
+            insert(&store, &other, target, 10).unwrap();
+        }
+    };
+    for (selector, invalidated) in [
+        (Selector::url("https://a.test/a").unwrap(), 2),
+        (Selector::prefix("a.test/img/").unwrap(), 4),
+        (Selector::pattern("*.test/*1").unwrap(), 2),
+        (Selector::pattern("b.test").unwrap(), 0),
+        (Selector::Tags([1].into()), 0),
+        (Selector::Tenant("t".into()), 3),
+        (Selector::Route { tenant: None, route: "s".into() }, 3),
+        (Selector::Route { tenant: Some("t".into()), route: "s".into() }, 0),
+        (Selector::All, 6),
+    ] {
+        fill();
+        for (effect, remaining) in [(Effect::DryRun, 6), (Effect::Remove, 6 - invalidated)] {
+            let purged = store.purge(&Purge { selector: selector.clone(), effect }, NOW);
+            assert_eq!(
+                (purged.invalidated, purged.remaining),
+                (invalidated, remaining),
+                "{selector:?} {effect:?}"
+            );
+        }
+    }
+    assert!(find(&store, &one, "/a").is_none());
+}
+
+#[test]
+fn purges_by_tag_remove_entries_with_it() {
+    let store = store(u64::MAX, u64::MAX);
+    let scope = scope(&store, "t", "r");
+    for (target, tags) in [("/1", &[1, 2][..]), ("/2", &[2, 3]), ("/3", &[3])] {
+        let ticket = store.ticket(&scope);
+        let new = new_entry(&store, &ticket, key(&scope, "a.test", target), 10).unwrap();
+        store.insert(&ticket, NewEntry { head: head(tags), ..new }).unwrap();
+    }
+    assert_eq!(purge(&store, Selector::Tags([2].into())), 2);
+    assert!(find(&store, &scope, "/3").is_some());
+    let groups = Selector::Groups { scope: scope.id(), host: "a.test".into(), tags: [3].into() };
+    assert_eq!(store.purge_within(&scope, groups, NOW), 1);
+}
+
+#[test]
+fn a_soft_purge_makes_entries_stale() {
+    let store = store(u64::MAX, u64::MAX);
+    let scope = scope(&store, "t", "r");
+    insert(&store, &scope, "/x", 10).unwrap();
+    let soft = Purge { selector: Selector::All, effect: Effect::Expire };
+    assert_eq!(store.purge(&soft, NOW).invalidated, 1);
+    let entry = find(&store, &scope, "/x").unwrap();
+    assert_eq!(entry.fresh_until(), NOW);
+    store.purge(&soft, Timestamp(NOW.0 + 5));
+    assert_eq!(entry.fresh_until(), NOW, "never fresher");
+}
+
+#[test]
+fn what_was_asked_before_a_purge_is_not_stored_after_it() {
+    let store = store(u64::MAX, u64::MAX);
+    let scope = scope(&store, "t", "r");
+    let url = || Selector::url("a.test/x").unwrap();
+    for (selector, effect, expected) in [
+        (url(), Effect::Remove, false),
+        (url(), Effect::Expire, false),
+        (url(), Effect::DryRun, true),
+        (Selector::url("a.test/y").unwrap(), Effect::Remove, true),
+        (Selector::pattern("*.test/x").unwrap(), Effect::Remove, false),
+        (Selector::Tags([7].into()), Effect::Remove, false),
+        (Selector::Tags([8].into()), Effect::Remove, true),
+        (Selector::Tenant("t".into()), Effect::Remove, false),
+        (Selector::Tenant("u".into()), Effect::Remove, true),
+        (Selector::All, Effect::Remove, false),
+        (Selector::All, Effect::Expire, false),
+    ] {
+        let ticket = store.ticket(&scope);
+        let new = new_entry(&store, &ticket, key(&scope, "a.test", "/x"), 10).unwrap();
+        store.purge(&Purge { selector: selector.clone(), effect }, NOW);
+        let stored = store.insert(&ticket, NewEntry { head: head(&[7]), ..new });
+        assert_eq!(stored.is_ok(), expected, "{selector:?} {effect:?}");
+        assert_eq!(find(&store, &scope, "/x").is_some(), expected, "{selector:?} {effect:?}");
+        drop(stored);
+        purge(&store, Selector::All);
+    }
+    sweep(&store, NOW);
+    assert_eq!(store.stats().used, Usage::default());
+}
+
+#[test]
+fn a_ticket_that_is_older_than_the_journal_stores_nothing() {
+    let store = store(u64::MAX, u64::MAX);
+    let scope = scope(&store, "t", "r");
+    let ticket = store.ticket(&scope);
+    for _ in 0..=limits::PURGES_KEPT {
+        purge(&store, Selector::url("b.test/").unwrap());
+    }
+    let new = new_entry(&store, &ticket, key(&scope, "a.test", "/x"), 10).unwrap();
+    assert_eq!(store.insert(&ticket, new).unwrap_err(), InsertError::Invalidated);
+}
+
+#[test]
+fn an_unsafe_request_invalidates_its_url_for_both_schemes() {
+    let store = store(u64::MAX, u64::MAX);
+    let scope = scope(&store, "t", "r");
+    let http = KeyParts { is_https: false, port: 80, ..parts(&scope, "a.test", "/x") };
+    let mut plain = Vec::new();
+    write_key(&mut plain, &http, &Settings::default(), Lines(b"")).unwrap();
+    let ticket = store.ticket(&scope);
+    let new = new_entry(&store, &ticket, plain.clone().into(), 10).unwrap();
+    store.insert(&ticket, new).unwrap();
+    insert(&store, &scope, "/x", 10).unwrap();
+    insert(&store, &scope, "/y", 10).unwrap();
+    let before = store.ticket(&scope);
+    assert_eq!(store.invalidate(&scope, &parts(&scope, "a.test", "/x"), &Settings::default(), NOW), 2);
+    assert!(find(&store, &scope, "/x").is_none() && store.find(&plain, EPOCH).is_none());
+    assert!(find(&store, &scope, "/y").is_some());
+    let late = new_entry(&store, &before, key(&scope, "a.test", "/x"), 10).unwrap();
+    assert_eq!(store.insert(&before, late).unwrap_err(), InsertError::Invalidated);
+}
+
+#[test]
+fn an_unsafe_request_invalidates_all_keys_of_its_url() {
+    let store = store(u64::MAX, u64::MAX);
+    let pools = ScopeSettings { has_pools: true, ..settings(u64::MAX) };
+    let scope = store.scope(&name("t", "r"), &pools);
+    let varying = Settings { vary_headers: ["x-tier".into()].into(), ..Settings::default() };
+    for settings in [&Settings::default(), &varying] {
+        for pool in ["one", "other"] {
+            let mut key = Vec::new();
+            let of_pool = KeyParts { pool, ..parts(&scope, "a.test", "/x") };
+            write_key(&mut key, &of_pool, settings, Lines(b"X-Tier: 1\r\n")).unwrap();
+            let ticket = store.ticket(&scope);
+            store.insert(&ticket, new_entry(&store, &ticket, key.into(), 10).unwrap()).unwrap();
+        }
+        insert(&store, &scope, "/y", 10).unwrap();
+        assert_eq!(store.invalidate(&scope, &parts(&scope, "a.test", "/x"), settings, NOW), 2);
+        assert!(find(&store, &scope, "/y").is_some());
+    }
+}
+
+#[test]
+fn invalidations_of_one_scope_leave_the_fetches_of_others_alone() {
+    let store = store(u64::MAX, u64::MAX);
+    let (busy, other) = (scope(&store, "t", "r"), scope(&store, "u", "r"));
+    let ticket = store.ticket(&other);
+    for _ in 0..2 * limits::INVALIDATIONS_KEPT {
+        store.invalidate(&busy, &parts(&busy, "a.test", "/x"), &Settings::default(), NOW);
+    }
+    let new = new_entry(&store, &ticket, key(&other, "a.test", "/x"), 10).unwrap();
+    assert!(store.insert(&ticket, new).is_ok());
+}
+
+#[test]
+fn a_dropped_scope_finds_and_stores_nothing() {
+    let store = store(u64::MAX, u64::MAX);
+    let (kept, dropped) = (scope(&store, "t", "kept"), scope(&store, "t", "dropped"));
+    insert(&store, &kept, "/x", 10).unwrap();
+    insert(&store, &dropped, "/x", 10).unwrap();
+    let before = store.ticket(&dropped);
+    store.retain_scopes(|scope| &*scope.name().route == "kept");
+    assert!(find(&store, &kept, "/x").is_some());
+    assert!(find(&store, &dropped, "/x").is_none());
+    let new = new_entry(&store, &before, key(&dropped, "a.test", "/y"), 10).unwrap();
+    assert_eq!(store.insert(&before, new).unwrap_err(), InsertError::Invalidated);
+    assert_eq!(insert(&store, &dropped, "/z", 10).unwrap_err(), InsertError::Invalidated);
+    let again = scope(&store, "t", "dropped");
+    assert_ne!(again.id(), dropped.id());
+    assert!(find(&store, &again, "/x").is_none());
+    sweep(&store, NOW);
+    assert_eq!(store.stats().used.entries, 1);
+}
+
+#[test]
+fn the_sweeper_removes_entries_past_use_and_of_older_epochs() {
+    let store = store(u64::MAX, u64::MAX);
+    let scope = scope(&store, "t", "r");
+    for number in 0..200 {
+        insert(&store, &scope, &format!("/{number}"), 10).unwrap();
+    }
+    let kept = Timestamp(NOW.0 + 60_000 + 3_600_000);
+    assert_eq!(sweep(&store, kept), 0);
+    assert_eq!(sweep(&store, Timestamp(kept.0 + 1)), 200);
+    insert(&store, &scope, "/x", 10).unwrap();
+    store.scope(scope.name(), &ScopeSettings { epoch: EPOCH + 1, ..settings(u64::MAX) });
+    assert_eq!(sweep(&store, NOW), 1);
+    assert_eq!(store.stats().used, Usage::default());
+}
+
+#[test]
+fn the_sweeper_gives_back_memory_above_a_lowered_limit() {
+    let store = store(u64::MAX, u64::MAX);
+    let scopes: Vec<_> = (0..4).map(|number| scope(&store, "t", &number.to_string())).collect();
+    for number in 0..400 {
+        insert(&store, &scopes[number % 4], &format!("/{number}"), 1_000).unwrap();
+    }
+    let max = Usage { bytes: 100_000, entries: 1_000 };
+    store.set(&StoreSettings { max, tenant_share_percent: 50 });
+    for _ in 0..20 {
+        sweep(&store, NOW);
+    }
+    let used = store.stats().used;
+    assert!(used.bytes <= 50_000 && used.bytes > 40_000, "{used:?}");
+}
+
+#[test]
+fn listings_are_limited() {
+    let store = store(u64::MAX, u64::MAX);
+    let scope = scope(&store, "t", "r");
+    for number in 0..100 {
+        insert(&store, &scope, &format!("/{number}"), 10).unwrap();
+    }
+    assert_eq!(store.entries(7, |_, _| true).len(), 7);
+    let of_target = |target: &'static str| {
+        move |_: &Scope, entry: &Entry| entry.parts().is_some_and(|parts| parts.target == target.as_bytes())
+    };
+    assert_eq!(store.entries(7, of_target("/42")).len(), 1);
+    let stats = store.scope_stats();
+    assert_eq!((stats.len(), stats[0].used.entries, &stats[0].name), (1, 100, &name("t", "r")));
+}
