@@ -20,7 +20,7 @@ use ringway_api::UnixSocket;
 use ringway_bridge::{mailbox, slot, wake_pair};
 use ringway_certs::CertificateSettings;
 use ringway_control::{ConfigurationSettings, ControlSettings, Parts, TargetResolver, WorkerLink};
-use ringway_middleware::{Chain, Middleware, Stage};
+use ringway_middleware::{Builtins, Chain, Middleware, Stage};
 use ringway_model::{CanaryState, Cidr, CoreId, limits};
 use ringway_net::DriverChoice;
 use ringway_store::{Memory, Store};
@@ -59,6 +59,7 @@ pub struct Builder {
     control: ControlSettings,
     configuration: ConfigurationSettings,
     stages: Vec<Stage>,
+    builtins: Builtins,
     observer: Option<Arc<dyn Observer + Send + Sync>>,
     access_log: Option<LogHandle>,
 }
@@ -101,6 +102,7 @@ impl Builder {
             control: ControlSettings::default(),
             configuration: ConfigurationSettings::default(),
             stages: Vec::new(),
+            builtins: Builtins::default(),
             observer: None,
             access_log: None,
         }
@@ -235,6 +237,13 @@ impl Builder {
         self
     }
 
+    /// Adds a stage for plugins of the type `builtin` with this name; another one of the name is replaced.
+    /// Only routes whose chains have such a plugin run it.
+    pub fn builtin(mut self, name: &str, middleware: impl Middleware) -> Self {
+        self.builtins.add(name, middleware);
+        self
+    }
+
     /// Sets the observer of data-plane events.
     pub fn observer(mut self, observer: Arc<dyn Observer + Send + Sync>) -> Self {
         self.observer = Some(observer);
@@ -290,6 +299,7 @@ impl Builder {
         self.control.defaults = Defaults {
             policy: Arc::new(self.data.policy.clone()),
             stages: (!self.stages.is_empty()).then(|| Arc::new(Chain::new(self.stages))),
+            builtins: Arc::new(self.builtins),
             ..self.control.defaults
         };
         let on_brake = audit.clone().map(|audit| {

@@ -564,6 +564,7 @@ fn filter() -> ExternalFilter {
         fail_mode: FailMode::Open,
         send: ["cookie".into()].into(),
         asserts: ["x-user".into()].into(),
+        failed_open_header: Some("x-open".into()),
         cache: Some(DecisionCache {
             key: ["cookie".into(), "path".into()].into(),
             ttl: Duration::from_secs(9),

@@ -100,7 +100,7 @@ middleware:
 plugins:
   - {id: grpc, type: external_grpc, address: 'https://g:1', timeout: 1s, fail_mode: open, asserts: X-G}
   - {id: http, type: external_http, pool: c, path: /x, send: [A], cache: {key: authorization, ttl: 60s}}
-  - {id: own, type: builtin, name: logger, fail_mode: open}
+  - {id: own, type: builtin, name: structured_logger, fail_mode: open}
 security: {acl: {denied_ips: 192.0.2.1}, headers: {X-Frame-Options: DENY}}
 tls: {certificates: [{sni: '*.example.com', cert_file: /c.pem, key_file: /k.pem}]}
 governance:

@@ -22,6 +22,8 @@ pub(crate) struct Draft {
     pub(crate) certificates: Vec<CertificateSpec>,
     pub(crate) middlewares: Vec<Arc<MiddlewareSpec>>,
     pub(crate) plugins: Vec<Arc<PluginSpec>>,
+    /// Names of the stages that plugins of the type `builtin` stand for.
+    pub(crate) builtins: Vec<Reference>,
     /// Places of the stages of chains.
     pub(crate) stages: HashMap<MiddlewareId, Box<[Declared]>, ahash::RandomState>,
     pub(crate) governance: Vec<GovernanceRule>,

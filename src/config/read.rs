@@ -27,11 +27,14 @@ pub struct Beside<'a> {
     /// The present document of the same owner: sections of resources, rules and trial that the new one leaves
     /// out are taken from it.
     pub base: Option<&'a Document>,
+    /// Names of the stages of an embedder that plugins of the type `builtin` may stand for; `None` leaves all
+    /// names unjudged.
+    pub builtins: Option<&'a [Arc<str>]>,
 }
 
 impl Beside<'_> {
     /// No other resources.
-    pub const NOTHING: Beside<'static> = Beside { is_known: &|_, _| false, base: None };
+    pub const NOTHING: Beside<'static> = Beside { is_known: &|_, _| false, base: None, builtins: Some(&[]) };
 }
 
 /// Reads all sources as one configuration: sections of the same name are joined. Never panics; takes about

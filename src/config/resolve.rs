@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use ringway_model::{ClientAuth, HostPattern, Kind, RouteMatch, RouteSpec};
+use ringway_model::{ClientAuth, HostPattern, Kind, RouteMatch, RouteSpec, STRUCTURED_LOGGER};
 
 use crate::draft::{Declared, Draft, noun};
 use crate::reader::nearest;
@@ -27,6 +27,7 @@ pub(crate) fn resolve(draft: &mut Draft, beside: &Beside<'_>) -> Vec<Finding> {
     security_chain(draft);
     findings.extend(traffic::manage(draft));
     findings.extend(lint::lint(draft));
+    findings.extend(unknown_builtins(draft, beside));
     findings.extend(middleware::judge(draft, beside));
     findings
 }
@@ -72,6 +73,27 @@ fn dangling(draft: &Draft, beside: &Beside<'_>) -> Vec<Finding> {
                 message,
                 place: reference.place.clone(),
             }
+        })
+        .collect()
+}
+
+/// Plugins of the type `builtin` whose stage the program does not have.
+fn unknown_builtins(draft: &Draft, beside: &Beside<'_>) -> Vec<Finding> {
+    let Some(custom) = beside.builtins else { return Vec::new() };
+    let known: Vec<&str> =
+        std::iter::once(STRUCTURED_LOGGER).chain(custom.iter().map(|name| &**name)).collect();
+    let unknown = draft.builtins.iter().filter(|reference| !known.contains(&&*reference.id));
+    unknown
+        .map(|reference| Finding {
+            severity: Severity::Error,
+            code: "reference",
+            pointer: reference.pointer.to_string(),
+            message: format!(
+                "names the builtin {}, which this program does not have; it has {}",
+                reference.id,
+                known.join(", ")
+            ),
+            place: reference.place.clone(),
         })
         .collect()
 }

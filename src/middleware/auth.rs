@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use ringway_model::{AuthMethod, AuthStage};
 
+use crate::external::{Decision, External, apply};
 use crate::identity::SharedIdentity;
 use crate::reply::LocalReply;
 use crate::request::{RequestCtx, RequestView};
@@ -53,6 +54,8 @@ enum Method {
     Basic(BasicMethod),
     ApiKey(ApiKeyMethod),
     ClientCertificate,
+    /// Asks a service, which decides about every request: a method behind it has no say.
+    Forward(External),
 }
 
 /// Result of one method.
@@ -74,26 +77,20 @@ pub(crate) enum Verdict {
     Throttled,
     /// They can only be judged with waiting.
     Waits,
+    /// A service has decided.
+    Decided(Decision),
 }
 
 impl Auth {
-    /// Compiles the stage; `None` with a method that cannot decide: without it the others would admit too
-    /// much.
-    pub(crate) fn new(spec: &AuthStage) -> Option<Self> {
-        let methods: Option<Box<[Method]>> = spec
-            .any_of
-            .iter()
-            .map(|method| {
-                Some(match method {
-                    AuthMethod::Jwt(spec) => Method::Jwt(JwtMethod::new(spec)),
-                    AuthMethod::Basic(spec) => Method::Basic(BasicMethod::new(spec)),
-                    AuthMethod::ApiKey(spec) => Method::ApiKey(ApiKeyMethod::new(spec)),
-                    AuthMethod::ClientCertificate {} => Method::ClientCertificate,
-                    AuthMethod::Forward(_) => return None,
-                })
-            })
-            .collect();
-        Some(Self { methods: methods?, is_optional: spec.optional })
+    pub(crate) fn new(spec: &AuthStage) -> Self {
+        let methods = spec.any_of.iter().map(|method| match method {
+            AuthMethod::Jwt(spec) => Method::Jwt(JwtMethod::new(spec)),
+            AuthMethod::Basic(spec) => Method::Basic(BasicMethod::new(spec)),
+            AuthMethod::ApiKey(spec) => Method::ApiKey(ApiKeyMethod::new(spec)),
+            AuthMethod::ClientCertificate {} => Method::ClientCertificate,
+            AuthMethod::Forward(filter) => Method::Forward(External::closed(filter)),
+        });
+        Self { methods: methods.collect(), is_optional: spec.optional }
     }
 
     /// Judges the request without waiting, or asks to wait.
@@ -157,6 +154,12 @@ impl Auth {
                 method.admit(&identity, request);
                 request.run.identity = Some(identity);
                 ControlFlow::Continue(())
+            }
+            Verdict::Decided(decision) => {
+                if matches!(decision, Decision::Denied(_)) {
+                    request.run.refusal = Some(Reason::Denied);
+                }
+                apply(decision, request)
             }
             Verdict::Absent => self.without_credentials(request),
             Verdict::Bad(reason) | Verdict::Foreign(reason) => {
@@ -229,6 +232,7 @@ impl Method {
                 })),
                 None => Verdict::Absent,
             },
+            Self::Forward(external) => external.cached(request).map_or(Verdict::Waits, Verdict::Decided),
         }
     }
 
@@ -238,6 +242,10 @@ impl Method {
             Self::Basic(basic) => basic.judge_waiting(request).await,
             Self::ApiKey(keys) => keys.judge_waiting(request).await,
             Self::ClientCertificate => Verdict::Absent,
+            Self::Forward(external) => match external.ask(request).await {
+                Ok(decision) => Verdict::Decided(decision),
+                Err(_) => Verdict::Unavailable(Reason::NoDecision),
+            },
         }
     }
 
@@ -247,7 +255,7 @@ impl Method {
             Self::Jwt(jwt) => jwt.admit(identity, request),
             Self::Basic(basic) => basic.admit(identity, request),
             Self::ApiKey(keys) => keys.admit(identity, request),
-            Self::ClientCertificate => {}
+            Self::ClientCertificate | Self::Forward(_) => {}
         }
     }
 
@@ -267,7 +275,7 @@ impl Method {
             Self::Jwt(jwt) => jwt.remove_credentials(request),
             Self::Basic(_) => remove_authorization(request, b"basic"),
             // Clients' keys never reach an endpoint: their field is an asserted one.
-            Self::ApiKey(_) | Self::ClientCertificate => {}
+            Self::ApiKey(_) | Self::ClientCertificate | Self::Forward(_) => {}
         }
     }
 
@@ -278,7 +286,7 @@ impl Method {
                 None => "Bearer".to_owned(),
             }),
             Self::Basic(basic) => Some(basic.challenge()),
-            Self::ApiKey(_) | Self::ClientCertificate => None,
+            Self::ApiKey(_) | Self::ClientCertificate | Self::Forward(_) => None,
         }
     }
 
@@ -293,6 +301,7 @@ impl Method {
             Self::Basic(basic) => Box::new(basic.asserted()),
             Self::ApiKey(keys) => Box::new(keys.asserted()),
             Self::ClientCertificate => Box::new(std::iter::empty()),
+            Self::Forward(external) => Box::new(external.asserted()),
         }
     }
 }

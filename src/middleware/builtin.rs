@@ -3,8 +3,9 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use ringway_model::StageSpec;
+use ringway_model::{ExternalFilter, StageSpec};
 
+use crate::external::External;
 use crate::reply::LocalReply;
 use crate::request::RequestCtx;
 use crate::response::ResponseCtx;
@@ -40,7 +41,10 @@ pub struct Builtin {
 
 impl PartialEq for Builtin {
     fn eq(&self, other: &Self) -> bool {
-        self.spec == other.spec && self.kind.limit() == other.kind.limit()
+        // The settings of a plugin are not in the stage, which names it only.
+        self.spec == other.spec
+            && self.kind.limit() == other.kind.limit()
+            && self.kind.filter() == other.kind.filter()
     }
 }
 
@@ -63,7 +67,8 @@ pub(crate) enum Kind {
     ErrorPages(ErrorPages),
     /// Number of the rate limit.
     Limit(usize),
-    /// A stage that cannot decide.
+    External(External),
+    /// A plugin that is not there, and so cannot decide.
     Closed,
 }
 
@@ -71,6 +76,13 @@ impl Kind {
     fn limit(&self) -> Option<usize> {
         match self {
             Self::Limit(limit) => Some(*limit),
+            _ => None,
+        }
+    }
+
+    fn filter(&self) -> Option<&Arc<ExternalFilter>> {
+        match self {
+            Self::External(external) => Some(external.filter()),
             _ => None,
         }
     }
@@ -101,7 +113,12 @@ impl Builtin {
 
     /// Names of fields that only it may set.
     pub(crate) fn asserted(&self) -> impl Iterator<Item = &str> {
-        self.auth().into_iter().flat_map(Auth::asserted).map(|name| &**name)
+        let external = match &self.kind {
+            Kind::External(external) => Some(external),
+            _ => None,
+        };
+        let of_auth = self.auth().into_iter().flat_map(Auth::asserted);
+        of_auth.chain(external.into_iter().flat_map(External::asserted)).map(|name| &**name)
     }
 
     pub(crate) fn on_request(&self, request: &mut RequestCtx<'_>) -> Flow {
@@ -115,6 +132,7 @@ impl Builtin {
             Kind::CanonicalHost(host) => host.on_request(request),
             Kind::Maintenance(maintenance) => maintenance.on_request(request),
             Kind::Limit(limit) => Flow::Limit(*limit),
+            Kind::External(external) => external.on_request(request),
             Kind::Closed => Flow::Reply(closed()),
             Kind::RequestId(_) | Kind::SecurityHeaders(_) | Kind::ErrorPages(_) => Flow::Continue,
         }
@@ -123,6 +141,7 @@ impl Builtin {
     pub(crate) fn wait<'a>(&'a self, request: &'a mut RequestCtx<'_>) -> Pending<'a> {
         match &self.kind {
             Kind::Auth(auth) => auth.wait(request),
+            Kind::External(external) => external.wait(request),
             // The others never wait.
             _ => Box::pin(std::future::ready(ControlFlow::Continue(()))),
         }
@@ -141,7 +160,9 @@ impl Builtin {
             Kind::Cors(cors) => cors.on_response(response),
             Kind::SecurityHeaders(headers) => headers.on_response(response),
             Kind::ErrorPages(pages) => pages.on_response(response),
+            Kind::External(external) => external.on_response(response),
             Kind::Tracing(_)
+            // Services that authenticate are asked over HTTP, and edit requests only.
             | Kind::Auth(_)
             | Kind::IpAcl(_)
             | Kind::Redirect(_)
@@ -162,6 +183,11 @@ pub(crate) fn closed() -> LocalReply {
 #[cfg(test)]
 pub(crate) fn test_chain(stages: &[StageSpec]) -> Arc<crate::Chain> {
     let stages: Vec<_> = stages.iter().collect();
-    let source = crate::ChainSource { custom: None, stages: &stages, plugin: &|_| None };
+    let source = crate::ChainSource {
+        custom: None,
+        stages: &stages,
+        plugin: &|_| None,
+        builtins: &crate::Builtins::default(),
+    };
     crate::compile(&source).chain.expect("a stage")
 }

@@ -65,6 +65,12 @@ impl Stage {
     }
 }
 
+impl fmt::Debug for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Stage({})", self.name())
+    }
+}
+
 impl PartialEq for Stage {
     /// Custom stages are equal by identity, built-in ones by their configuration.
     fn eq(&self, other: &Self) -> bool {

@@ -1,8 +1,11 @@
 //! Compiles the chains of a route to one chain of stages.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ringway_model::{PluginId, PluginSpec, PolicyId, RewriteStage, StageSpec};
+use ringway_model::{
+    FailMode, PluginId, PluginKind, PluginSpec, PolicyId, RewriteStage, STRUCTURED_LOGGER, StageSpec,
+};
 
 use crate::auth::Auth;
 use crate::builtin::cors::Cors;
@@ -15,6 +18,7 @@ use crate::builtin::security_headers::SecurityHeaders;
 use crate::builtin::tracing::Tracing;
 use crate::builtin::{self, Builtin, Kind};
 use crate::chain::{Chain, Stage};
+use crate::external::External;
 use crate::request::RequestCtx;
 use crate::{Flow, Middleware};
 
@@ -27,6 +31,28 @@ pub struct ChainSource<'a> {
     pub stages: &'a [&'a StageSpec],
     /// A plugin by its id.
     pub plugin: &'a dyn Fn(&PluginId) -> Option<Arc<PluginSpec>>,
+    /// Stages of the embedder that plugins name.
+    pub builtins: &'a Builtins,
+}
+
+/// Stages of the embedder by their names, for plugins of the type `builtin`.
+#[derive(Clone, Debug, Default)]
+pub struct Builtins(BTreeMap<Arc<str>, Stage>);
+
+impl Builtins {
+    /// Adds a stage; another one of this name is replaced.
+    pub fn add(&mut self, name: &str, middleware: impl Middleware) {
+        self.0.insert(name.into(), Stage::Custom(Arc::new(middleware)));
+    }
+
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.0.keys()
+    }
+
+    fn get(&self, name: &str) -> Option<&Stage> {
+        self.0.get(name)
+    }
 }
 
 /// Compiled chain, and the settings of stages that other phases apply.
@@ -58,9 +84,7 @@ pub fn compile(source: &ChainSource<'_>) -> CompiledChain {
     let mut compiled = CompiledChain::default();
     let mut stages: Vec<Stage> = source.custom.map_or_else(Vec::new, |custom| custom.stages().to_vec());
     for spec in source.stages {
-        if let Some(kind) = compiled.kind_of(spec) {
-            stages.push(Stage::Builtin(Arc::new(Builtin::new(spec, kind))));
-        }
+        stages.extend(compiled.stage(spec, source));
     }
     compiled.chain = (!stages.is_empty()).then(|| Arc::new(Chain::new(stages)));
     compiled
@@ -74,16 +98,30 @@ impl CompiledChain {
     }
 
     /// The compiled form of a stage; `None` for one that another phase applies.
-    fn kind_of(&mut self, spec: &StageSpec) -> Option<Kind> {
-        Some(match spec {
+    fn stage(&mut self, spec: &StageSpec, source: &ChainSource<'_>) -> Option<Stage> {
+        let kind = match spec {
+            StageSpec::Plugin(of) => match (source.plugin)(&of.plugin).map(|plugin| plugin.kind.clone()) {
+                Some(PluginKind::External(filter)) => Kind::External(External::new(&filter)),
+                Some(PluginKind::Builtin { name, .. }) if *name == *STRUCTURED_LOGGER => {
+                    self.is_logged = Some(true);
+                    return None;
+                }
+                Some(PluginKind::Builtin { name, fail_mode }) => {
+                    match (source.builtins.get(&name), fail_mode) {
+                        (Some(stage), _) => return Some(stage.clone()),
+                        (None, FailMode::Open) => return None,
+                        (None, FailMode::Closed) => Kind::Closed,
+                    }
+                }
+                // The route must not be open by a mistake of ours.
+                None => Kind::Closed,
+            },
             StageSpec::RequestId(spec) => Kind::RequestId(spec.header.clone()),
             StageSpec::Tracing(spec) => Kind::Tracing(Tracing::new(spec)),
             StageSpec::HeaderTransform(spec) => Kind::Headers(Headers::new(spec)),
             StageSpec::Cors(spec) => Kind::Cors(Cors::new(spec)),
             StageSpec::SecurityHeaders(spec) => Kind::SecurityHeaders(SecurityHeaders::new(spec)),
-            // A stage that cannot decide must not let requests pass.
-            StageSpec::Plugin(_) => Kind::Closed,
-            StageSpec::Auth(spec) => Auth::new(spec).map_or(Kind::Closed, Kind::Auth),
+            StageSpec::Auth(spec) => Kind::Auth(Auth::new(spec)),
             StageSpec::IpAcl(spec) => Kind::IpAcl(IpAcl::new(spec)),
             StageSpec::Redirect(spec) => Kind::Redirect(Redirect::new(spec)),
             StageSpec::CanonicalHost(spec) => Kind::CanonicalHost(CanonicalHost::new(spec)),
@@ -107,6 +145,7 @@ impl CompiledChain {
                 self.is_logged = Some(log.enabled);
                 return None;
             }
-        })
+        };
+        Some(Stage::Builtin(Arc::new(Builtin::new(spec, kind))))
     }
 }

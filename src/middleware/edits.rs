@@ -16,6 +16,14 @@ impl Edits {
         self.removed.extend([name, "\n"]);
     }
 
+    /// Takes back the lines of a field that were added.
+    pub(crate) fn withdraw(&mut self, name: &str) {
+        if values(&self.lines, name).next().is_some() {
+            let kept = split(&self.lines).filter(|(known, _)| !known.eq_ignore_ascii_case(name.as_bytes()));
+            self.lines = kept.flat_map(|(_, line)| line).copied().collect();
+        }
+    }
+
     /// Adds a line.
     ///
     /// # Errors

@@ -279,7 +279,7 @@ fn check_in(
         Place::Authorization(scheme) => format!("Authorization: {scheme} {coded}"),
         Place::Field(name) => format!("{name}: {coded}"),
         Place::Cookie(name) => format!("Cookie: {name}={coded}"),
-        Place::Handshake => return Err(CheckError::NoMethod),
+        Place::Handshake | Place::Service(_) => return Err(CheckError::NoMethod),
     };
     let buf = format!("GET / HTTP/1.1\r\nHost: ringway.invalid\r\n{line}\r\n\r\n").into_bytes();
     let mut head = RequestHead::default();

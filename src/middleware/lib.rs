@@ -53,6 +53,7 @@ mod compile;
 mod credentials;
 mod edits;
 mod explain;
+mod external;
 mod identity;
 mod limits;
 mod reply;
@@ -72,7 +73,7 @@ pub use auth::reason::Reason;
 pub use body::{BodyError, BodyTransform, BodyTransforms};
 pub use builtin::Builtin;
 pub use chain::{Chain, Run, Stage};
-pub use compile::{ChainSource, CompiledChain, compile};
+pub use compile::{Builtins, ChainSource, CompiledChain, compile};
 pub use credentials::{ApiKeyTable, Credentials, KeyError, KeySet, LineError, Users};
 pub use edits::Edits;
 pub use explain::{

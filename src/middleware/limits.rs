@@ -42,3 +42,11 @@ pub(crate) const AUTH_FAILURE_INTERVAL_US: u64 = 200_000;
 pub(crate) const AUTH_FAILURE_BURST: u64 = 50;
 /// 4,096: clients of one core whose failed authentications are counted.
 pub(crate) const AUTH_FAILING_CLIENTS_MAX: usize = 4096;
+/// 64 KiB: content of the response of an external filter.
+pub(crate) const DECISION_BYTES_MAX: usize = 64 * 1024;
+/// 64: edits of one decision of an external filter.
+pub(crate) const DECISION_EDITS_MAX: usize = 64;
+/// 4,096: decisions of external filters that one core keeps.
+pub(crate) const DECISIONS_CACHED_MAX: usize = 4096;
+/// 4 KiB: a decision that is kept; larger ones are made again.
+pub(crate) const DECISION_CACHED_BYTES_MAX: usize = 4 * 1024;

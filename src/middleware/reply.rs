@@ -49,8 +49,13 @@ impl LocalReply {
     /// # Errors
     /// Name or value is invalid (RFC 9110 §5.1, §5.5).
     pub fn with_field(mut self, name: &str, value: &[u8]) -> Result<Self, FieldError> {
-        headers::push_field(&mut self.lines, name, value)?;
+        self.push_field(name, value)?;
         Ok(self)
+    }
+
+    /// The same in place; nothing is added on an error.
+    pub(crate) fn push_field(&mut self, name: &str, value: &[u8]) -> Result<(), FieldError> {
+        headers::push_field(&mut self.lines, name, value)
     }
 
     /// Its status.

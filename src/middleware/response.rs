@@ -81,6 +81,16 @@ impl<'a> ResponseCtx<'a> {
         self.field(name).next().is_some() || edits::values(self.edits.lines(), name).next().is_some()
     }
 
+    /// The same, but for received lines that a response stage has removed.
+    pub(crate) fn has_kept(&self, name: &str) -> bool {
+        let is_removed = self.edits.removes(name.as_bytes());
+        let is_received = || match self.head {
+            ResponseHeadView::Endpoint(head, buf) => head.field(buf, name).next().is_some(),
+            ResponseHeadView::Local { lines, .. } => edits::values(lines, name).next().is_some(),
+        };
+        (!is_removed && is_received()) || edits::values(self.edits.lines(), name).next().is_some()
+    }
+
     /// Removes all received lines of a field.
     pub fn remove(&mut self, name: &str) {
         self.edits.remove(name);

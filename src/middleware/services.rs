@@ -11,6 +11,7 @@ use crate::auth::failures::Failures;
 use crate::auth::password_cache::PasswordCache;
 use crate::auth::token_cache::TokenCache;
 use crate::credentials::Credentials;
+use crate::external::decision_cache::DecisionCache;
 
 /// Services of the core that serves a request. Stages get them with the request's context.
 pub trait Services {
@@ -19,6 +20,9 @@ pub trait Services {
 
     /// Monotonic clock in microseconds.
     fn now_micros(&self) -> u64;
+
+    /// Revision of the configuration that serves the request.
+    fn revision(&self) -> u64;
 
     /// State of all stages on this core.
     fn core(&self) -> &CoreState;
@@ -161,4 +165,5 @@ pub struct CoreState {
     pub(crate) tokens: RefCell<TokenCache>,
     pub(crate) passwords: RefCell<PasswordCache>,
     pub(crate) failures: RefCell<Failures>,
+    pub(crate) decisions: RefCell<DecisionCache>,
 }

@@ -20,6 +20,7 @@ use crate::{Credentials, Flow};
 #[derive(Default)]
 pub(crate) struct TestServices {
     pub(crate) now: u64,
+    pub(crate) revision: u64,
     pub(crate) core: CoreState,
     pub(crate) credentials: HashMap<CredentialSource, Arc<Credentials>>,
     /// Responses to calls, in order.
@@ -39,6 +40,10 @@ pub(crate) struct TestServices {
 impl Services for TestServices {
     fn now(&self) -> u64 {
         self.now
+    }
+
+    fn revision(&self) -> u64 {
+        self.revision
     }
 
     fn core(&self) -> &CoreState {

@@ -73,6 +73,9 @@ pub struct PluginSpec {
     pub kind: PluginKind,
 }
 
+/// Name of the builtin plugin that has requests logged, whatever the `access_log` of their chains says.
+pub const STRUCTURED_LOGGER: &str = "structured_logger";
+
 /// Kind of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -205,6 +205,7 @@ fn filter(pool: &str) -> crate::ExternalFilter {
         fail_mode: crate::FailMode::Closed,
         send: Box::default(),
         asserts: Box::default(),
+        failed_open_header: None,
         cache: None,
     }
 }

@@ -164,6 +164,7 @@ fn middleware(owner: Owner, chain: Option<(&str, &str)>) -> Change {
             fail_mode: crate::FailMode::Closed,
             send: Box::default(),
             asserts: Box::default(),
+            failed_open_header: None,
             cache: None,
         };
         let any_of = Box::new([crate::AuthMethod::Forward(filter)]);

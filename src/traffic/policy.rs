@@ -4,7 +4,7 @@ use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_middleware::Chain;
+use ringway_middleware::{Builtins, Chain};
 use ringway_model::{Balancer, PolicySettings, RateLimit, limits};
 use ringway_wire::path::Slashes;
 
@@ -125,6 +125,8 @@ pub struct Defaults {
     pub rate_limit: Option<RateLimit>,
     /// Middleware of rules; without any, requests have no cost for it.
     pub stages: Option<Arc<Chain>>,
+    /// Stages that plugins of the type `builtin` name.
+    pub builtins: Arc<Builtins>,
     /// Handling of empty segments in paths of hosts with rules by path.
     pub slashes: Slashes,
 }

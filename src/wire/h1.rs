@@ -31,8 +31,8 @@ pub use request::{METHOD_BYTES_MAX, RequestHead, TargetForm, Upgrade};
 pub use response::{ResponseHead, Switch};
 pub use write::{
     ConnectionSignal, ExpectLine, OutFraming, RequestRewrite, ResponseRewrite, SimpleResponse, TeLine, Trust,
-    Underscores, UpgradeLine, write_bodiless_request, write_get, write_request, write_response,
-    write_simple_response,
+    Underscores, UpgradeLine, forwarded_fields, write_bodiless_request, write_get, write_request,
+    write_response, write_simple_response,
 };
 
 /// Limits of a head. A caller that raises them must hold a buffer of at least `head_bytes_max`.

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ringway_config::{Beside, Document, Finding, GovernanceRule, Place, Places, Severity, Source};
+use ringway_config::{Beside, Document, Finding, GovernanceRule, Place, Places, Reading, Severity, Source};
 use ringway_model::{Applied, Change, Desired, Kind, NewVersion, Owner, Rejection, SetVersion};
 use ringway_net::clock;
 use ringway_traffic::pattern::{Pattern, Patterns};
@@ -131,7 +131,8 @@ impl Basis {
                 None => None,
             },
         };
-        let beside = Beside { is_known: &is_known, base: present.as_ref() };
+        let builtins: Vec<_> = self.defaults.builtins.names().cloned().collect();
+        let beside = Beside { is_known: &is_known, base: present.as_ref(), builtins: Some(&builtins) };
         let fixed: &[Source] = if is_file { &self.fixed } else { &[] };
         let sources: Vec<_> = fixed.iter().chain(&proposal.sources).cloned().collect();
         let mut reading = ringway_config::read_beside(&sources, &beside);
@@ -146,6 +147,12 @@ impl Basis {
             });
         }
         Ok((reading.document, reading.findings))
+    }
+
+    /// Reads the documents of the files.
+    pub(super) fn read_files(&self, sources: &[Source]) -> Reading {
+        let builtins: Vec<_> = self.defaults.builtins.names().cloned().collect();
+        ringway_config::read_beside(sources, &Beside { builtins: Some(&builtins), ..Beside::NOTHING })
     }
 
     /// As [`Basis::read`]; a document with mistakes is refused.

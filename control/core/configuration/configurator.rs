@@ -338,7 +338,7 @@ impl Configurator {
                 return Err(ConfigError::Refused { step: Step::Reading, findings });
             }
         };
-        let reading = ringway_config::read(&sources);
+        let reading = self.basis.get().read_files(&sources);
         if let Some(files) = &mut self.files {
             files.handle_version(reading.document.as_ref().map(|document| &document.version));
         }

@@ -47,7 +47,7 @@ pub(super) fn reopen(version: &ConfigVersion) -> Result<Document, Vec<Finding>> 
     let name: Arc<str> = format!("version {}", version.version).into();
     let damaged = || vec![super::judge::error("damaged", format!("{name} cannot be read"), None)];
     let text = unpack(&version.source).ok_or_else(damaged)?;
-    let beside = Beside { is_known: &|_, _| true, base: None };
+    let beside = Beside { is_known: &|_, _| true, base: None, builtins: None };
     let reading = ringway_config::read_beside(&[Source { name: name.clone(), text }], &beside);
     let mut document = reading.document.ok_or(reading.findings)?;
     // The hash by the program that stored it.

@@ -175,7 +175,7 @@ routes: []",
         name: "b.yaml".into(),
         text: "routes: [{id: r, host: r.example, respond: {}, middleware: guard}]".into(),
     };
-    let beside = ringway_config::Beside { is_known: &|_, _| true, base: None };
+    let beside = ringway_config::Beside { is_known: &|_, _| true, ..ringway_config::Beside::NOTHING };
     let other = ringway_config::read_beside(&[source], &beside).document.unwrap();
     let stored = replace(&stored, Owner::Admin, OperatorSet::clone(&other.set));
     let started = start(stored, Some(&read("routes: []")), &mut Probation::default());

@@ -131,6 +131,7 @@ fn external(spec: &ExternalFilter) -> Members {
     members.add("timeout", Some(duration_text(spec.timeout)));
     members.add("send", Some(texts(&spec.send)).filter(|names| !names.is_empty()));
     members.add("asserts", Some(texts(&spec.asserts)).filter(|names| !names.is_empty()));
+    members.add("failed_open_header", spec.failed_open_header.as_deref());
     let cache = spec.cache.as_ref();
     members.add(
         "cache",

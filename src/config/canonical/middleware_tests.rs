@@ -10,8 +10,8 @@ use ringway_model::{
     ClaimField, ClaimRule, Cors, DecisionCache, ErrorPage, ErrorPages, ExternalFilter, ExternalProtocol,
     FailMode, FrameOptions, HeaderEdits, HeaderTransform, Hsts, IpAcl, JwtAuth, JwtKeys, Maintenance,
     MiddlewareId, MiddlewareSpec, PathRedirect, PluginId, PluginKind, PluginRef, PluginSpec, PolicyId,
-    RateLimitRef, RequestIdStage, RewriteStage, SecurityHeaders, StageSpec, Template, TokenPlace,
-    TracingStage,
+    RateLimitRef, RequestIdStage, RewriteStage, STRUCTURED_LOGGER, SecurityHeaders, StageSpec, Template,
+    TokenPlace, TracingStage,
 };
 
 type Names = Box<[Arc<str>]>;
@@ -91,7 +91,7 @@ prop_compose! {
 prop_compose! {
     fn filters()(
         path in of("/[a-z?=]{0,5}"), timeout in time(1, 10_000), is_open in any::<bool>(), send in names(),
-        asserts in names(), cache in of((names(), time(1, 60_000))),
+        asserts in names(), opened in of(Just("x-failed-open")), cache in of((names(), time(1, 60_000))),
     ) -> ExternalFilter {
         ExternalFilter {
             pool: AppId::parse("b").unwrap(),
@@ -100,6 +100,7 @@ prop_compose! {
             fail_mode: if is_open { FailMode::Open } else { FailMode::Closed },
             send,
             asserts,
+            failed_open_header: opened.filter(|_| is_open).map(Into::into),
             cache: cache.map(|(key, ttl)| {
                 let key = key.iter().cloned().chain(["path".into(), "authorization".into()]).collect();
                 DecisionCache { key, ttl }
@@ -172,7 +173,12 @@ fn methods() -> impl Strategy<Value = AuthMethod> {
             ExternalProtocol::Grpc => ExternalProtocol::Http { path: "/".into() },
             http => http,
         };
-        AuthMethod::Forward(ExternalFilter { protocol, fail_mode: FailMode::Closed, ..filter })
+        AuthMethod::Forward(ExternalFilter {
+            protocol,
+            fail_mode: FailMode::Closed,
+            failed_open_header: None,
+            ..filter
+        })
     });
     prop_oneof![
         jwts().prop_map(AuthMethod::Jwt),
@@ -257,7 +263,7 @@ prop_compose! {
         let chain = MiddlewareSpec { id: MiddlewareId::parse("c").unwrap(), stages: stages.into() };
         let plugin = |id: &str, kind| Arc::new(PluginSpec { id: PluginId::parse(id).unwrap(), kind });
         let fail_mode = if is_open { FailMode::Open } else { FailMode::Closed };
-        let builtin = PluginKind::Builtin { name: "logger".into(), fail_mode };
+        let builtin = PluginKind::Builtin { name: STRUCTURED_LOGGER.into(), fail_mode };
         let plugins = vec![plugin("g", PluginKind::External(filter)), plugin("h", builtin)];
         (vec![Arc::new(chain)], plugins)
     }

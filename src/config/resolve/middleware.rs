@@ -236,7 +236,7 @@ impl<'d> Known<'d> {
                 StageSpec::Auth(auth) => names.extend(auth.any_of.iter().flat_map(AuthMethod::asserts)),
                 StageSpec::Plugin(of) => {
                     let filter = self.plugins.get(&of.plugin).and_then(|plugin| plugin.external());
-                    names.extend(filter.iter().flat_map(|filter| filter.asserts.iter().map(|name| &**name)));
+                    names.extend(filter.iter().flat_map(|filter| filter.asserted().map(|name| &**name)));
                 }
                 _ => {}
             }

@@ -8,9 +8,7 @@ use crate::{Document, Source, read};
 
 fn findings(text: &str) -> Vec<String> {
     let reading = read(&[Source { name: "c".into(), text: text.to_owned() }]);
-    // Stages without a data plane give one finding each, whatever else there is.
-    let judged = reading.findings.iter().filter(|finding| finding.code != "unsupported");
-    judged.map(ToString::to_string).collect()
+    reading.findings.iter().map(ToString::to_string).collect()
 }
 
 fn document(text: &str) -> Document {
@@ -333,6 +331,14 @@ fn services_have_one_address_and_short_times() {
             "/cache/ttl must be from 1ms to 60s",
         ),
         ("type: external_http, address: x, cache: {key: [path], ttl: 1s}", "/cache/key has no header field"),
+        (
+            "type: external_http, address: x, fail_mode: open, failed_open_header: Host",
+            "/failed_open_header has \"host\", which is a field that",
+        ),
+        (
+            "type: external_http, address: x, cache: {key: [authorization, X-Request-ID], ttl: 1s}",
+            "/cache/key has \"x-request-id\", which is a field that the service does not get: no decision depends on it",
+        ),
         ("type: external_http, address: x, asserts: [Host]", "/asserts has \"host\", which is a field that"),
         ("type: builtin", "/name is required"),
         ("type: wasm", "/type must be one of external_grpc, external_http, builtin"),
@@ -475,22 +481,29 @@ routes: [{id: r, pool: p, middleware: [{type: auth, config: {forward: {address: 
     );
     assert_eq!(read("routes: []"), ("p plugin.g".into(), "c".into(), 1));
     assert_eq!(read("middleware: [{id: c, stages: []}]"), (all.clone(), "c route.r".into(), 1));
-    assert_eq!(read("plugins: [{id: g, type: builtin, name: x}]").0, "middleware.route.r.1 p");
+    assert_eq!(
+        read("plugins: [{id: g, type: builtin, name: structured_logger}]").0,
+        "middleware.route.r.1 p"
+    );
     assert_eq!(read("routes: [{id: t, pool: p, middleware: c}]").1, "c");
     assert_eq!(read("middleware: [{id: d, stages: []}]\nroutes: []").1, "d");
 }
 
 #[test]
-fn stages_without_a_data_plane_are_named() {
-    let unsupported = |stages: &str| {
-        let text = format!(
-            "plugins: [{{id: x, type: external_grpc, address: 'localhost:1'}}]\nmiddleware: [{{id: c, stages: [{stages}]}}]"
-        );
-        let reading = read(&[Source { name: "c".into(), text }]);
-        assert!(reading.document.is_some());
-        reading.findings.iter().filter(|finding| finding.code == "unsupported").count()
+fn builtins_are_those_of_the_program() {
+    let text =
+        "plugins: [{id: a, type: builtin, name: structured_logger}, {id: b, type: builtin, name: own}]";
+    let sources = [Source { name: "c".into(), text: text.to_owned() }];
+    let findings = |builtins: Option<&[std::sync::Arc<str>]>| {
+        let reading = crate::read_beside(&sources, &crate::Beside { builtins, ..crate::Beside::NOTHING });
+        reading.findings.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
-    assert_eq!(unsupported("{type: plugin, ref: x}"), 1);
-    assert_eq!(unsupported("{type: auth, config: {forward: {address: 'http://localhost:1', path: /}}}"), 1);
-    assert_eq!(unsupported("{type: request_id}"), 0);
+    assert_eq!(
+        findings(Some(&["other".into()])),
+        [
+            "c:1:89: /plugins/1/name names the builtin own, which this program does not have; it has structured_logger, other"
+        ]
+    );
+    assert_eq!(findings(Some(&["own".into()])), [""; 0]);
+    assert_eq!(findings(None), [""; 0]);
 }

@@ -269,7 +269,7 @@ fn a_route_has_one_entry_over_all_files() {
 #[test]
 fn traffic_management_alone_is_that_of_the_present_routes() {
     let base = document(&managed("route: api, overload_protection: {max_concurrent: 5}"));
-    let beside = Beside { is_known: &|_, _| false, base: Some(&base) };
+    let beside = Beside { base: Some(&base), ..Beside::NOTHING };
     let text = "traffic_management: [{route: api, canary_pool: v2, canary_weight: 5}]\n";
     let over = read_beside(&[source("request", text)], &beside).document.unwrap();
     let traffic = over.set.routes[0].traffic.as_ref().unwrap();

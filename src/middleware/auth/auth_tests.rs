@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use ringway_model::{ApiKey, ApiKeys, AuthMethod, AuthStage, BasicAuth, ClaimField, JwtAuth, JwtKeys};
+use ringway_model::{ApiKey, ApiKeys, AuthMethod, BasicAuth, ClaimField, JwtAuth, JwtKeys};
 use serde_json::json;
 
 use crate::auth::testing::{
@@ -184,29 +184,4 @@ fn keys_of_clients_are_of_a_place_or_of_a_file() {
     assert_eq!(judge(&stage, "X-API-Key: k\r\n", &services).word(), "invalid_credentials");
     services.credentials.clear();
     assert_eq!(judge(&stage, "X-API-Key: f\r\n", &services).word(), "auth_unavailable");
-}
-
-#[test]
-fn stages_that_cannot_decide_refuse_all_requests() {
-    use ringway_model::{ExternalFilter, ExternalProtocol, FailMode, PluginId, PluginRef, StageSpec};
-    let filter = ExternalFilter {
-        pool: ringway_model::AppId::parse("auth").unwrap(),
-        protocol: ExternalProtocol::Grpc,
-        timeout: std::time::Duration::from_millis(50),
-        fail_mode: FailMode::Open,
-        send: Box::default(),
-        asserts: Box::default(),
-        cache: None,
-    };
-    let forward = AuthMethod::Forward(filter);
-    let optional = AuthStage { any_of: [forward, AuthMethod::ClientCertificate {}].into(), optional: true };
-    let plugin = PluginRef { plugin: PluginId::parse("custom-auth").unwrap() };
-    for stage in [StageSpec::Auth(optional), StageSpec::Plugin(plugin)] {
-        let chain = crate::builtin::test_chain(&[stage]);
-        let text = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
-        let (services, mut run) = (crate::testing::TestServices::default(), crate::Run::default());
-        let flow = crate::testing::request(&chain, text, &services, &mut run);
-        let crate::Flow::Reply(reply) = flow else { panic!("{flow:?}") };
-        assert_eq!(reply.status(), 503);
-    }
 }

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 use super::reason::Reason;
 use super::token::Token;
 use super::{Auth, Method, Verdict, claims};
+use crate::external::Decision;
 use crate::identity::Identity;
 use crate::request::RequestCtx;
 use ringway_model::TokenPlace;
@@ -44,6 +45,8 @@ pub(crate) enum Place {
     Field(String),
     Cookie(String),
     Handshake,
+    /// All fields that the service of this pool gets.
+    Service(String),
 }
 
 impl fmt::Display for Place {
@@ -53,6 +56,7 @@ impl fmt::Display for Place {
             Self::Field(name) => write!(f, "field {name}"),
             Self::Cookie(name) => write!(f, "cookie {name}"),
             Self::Handshake => f.write_str("client certificate of the handshake"),
+            Self::Service(pool) => write!(f, "the request, by the service {pool}"),
         }
     }
 }
@@ -144,7 +148,8 @@ impl Method {
         };
         match verdict {
             Verdict::Absent => Outcome::Absent,
-            Verdict::Good(_) => Outcome::Admits,
+            Verdict::Good(_) | Verdict::Decided(Decision::Allowed(_)) => Outcome::Admits,
+            Verdict::Decided(Decision::Denied(_)) => Outcome::Refuses(Reason::Denied),
             Verdict::Bad(reason) | Verdict::Forbidden(reason) | Verdict::Unavailable(reason) => {
                 Outcome::Refuses(reason)
             }
@@ -160,6 +165,7 @@ impl Method {
             Self::Basic(_) => "basic",
             Self::ApiKey(_) => "api_key",
             Self::ClientCertificate => "client_certificate",
+            Self::Forward(_) => "forward",
         }
     }
 
@@ -168,7 +174,7 @@ impl Method {
             Self::Jwt(_) => Some(CredentialKind::Token),
             Self::Basic(_) => Some(CredentialKind::Password),
             Self::ApiKey(_) => Some(CredentialKind::ApiKey),
-            Self::ClientCertificate => None,
+            Self::ClientCertificate | Self::Forward(_) => None,
         }
     }
 
@@ -182,6 +188,7 @@ impl Method {
             Self::Basic(_) => Place::Authorization("Basic"),
             Self::ApiKey(keys) => Place::Field(keys.header().to_owned()),
             Self::ClientCertificate => Place::Handshake,
+            Self::Forward(external) => Place::Service(external.filter().pool.to_string()),
         }
     }
 }

@@ -170,7 +170,12 @@ pub(super) fn jwt() -> JwtAuth {
 /// The compiled stage.
 pub(super) fn chain(any_of: &[AuthMethod], optional: bool) -> Arc<Chain> {
     let stage = StageSpec::Auth(AuthStage { any_of: any_of.into(), optional });
-    let source = ChainSource { custom: None, stages: &[&stage], plugin: &|_| None };
+    let source = ChainSource {
+        custom: None,
+        stages: &[&stage],
+        plugin: &|_| None,
+        builtins: &crate::Builtins::default(),
+    };
     compile(&source).chain.expect("a chain with a stage")
 }
 

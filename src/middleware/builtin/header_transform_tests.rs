@@ -15,7 +15,12 @@ fn fields(fields: &[(&str, &str)]) -> Box<[(Arc<str>, Template)]> {
 
 fn chain(spec: HeaderTransform) -> Arc<Chain> {
     let spec = StageSpec::HeaderTransform(spec);
-    let source = ChainSource { custom: None, stages: &[&spec], plugin: &|_| None };
+    let source = ChainSource {
+        custom: None,
+        stages: &[&spec],
+        plugin: &|_| None,
+        builtins: &crate::Builtins::default(),
+    };
     compile(&source).chain.unwrap()
 }
 

@@ -219,9 +219,9 @@ impl AuthMethod {
             Self::ApiKey(keys) => keys.user_header.as_deref(),
             Self::Jwt(_) | Self::Forward(_) | Self::ClientCertificate {} => None,
         };
-        let of_filter = self.filter().map_or(&[][..], |filter| &filter.asserts);
+        let of_filter = self.filter().into_iter().flat_map(ExternalFilter::asserted);
         let claims = claims.iter().map(|claim| &*claim.header);
-        claims.chain(user).chain(of_filter.iter().map(|name| &**name))
+        claims.chain(user).chain(of_filter.map(|name| &**name))
     }
 
     /// The credentials that have to be loaded for it.

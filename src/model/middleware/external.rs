@@ -27,9 +27,20 @@ pub struct ExternalFilter {
     /// Fields that only it may set, in lower case: a client's own are removed.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     pub asserts: Box<[Arc<str>]>,
+    /// Field, in lower case, in which the endpoint gets the reason why there is no decision; those of clients
+    /// are removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_open_header: Option<Arc<str>>,
     /// Decisions that hold for later requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<DecisionCache>,
+}
+
+impl ExternalFilter {
+    /// Fields of the forwarded request, in lower case, that only it may set.
+    pub fn asserted(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.asserts.iter().chain(&self.failed_open_header)
+    }
 }
 
 /// Protocol of an external filter.

@@ -25,7 +25,12 @@ impl Draft<'_> {
             }
         }
         let plugin = |id: &ringway_model::PluginId| desired.plugin(id.as_str()).map(|of| of.spec.clone());
-        let source = ChainSource { custom: custom.map(|custom| &**custom), stages: &stages, plugin: &plugin };
+        let source = ChainSource {
+            custom: custom.map(|custom| &**custom),
+            stages: &stages,
+            plugin: &plugin,
+            builtins: &self.settings.defaults.builtins,
+        };
         let mut compiled = compile(&source);
         let known = match known {
             Known::Own(known) | Known::Adopted(known) => known.stages.as_ref(),

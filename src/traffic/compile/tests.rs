@@ -200,6 +200,7 @@ fn all_rules_and_pools_share_the_operators_defaults() {
         policy: Arc::new(Policy { body_bytes_max: Some(7), ..Policy::default() }),
         pool: Arc::default(),
         stages: Some(Arc::default()),
+        ..Defaults::default()
     };
     let compiler = Compiler::new(CompilerSettings { defaults: defaults.clone(), ..settings(7) });
     let mut plane = Plane { desired: Desired::default(), compiler };

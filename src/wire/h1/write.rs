@@ -12,7 +12,7 @@ use crate::headers::{
 };
 use crate::message::{Framing, Method, Version, reason_phrase};
 
-use super::fields::FieldLine;
+use super::fields::{Field, FieldLine};
 use super::{RequestHead, ResponseHead};
 
 /// Trust in the peer's fields about the client.
@@ -211,6 +211,16 @@ pub fn write_request(out: &mut Vec<u8>, buf: &[u8], head: &RequestHead, rewrite:
     }
     out.extend_from_slice(rewrite.append);
     out.extend_from_slice(b"\r\n");
+}
+
+/// Iterates over the fields that [`write_request`] copies by default: without hop-by-hop fields, those that
+/// `Connection` nominates, those of the proxy itself, and names with underscores.
+pub fn forwarded_fields<'a>(head: &'a RequestHead, buf: &'a [u8]) -> impl Iterator<Item = Field<'a>> {
+    let dropped = REQUEST_DROPPED.with(IDENTITY).with(WEBSOCKET);
+    let is_kept =
+        move |line: &&FieldLine| !line.has_underscore && !line.is_nominated && !dropped.has(line.kind);
+    let field = |line: &'a FieldLine| Field { name: line.name(buf), value: line.value(buf), kind: line.kind };
+    head.lines().iter().filter(is_kept).map(field)
 }
 
 /// Appends the head of the response to the client. `buf` is the buffer that `head` was parsed from. The

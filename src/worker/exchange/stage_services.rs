@@ -25,6 +25,10 @@ impl<R: Runtime> Services for CoreServices<'_, R> {
         self.core.runtime.timestamp().0 / 1000
     }
 
+    fn revision(&self) -> u64 {
+        self.snapshot.revision.0
+    }
+
     fn core(&self) -> &CoreState {
         &self.core.stages
     }

@@ -55,9 +55,6 @@ fn methods(reader: &mut Reader<'_>, scope: &mut Scope<'_>) -> Methods {
         let pool = scope.chain.as_ref().map(|chain| format!("{POOL_OF_CHAIN}{chain}.{}", scope.addresses));
         external(reader, scope.draft, Protocol::Http, pool.as_deref())
     });
-    if reader.has("forward") {
-        reader.warn("forward", "unsupported", super::plugins::UNSUPPORTED);
-    }
     let certificate = reader.optional(&CLIENT_CERTIFICATE);
     let methods = [
         ("jwt", jwt.map(AuthMethod::Jwt)),

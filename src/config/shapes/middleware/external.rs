@@ -51,6 +51,7 @@ pub(super) fn external(
         fail_mode: FailMode::Closed,
         send,
         asserts,
+        failed_open_header: None,
         cache,
     })
 }
@@ -189,10 +190,14 @@ static SEND: Field<Vec<Arc<str>>> = Field {
 };
 
 fn sent_field(given: Given<'_>) -> Result<Arc<str>, Fault> {
-    lower_case_name(given, |name| match is_token(name) {
+    lower_case_name(given, token)
+}
+
+fn token(name: &str) -> Result<(), Fault> {
+    match is_token(name) {
         true => Ok(()),
         false => Err(Fault::invalid("is not the name of a header field, such as X-User")),
-    })
+    }
 }
 
 static ASSERTS: Field<Vec<Arc<str>>> = Field {
@@ -219,18 +224,41 @@ fn lower_case_name(
     Ok(name.into())
 }
 
+/// Field with the reason of a decision that failed open.
+pub(super) static FAILED_OPEN_HEADER: Field<Arc<str>> = Field {
+    name: "failed_open_header",
+    doc: "Field in which the endpoint gets the reason when a request goes on without a decision; none when absent.",
+    schema: || json!({ "type": "string", "examples": ["X-Filter-Failed"] }),
+    parse: asserted_name,
+};
+
 static KEY: Field<Vec<Arc<str>>> = Field {
     name: "key",
     doc: "All that a decision depends on: header fields, and method, host and path.",
     schema: || strings_schema(json!({ "type": "string", "examples": ["authorization", "path"] })),
     parse: |given| {
-        let key = list_of(given, DECISION_FIELDS_MAX, sent_field)?;
+        let key = list_of(given, DECISION_FIELDS_MAX, key_part)?;
         match key.is_empty() {
             true => Err(Fault::range("must have at least one part")),
             false => Ok(key),
         }
     },
 };
+
+/// Parses a part of a key: a property, a field that the service gets of ringway, or one of the client.
+fn key_part(given: Given<'_>) -> Result<Arc<str>, Fault> {
+    lower_case_name(given, |name| match FORWARDED.contains(&name) || PROPERTIES.contains(&name) {
+        true => Ok(()),
+        false if Direction::Request.protects(name) => {
+            Err(Fault::invalid("is a field that the service does not get: no decision depends on it"))
+        }
+        false => token(name),
+    })
+}
+
+/// Fields of ringway that the service gets.
+const FORWARDED: [&str; 5] =
+    ["x-forwarded-for", "x-forwarded-host", "x-forwarded-method", "x-forwarded-proto", "x-forwarded-uri"];
 
 static TTL: Field<Duration> =
     time_within::<1, DECISION_TTL_MS_MAX>("ttl", "Time that a decision holds; at most a minute.");

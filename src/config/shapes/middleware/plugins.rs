@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ringway_model::{ExternalFilter, FailMode, Kind, PluginId, PluginKind, PluginRef, PluginSpec};
 use serde_json::json;
 
-use super::external::{Protocol, external};
+use super::external::{FAILED_OPEN_HEADER, Protocol, external};
 use crate::draft::Draft;
 use crate::reader::Tag;
 use crate::values::id_schema;
@@ -24,12 +24,26 @@ pub(in crate::shapes) fn plugins(reader: &mut Reader<'_>, draft: &mut Draft) {
             let hidden = hidden.as_deref();
             let kind = reader.variant(&TYPE, |reader, kind| {
                 let fail_mode = reader.optional(&FAIL_MODE).unwrap_or_default();
-                let of =
-                    |filter: ExternalFilter| PluginKind::External(ExternalFilter { fail_mode, ..filter });
+                let failed_open_header = match kind {
+                    "builtin" => None,
+                    _ => reader.optional(&FAILED_OPEN_HEADER),
+                };
+                if failed_open_header.is_some() && fail_mode == FailMode::Closed {
+                    let message = "has no effect: without a decision, requests are refused (fail_mode)";
+                    reader.warn(FAILED_OPEN_HEADER.name, "conflict", message);
+                }
+                let of = |filter: ExternalFilter| {
+                    PluginKind::External(ExternalFilter { fail_mode, failed_open_header, ..filter })
+                };
                 match kind {
                     "external_grpc" => external(reader, draft, Protocol::Grpc, hidden).map(of),
                     "external_http" => external(reader, draft, Protocol::Http, hidden).map(of),
-                    _ => Some(PluginKind::Builtin { name: reader.required(&NAME)?, fail_mode }),
+                    _ => {
+                        let name = reader.required(&NAME)?;
+                        let reference = draft.reference(reader, Kind::Plugin, &name, NAME.name);
+                        draft.builtins.push(reference);
+                        Some(PluginKind::Builtin { name, fail_mode })
+                    }
                 }
             });
             Some(Arc::new(PluginSpec { id: id?, kind: kind? }))
@@ -37,10 +51,6 @@ pub(in crate::shapes) fn plugins(reader: &mut Reader<'_>, draft: &mut Draft) {
     draft.sections.plugins |= plugins.is_some();
     draft.plugins.extend(plugins.unwrap_or_default());
 }
-
-/// Finding about stages that this version cannot run.
-pub(super) const UNSUPPORTED: &str =
-    "is not supported by this version: requests of routes with this stage get 503";
 
 /// Begin of the ids of pools that addresses of plugins become.
 pub(super) const POOL_OF_PLUGIN: &str = "plugin.";
@@ -50,7 +60,6 @@ pub(super) fn plugin_stage(reader: &mut Reader<'_>, draft: &mut Draft) -> Option
     let plugin = reader.required(&REF);
     if let Some(plugin) = &plugin {
         draft.refer(reader, Kind::Plugin, plugin.as_str(), REF.name);
-        reader.warn(REF.name, "unsupported", UNSUPPORTED);
     }
     Some(PluginRef { plugin: plugin? })
 }
