@@ -35,7 +35,7 @@ mod vary;
 pub use entry::{Body, Coding, Entry, RefreshPermit};
 pub use fields::{FieldSource, Lines};
 pub use key::{KeyError, KeyParts, ScopeId, write_key, write_key_target};
-pub use settings::{Mode, SetCookies, Settings};
+pub use settings::Settings;
 pub use store::account::{Level, Usage};
 pub use store::insert::{InsertError, NewEntry, Ticket};
 pub use store::purge::{Effect, Pattern, Purge, Purged, Selector, SelectorError, Url};

@@ -16,16 +16,6 @@ pub const KEY_BYTES_MAX: usize = 16 * 1024;
 pub const HEURISTIC_SECONDS_MAX: u32 = 24 * 3600;
 /// 10 s: longest lifetime that the configuration alone gives a 404: what is missing may appear.
 pub const NOT_FOUND_SECONDS_MAX: u32 = 10;
-/// 5 s: time that a request waits for the fill of another one, where the configuration has no other.
-pub const COALESCE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
-/// 60 s: time past its lifetime that a response is served in safe mode while its origin cannot be reached.
-pub const STALE_ON_DISCONNECT_SECONDS: u32 = 60;
-/// 1 day: the same in the mode `rfc9111`.
-pub const STALE_ON_DISCONNECT_RFC9111_SECONDS: u32 = 24 * 3600;
-/// 10 MB: entries of one route together, where the configuration has no other size.
-pub const ROUTE_BYTES_MAX: u64 = 10_000_000;
-/// 8 MiB: body of one entry, where the configuration has no other size; at most a quarter of the route's.
-pub const OBJECT_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 // --- Store -------------------------------------------------------------------------------------------------
 

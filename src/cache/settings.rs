@@ -2,51 +2,25 @@
 
 use std::time::Duration;
 
-use crate::limits::{
-    COALESCE_TIMEOUT, OBJECT_BYTES_MAX, ROUTE_BYTES_MAX, STALE_ON_DISCONNECT_RFC9111_SECONDS,
-    STALE_ON_DISCONNECT_SECONDS,
-};
-
-/// Rules that decide what is stored and what is served.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// Stores only what no reading of the headers makes personal, and ignores clients' directives that ask for
-    /// fresh responses.
-    #[default]
-    Safe,
-    /// Everything that RFC 9111 allows a shared cache.
-    Rfc9111,
-}
-
-/// Treatment of responses with `Set-Cookie`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetCookies {
-    /// They are not stored.
-    Bypass,
-    /// They are stored without the field; the client of the request gets it.
-    Strip,
-    /// They are stored with the field.
-    Store,
-}
+use ringway_model::{CacheMode, CacheSpec, CacheTtl, SetCookiePolicy};
 
 /// Settings of one route's cache. Seconds are whole ones, as in the directives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Rules that decide.
-    pub mode: Mode,
+    pub mode: CacheMode,
     /// Lifetime, in seconds, of responses that have none of their own; of all, if `respects_headers` is false.
     pub ttl: Option<u32>,
     /// Whether the lifetimes of responses come before `ttl`. `no-store` and `private` always do.
     pub respects_headers: bool,
-    /// Statuses that are stored, sorted; in the mode `rfc9111`, those that are stored without an explicit
-    /// lifetime of their own.
+    /// Statuses that are stored; in the mode `rfc9111`, those that are stored without a lifetime of their own.
     pub statuses: Box<[u16]>,
-    /// Whether requests with `Authorization` use the cache. `vary_headers` must then have `Authorization`.
+    /// Whether requests with `Authorization` use the cache, which `vary_headers` must then have.
     pub is_auth_aware: bool,
     /// Request fields whose values are part of the key, in lower case.
     pub vary_headers: Box<[Box<str>]>,
     /// Treatment of responses with `Set-Cookie`.
-    pub set_cookies: SetCookies,
+    pub set_cookies: SetCookiePolicy,
     /// Whether simultaneous misses for one key share one request to the origin.
     pub coalesces: bool,
     /// Time that a request waits for another's fill.
@@ -72,38 +46,43 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The defaults of a mode.
-    pub fn of_mode(mode: Mode) -> Self {
-        let is_safe = mode == Mode::Safe;
+    /// Compiles the cache of a route. `default_ttl` is the lifetime of the process, for routes that name it.
+    pub fn compile(spec: &CacheSpec, default_ttl: Duration) -> Self {
+        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+        let texts = |texts: &[std::sync::Arc<str>]| texts.iter().map(|text| (**text).into()).collect();
         Self {
-            mode,
-            ttl: None,
-            respects_headers: true,
-            statuses: [200, 301, 404].into(),
-            is_auth_aware: false,
-            vary_headers: [].into(),
-            set_cookies: if is_safe { SetCookies::Bypass } else { SetCookies::Store },
-            coalesces: true,
-            coalesce_timeout: COALESCE_TIMEOUT,
-            stale_while_revalidate: 0,
-            stale_if_error: 0,
-            stale_on_disconnect: if is_safe {
-                STALE_ON_DISCONNECT_SECONDS
-            } else {
-                STALE_ON_DISCONNECT_RFC9111_SECONDS
-            },
-            targets: ["cdn-cache-control".into()].into(),
-            bytes_max: ROUTE_BYTES_MAX,
-            object_bytes_max: OBJECT_BYTES_MAX.min(ROUTE_BYTES_MAX / 4),
-            patterns: [].into(),
-            sorts_query: false,
-            ignored_params: [].into(),
+            mode: spec.mode,
+            ttl: spec.ttl.map(|ttl| match ttl {
+                CacheTtl::Default => seconds(default_ttl),
+                CacheTtl::Fixed(time) => seconds(time),
+            }),
+            respects_headers: spec.respect_cache_headers,
+            statuses: spec.statuses.clone(),
+            is_auth_aware: spec.auth_aware,
+            vary_headers: texts(&spec.vary_headers),
+            set_cookies: spec.set_cookie,
+            coalesces: spec.coalesce,
+            coalesce_timeout: spec.coalesce_timeout,
+            stale_while_revalidate: seconds(spec.stale_while_revalidate),
+            stale_if_error: seconds(spec.stale_if_error),
+            stale_on_disconnect: seconds(spec.stale_on_disconnect),
+            targets: texts(&spec.targets),
+            bytes_max: spec.max_size,
+            object_bytes_max: spec.max_object,
+            patterns: texts(&spec.patterns),
+            sorts_query: spec.sort_query,
+            ignored_params: texts(&spec.ignore_params),
         }
+    }
+
+    /// The defaults of a mode.
+    pub fn of_mode(mode: CacheMode) -> Self {
+        Self::compile(&CacheSpec::of_mode(mode), Duration::ZERO)
     }
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self::of_mode(Mode::Safe)
+        Self::of_mode(CacheMode::Safe)
     }
 }

@@ -9,13 +9,13 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 
+use ringway_model::CacheMode;
 use ringway_wire::headers::{is_token, list_elements};
 
 use crate::control::{Codings, elements};
 use crate::fields::FieldSource;
 use crate::key::{KeyError, begin_variant_key, check, push_absent, push_with};
 use crate::limits::{VARIANTS_MAX, VARY_NAMES_MAX};
-use crate::settings::Mode;
 
 /// `Vary` of a response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -114,7 +114,7 @@ impl Marker {
         out: &mut Vec<u8>,
         primary: &[u8],
         source: impl FieldSource<'a>,
-        mode: Mode,
+        mode: CacheMode,
     ) -> Result<(), KeyError> {
         begin_variant_key(out, primary, self.generation);
         for name in self.names.iter() {
@@ -134,9 +134,9 @@ impl Marker {
         out: &mut Vec<u8>,
         primary: &[u8],
         source: impl FieldSource<'a>,
-        mode: Mode,
+        mode: CacheMode,
     ) -> Result<bool, KeyError> {
-        if mode != Mode::Rfc9111 || self.languages.is_empty() {
+        if mode != CacheMode::Rfc9111 || self.languages.is_empty() {
             return Ok(false);
         }
         let Some(preferred) = preferred_language(source) else { return Ok(false) };
@@ -161,11 +161,11 @@ impl Marker {
         &self,
         request: impl FieldSource<'a>,
         response: impl FieldSource<'b>,
-        mode: Mode,
+        mode: CacheMode,
     ) -> Option<Self> {
         let mut languages = response.values("content-language");
         let language = languages.next().filter(|language| !language.contains(&b','))?;
-        let is_usable = mode == Mode::Rfc9111
+        let is_usable = mode == CacheMode::Rfc9111
             && languages.next().is_none()
             && !language.is_empty()
             && self.names.has("accept-language")
@@ -183,7 +183,7 @@ impl Marker {
 }
 
 /// Writes the value of a request field in its normal form, with its length before it.
-pub(crate) fn push_value<'a>(out: &mut Vec<u8>, name: &str, source: impl FieldSource<'a>, mode: Mode) {
+pub(crate) fn push_value<'a>(out: &mut Vec<u8>, name: &str, source: impl FieldSource<'a>, mode: CacheMode) {
     if name == "accept-encoding" {
         let codings = Codings::parse(source.values(name));
         push_with(out, |out| out.extend_from_slice(codings.value().unwrap_or_default().as_bytes()));
@@ -230,7 +230,7 @@ const SORTED_MAX: usize = 32;
 
 /// Writes `Accept-Language` in lower case without blanks. In the mode `rfc9111` its order does not count: the
 /// weights decide (RFC 9110 §12.5.4).
-fn write_languages<'a>(out: &mut Vec<u8>, source: impl FieldSource<'a>, mode: Mode) {
+fn write_languages<'a>(out: &mut Vec<u8>, source: impl FieldSource<'a>, mode: CacheMode) {
     let ranges = || source.values("accept-language").flat_map(elements);
     let mut sorted: [&[u8]; SORTED_MAX] = [&[]; SORTED_MAX];
     let mut count = 0;
@@ -248,7 +248,7 @@ fn write_languages<'a>(out: &mut Vec<u8>, source: impl FieldSource<'a>, mode: Mo
         out.extend(folded(range));
     };
     match sorted.get_mut(..count) {
-        Some(sorted) if mode == Mode::Rfc9111 => {
+        Some(sorted) if mode == CacheMode::Rfc9111 => {
             sorted.sort_unstable_by(|one, other| folded(one).cmp(folded(other)));
             sorted.iter().for_each(|range| write(range));
         }

@@ -1,6 +1,6 @@
 //! Freshness lifetime and age of a response (RFC 9111 §4.2).
 
-use ringway_model::Timestamp;
+use ringway_model::{CacheMode, Timestamp};
 
 use super::request::RequestFacts;
 use super::response::{Control, Expires, ResponseFacts};
@@ -8,7 +8,7 @@ use super::storage::{ResponseSource, Times};
 use crate::control::Directive;
 use crate::limits::{DELTA_SECONDS_MAX, HEURISTIC_SECONDS_MAX, NOT_FOUND_SECONDS_MAX};
 use crate::patterns;
-use crate::settings::{Mode, Settings};
+use crate::settings::Settings;
 
 /// Lifetime and age of a response when it was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ fn lifetime(
     if let Some(seconds) = explicit_lifetime(response, received_at) {
         return (seconds, LifetimeSource::Explicit);
     }
-    if settings.mode == Mode::Rfc9111
+    if settings.mode == CacheMode::Rfc9111
         && let Some(seconds) = heuristic_lifetime(response, received_at)
     {
         return (seconds, LifetimeSource::Heuristic);

@@ -1,11 +1,11 @@
 //! Request side: facts of a request head, and whether it may use the cache.
 
-use ringway_model::Timestamp;
+use ringway_model::{CacheMode, Timestamp};
 use ringway_wire::message::Method;
 
 use crate::control::{Directive, Directives, RangeRequest, parse_http_date};
 use crate::fields::FieldSource;
-use crate::settings::{Mode, Settings};
+use crate::settings::Settings;
 
 /// Facts of a request that its head alone does not show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -183,7 +183,7 @@ impl RequestFacts {
 
     /// Returns whether requests with `Authorization` use the cache at all.
     fn may_authorize(&self, settings: &Settings) -> bool {
-        settings.is_auth_aware || settings.mode == Mode::Rfc9111
+        settings.is_auth_aware || settings.mode == CacheMode::Rfc9111
     }
 
     /// Returns whether `Authorization` is present.

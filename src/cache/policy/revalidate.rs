@@ -1,7 +1,7 @@
 //! Validation: the question to the origin about a stored response (RFC 9111 §4.3), and the meaning of its
 //! answers.
 
-use ringway_model::Timestamp;
+use ringway_model::{SetCookiePolicy, Timestamp};
 
 use super::freshness::Freshness;
 use super::outcome::StaleReason;
@@ -12,7 +12,7 @@ use super::storage::{NotStored, ResponseSource, Times, storable, store};
 use crate::control::is_strong;
 use crate::fields::{FieldSource, Lines};
 use crate::limits::VARIANTS_MAX;
-use crate::settings::{SetCookies, Settings};
+use crate::settings::Settings;
 use crate::stored_head::StoredHead;
 
 /// Fields of the client that are left out of a request that validates: the cache asks for itself, and
@@ -88,7 +88,7 @@ pub fn freshen<'a, 'b>(
 ) -> Freshened {
     let is_kept = |name: &[u8]| {
         KEPT_IN_UPDATE.iter().any(|kept| name.eq_ignore_ascii_case(kept.as_bytes()))
-            || (settings.set_cookies != SetCookies::Store && name.eq_ignore_ascii_case(b"set-cookie"))
+            || (settings.set_cookies != SetCookiePolicy::Store && name.eq_ignore_ascii_case(b"set-cookie"))
     };
     let mut merged = Vec::with_capacity(head.text.len());
     let mut push = |(name, value): (&[u8], &[u8])| {

@@ -2,14 +2,14 @@
 
 use std::ops::Range;
 
-use ringway_model::Timestamp;
+use ringway_model::{CacheMode, Timestamp};
 use ringway_wire::message::Method;
 
 use super::outcome::StaleReason;
 use super::request::RequestFacts;
 use crate::control::{Directive, RangeRequest, is_none_matched, matches_strongly, parse_http_date};
 use crate::fields::FieldSource;
-use crate::settings::Mode;
+
 use crate::stored_head::StoredHead;
 
 /// Decision about a request for which a response is stored.
@@ -49,7 +49,7 @@ pub enum Revalidation {
 /// Decides whether a stored response answers a request. `fresh_until` is the entry's, which a purge may have
 /// moved. Cost: some comparisons; no allocation.
 pub fn judge(
-    mode: Mode,
+    mode: CacheMode,
     request: &RequestFacts,
     head: &StoredHead,
     fresh_until: Timestamp,
@@ -63,19 +63,19 @@ pub fn judge(
     } else if !is_fresh {
         let directives = &request.directives;
         let tolerated =
-            directives.max_stale.filter(|_| mode == Mode::Rfc9111 && !request.asks_for_no_cache());
+            directives.max_stale.filter(|_| mode == CacheMode::Rfc9111 && !request.asks_for_no_cache());
         if tolerated.is_some_and(|seconds| !head.forbids_stale && stale_for <= i64::from(seconds)) {
             return Verdict::ServeStale { ttl, reason: StaleReason::Requested };
         }
         if stale_for <= i64::from(head.stale_while_revalidate)
             && head.stale_while_revalidate > 0
-            && !(mode == Mode::Rfc9111 && wants_newer(request, head, ttl, now))
+            && !(mode == CacheMode::Rfc9111 && wants_newer(request, head, ttl, now))
             && !request.directives.has(Directive::OnlyIfCached)
         {
             return Verdict::ServeStale { ttl, reason: StaleReason::Revalidating };
         }
         Revalidation::Stale
-    } else if mode == Mode::Rfc9111 && wants_newer(request, head, ttl, now) {
+    } else if mode == CacheMode::Rfc9111 && wants_newer(request, head, ttl, now) {
         Revalidation::Request
     } else {
         return Verdict::Serve { ttl };

@@ -1,6 +1,6 @@
 //! Storing: whether a response may be stored (RFC 9111 §3), and its stored head.
 
-use ringway_model::Timestamp;
+use ringway_model::{CacheMode, SetCookiePolicy, Timestamp};
 use ringway_wire::headers::{FieldKind, HOP_BY_HOP, list_elements};
 use ringway_wire::message::Method;
 
@@ -9,7 +9,7 @@ use super::request::RequestFacts;
 use super::response::ResponseFacts;
 use crate::control::{Directive, is_named_by_no_cache};
 use crate::fields::FieldSource;
-use crate::settings::{Mode, SetCookies, Settings};
+use crate::settings::Settings;
 use crate::stored_head::StoredHead;
 use crate::tags::read_tags;
 use crate::vary::Vary;
@@ -118,7 +118,7 @@ pub fn storable(
     let may_fill = match request.method {
         Method::Get => !request.is_ranged() && !request.directives.has(Directive::NoStore),
         Method::Post => {
-            settings.mode == Mode::Rfc9111
+            settings.mode == CacheMode::Rfc9111
                 && response.status == 200
                 && source.is_own_location
                 && !request.directives.has(Directive::NoStore)
@@ -143,7 +143,7 @@ pub fn storable(
     if response.has(Directive::Private) {
         return Err(NotStored::Private);
     }
-    if response.has_set_cookie && settings.set_cookies == SetCookies::Bypass {
+    if response.has_set_cookie && settings.set_cookies == SetCookiePolicy::Bypass {
         return Err(NotStored::SetCookie);
     }
     match response.vary {
@@ -159,7 +159,7 @@ pub fn storable(
         return Err(NotStored::NoLifetime);
     }
     let is_status_allowed = settings.statuses.contains(&status)
-        || (settings.mode == Mode::Rfc9111
+        || (settings.mode == CacheMode::Rfc9111
             && matches!(freshness.source, LifetimeSource::Explicit | LifetimeSource::Heuristic));
     if !is_status_allowed {
         return Err(NotStored::Status);
@@ -175,7 +175,7 @@ pub fn storable(
 
 /// Directives with which a response to a request with `Authorization` may be shared (RFC 9111 §3.5).
 fn is_for_others(settings: &Settings, response: &ResponseFacts) -> bool {
-    settings.mode == Mode::Rfc9111
+    settings.mode == CacheMode::Rfc9111
         && (response.has(Directive::Public)
             || response.has(Directive::MustRevalidate)
             || response.directives.s_maxage.is_some())
@@ -255,7 +255,7 @@ pub fn store<'a, 'b>(
     let has_no_cache_fields = response.has(Directive::NoCacheFields);
     for (name, value) in source.lines() {
         let is_dropped = is_never_stored(name)
-            || (settings.set_cookies != SetCookies::Store && name.eq_ignore_ascii_case(b"set-cookie"))
+            || (settings.set_cookies != SetCookiePolicy::Store && name.eq_ignore_ascii_case(b"set-cookie"))
             || is_nominated(source, name)
             || (has_no_cache_fields
                 && is_named_by_no_cache(source.values(response.control_name(settings)), name));
