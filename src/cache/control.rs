@@ -36,3 +36,7 @@ pub fn parse_age<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<u32> 
     let first = values.next()?.split(|byte| *byte == b',').next()?;
     parse_delta_seconds(first.trim_ascii())
 }
+
+#[cfg(test)]
+#[path = "control_tests.rs"]
+mod tests;

@@ -196,3 +196,7 @@ fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     *rest = after;
     Some(part)
 }
+
+#[cfg(test)]
+#[path = "key_tests.rs"]
+mod tests;

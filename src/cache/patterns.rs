@@ -86,3 +86,7 @@ const TYPES: &[(&str, &str)] = &[
     ("wasm", "application/wasm"),
     ("zip gz tgz bz2 xz zst 7z rar tar jar", "application/"),
 ];
+
+#[cfg(test)]
+#[path = "patterns_tests.rs"]
+mod tests;

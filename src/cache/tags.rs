@@ -68,3 +68,7 @@ fn unescape(string: &[u8]) -> Vec<u8> {
         })
         .collect()
 }
+
+#[cfg(test)]
+#[path = "tags_tests.rs"]
+mod tests;

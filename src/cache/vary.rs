@@ -293,3 +293,7 @@ fn weight_in_thousandths(parameter: &[u8]) -> Option<u16> {
         (0..3).fold(0, |sum, at| sum * 10 + digits.get(at).map_or(0, |digit| u16::from(digit - b'0')));
     Some((u16::from(whole - b'0') * 1000 + thousandths).min(1000))
 }
+
+#[cfg(test)]
+#[path = "vary_tests.rs"]
+mod tests;

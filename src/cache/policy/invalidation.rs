@@ -124,3 +124,7 @@ fn normal(target: &str) -> String {
     }
     format!("/{}{query}", segments.join("/"))
 }
+
+#[cfg(test)]
+#[path = "invalidation_tests.rs"]
+mod tests;
