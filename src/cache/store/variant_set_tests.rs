@@ -2,7 +2,9 @@ use super::*;
 use crate::store::insert::{InsertError, NewEntry, Ticket};
 use crate::store::{Found, Store};
 use crate::testing::{EPOCH, key, new_entry, scope, store};
-use crate::{Lines, Mode, Settings, Vary};
+use ringway_model::CacheMode;
+
+use crate::{Lines, Settings, Vary};
 
 struct Fixture {
     store: Arc<Store>,
@@ -25,7 +27,7 @@ impl Fixture {
         let (mut key, line) = (Vec::new(), format!("X-Flavour: {value}\r\n"));
         self.set
             .marker()
-            .write_key(&mut key, self.set.primary(), Lines(line.as_bytes()), Mode::Safe)
+            .write_key(&mut key, self.set.primary(), Lines(line.as_bytes()), CacheMode::Safe)
             .unwrap();
         key.into()
     }
