@@ -32,12 +32,18 @@ impl Edits {
         headers::push_field(&mut self.lines, name, value)
     }
 
-    /// Replaces every line of a field by one.
+    /// Replaces every line of a field by one, those of earlier edits too.
     ///
     /// # Errors
     /// As [`append`](Self::append); nothing is replaced then.
     pub fn set(&mut self, name: &str, value: &[u8]) -> Result<(), FieldError> {
+        let earlier = self.lines.len();
         self.append(name, value)?;
+        if values(&self.lines[..earlier], name).next().is_some() {
+            let others = split(&self.lines[..earlier]).filter(|(known, _)| !is_name(known, name));
+            let others = others.map(|(_, line)| line).chain([&self.lines[earlier..]]);
+            self.lines = others.flatten().copied().collect();
+        }
         self.remove(name);
         Ok(())
     }
@@ -60,9 +66,7 @@ impl Edits {
     /// Applies the edits to the field lines of a local reply, except to its framing fields and its request
     /// id.
     pub fn apply(&self, lines: &mut Vec<u8>) {
-        let is_removed = |name: &[u8]| {
-            self.removes(name) && !KEPT.iter().any(|kept| name.eq_ignore_ascii_case(kept.as_bytes()))
-        };
+        let is_removed = |name: &[u8]| self.removes(name) && !KEPT.iter().any(|kept| is_name(name, kept));
         let kept = split(lines).filter(|(name, _)| !is_removed(name)).map(|(_, line)| line);
         *lines = kept.chain([self.lines.as_slice()]).flatten().copied().collect();
     }
@@ -83,7 +87,11 @@ pub(crate) fn fields(lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 
 /// Returns the values of a field in `lines`, one per line; the name is case-insensitive.
 pub(crate) fn values<'a>(lines: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-    fields(lines).filter(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+    fields(lines).filter(|(known, _)| is_name(known, name)).map(|(_, value)| value)
+}
+
+fn is_name(received: &[u8], name: &str) -> bool {
+    received.eq_ignore_ascii_case(name.as_bytes())
 }
 
 /// Splits a head into pairs of name and line, each line with its CRLF.
@@ -116,6 +124,15 @@ mod tests {
         edits.remove("content-length");
         edits.apply(&mut lines);
         assert_eq!(lines, b"Content-Length: 2\r\nWWW-Authenticate: Bearer\r\nX-A: 3\r\nVary: Origin\r\n");
+    }
+
+    #[test]
+    fn a_line_that_is_set_again_stands_once() {
+        let mut edits = Edits::default();
+        for (name, value) in [("X-A", "1"), ("X-B", "2"), ("x-a", "3"), ("X-B", "4\r\n")] {
+            let _ = edits.set(name, value.as_bytes());
+        }
+        assert_eq!(edits.lines(), b"X-B: 2\r\nx-a: 3\r\n");
     }
 
     #[test]
