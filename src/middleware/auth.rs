@@ -16,7 +16,7 @@ use ringway_model::{AuthMethod, AuthStage};
 use crate::external::{Decision, External, apply};
 use crate::identity::SharedIdentity;
 use crate::reply::LocalReply;
-use crate::request::{RequestCtx, RequestView};
+use crate::request::{RequestCtx, RequestView, cookie_value};
 use crate::{Flow, Pending};
 
 mod api_key;
@@ -148,9 +148,10 @@ impl Auth {
         match verdict {
             Verdict::Good(identity) => {
                 // Those of other methods are not verified, and the endpoint may trust them.
-                self.methods.iter().filter(|other| !other.shares_place(method)).for_each(|other| {
-                    other.remove_credentials(request);
-                });
+                let unverified = self.methods.iter().filter(|other| !other.shares_place(method));
+                unverified.clone().for_each(|other| other.remove_credentials(request));
+                let cookies = unverified.filter_map(Method::cookie).chain(method.cookie_for_us());
+                remove_cookies(request, &cookies.collect::<Vec<_>>());
                 method.admit(&identity, request);
                 request.run.identity = Some(identity);
                 ControlFlow::Continue(())
@@ -170,7 +171,9 @@ impl Auth {
             }
             Verdict::Forbidden(reason) => {
                 request.run.refusal = Some(reason);
-                ControlFlow::Break(LocalReply::refusal(403, "forbidden", reason.text()))
+                let reply = LocalReply::refusal(403, "forbidden", reason.text());
+                let challenge = method.challenge(Some("insufficient_scope")).unwrap_or_default();
+                ControlFlow::Break(with(reply, "WWW-Authenticate", challenge.as_bytes()))
             }
             Verdict::Unavailable(reason) => {
                 request.run.refusal = Some(reason);
@@ -195,13 +198,23 @@ impl Auth {
         }
     }
 
-    /// A 401 with the challenges of all methods (RFC 9110 §11.6.1).
+    /// A 401 with the challenges of all methods (RFC 9110 §11.6.1), each once. A 403 where no field of a
+    /// request can authenticate it.
     fn challenge(&self, code: &'static str, reason: Reason, error: Option<&str>) -> LocalReply {
+        let mut challenges: Vec<String> = Vec::new();
+        for challenge in self.methods.iter().filter_map(|method| method.challenge(error)) {
+            if !challenges.contains(&challenge) {
+                challenges.push(challenge);
+            }
+        }
+        if self.methods.iter().all(|method| matches!(method, Method::ClientCertificate)) {
+            let message = "this route needs a client certificate";
+            return LocalReply::refusal(403, "client_certificate_required", message);
+        }
         let reply = LocalReply::refusal(401, code, reason.text());
-        self.methods.iter().fold(reply, |reply, method| match method.challenge(error) {
-            Some(challenge) => with(reply, "WWW-Authenticate", challenge.as_bytes()),
-            None => reply,
-        })
+        challenges
+            .iter()
+            .fold(reply, |reply, challenge| with(reply, "WWW-Authenticate", challenge.as_bytes()))
     }
 
     /// Names of fields that only this stage may set.
@@ -269,7 +282,24 @@ impl Method {
         }
     }
 
-    /// Removes credentials that another method's decision leaves unverified.
+    /// The cookie of its credentials.
+    fn cookie(&self) -> Option<&str> {
+        match self {
+            Self::Jwt(jwt) => jwt.cookie(),
+            Self::Basic(_) | Self::ApiKey(_) | Self::ClientCertificate | Self::Forward(_) => None,
+        }
+    }
+
+    /// The same where the endpoint does not get it.
+    fn cookie_for_us(&self) -> Option<&str> {
+        match self {
+            Self::Jwt(jwt) if !jwt.is_forwarded() => jwt.cookie(),
+            _ => None,
+        }
+    }
+
+    /// Removes credentials that another method's decision leaves unverified; those in cookies are removed
+    /// together.
     fn remove_credentials(&self, request: &mut RequestCtx<'_>) {
         match self {
             Self::Jwt(jwt) => jwt.remove_credentials(request),
@@ -281,12 +311,15 @@ impl Method {
 
     fn challenge(&self, error: Option<&str>) -> Option<String> {
         match self {
+            // RFC 6750 §3: a challenge has at least one parameter.
             Self::Jwt(_) => Some(match error {
-                Some(error) => format!("Bearer error=\"{error}\""),
-                None => "Bearer".to_owned(),
+                Some(error) => format!("Bearer realm=\"{REALM}\", error=\"{error}\""),
+                None => format!("Bearer realm=\"{REALM}\""),
             }),
             Self::Basic(basic) => Some(basic.challenge()),
-            Self::ApiKey(_) | Self::ClientCertificate | Self::Forward(_) => None,
+            // No registered scheme has keys of clients, and a 401 needs a challenge (RFC 9110 §15.5.2).
+            Self::ApiKey(_) => Some(format!("ApiKey realm=\"{REALM}\"")),
+            Self::ClientCertificate | Self::Forward(_) => None,
         }
     }
 
@@ -321,21 +354,41 @@ type Authorization<'r> = (&'r [u8], &'r [u8]);
 fn authorization<'r>(view: RequestView<'r>) -> Result<Option<Authorization<'r>>, Reason> {
     let mut values = view.fields("authorization");
     let Some(value) = values.next() else { return Ok(None) };
-    if values.next().is_some() {
-        return Err(Reason::SeveralAuthorizations);
+    match values.next() {
+        Some(_) => Err(Reason::SeveralAuthorizations),
+        None => Ok(Some(credentials(value))),
     }
-    let end = value.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(value.len());
-    Ok(Some((&value[..end], value[end..].trim_ascii())))
 }
 
-/// Removes `Authorization` if it has this scheme, in lower case.
+/// Scheme and credentials of a value of `Authorization`.
+fn credentials(value: &[u8]) -> Authorization<'_> {
+    let end = value.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(value.len());
+    (&value[..end], value[end..].trim_ascii())
+}
+
+/// Removes cookies of these names; the others stay in their order.
+fn remove_cookies(request: &mut RequestCtx<'_>, names: &[&str]) {
+    let view = request.view;
+    let is_removed = |pair: &&[u8]| names.iter().any(|name| cookie_value(pair, name).is_some());
+    if names.is_empty() || !view.cookie_pairs().any(|pair| is_removed(&pair)) {
+        return;
+    }
+    let kept: Vec<&[u8]> = view.cookie_pairs().filter(|pair| !is_removed(pair)).collect();
+    // Received values can stand in a head.
+    if kept.is_empty() || request.set("cookie", &kept.join(&b"; "[..])).is_err() {
+        request.remove("cookie");
+    }
+}
+
+/// Removes all lines of `Authorization` if one has this scheme, in lower case: the endpoint might take any.
 fn remove_authorization(request: &mut RequestCtx<'_>, scheme: &[u8]) {
-    if let Ok(Some((found, _))) = authorization(request.view)
-        && found.eq_ignore_ascii_case(scheme)
-    {
+    if request.view.fields("authorization").any(|value| credentials(value).0.eq_ignore_ascii_case(scheme)) {
         request.remove("authorization");
     }
 }
+
+/// Realm of challenges whose method has none of its own.
+const REALM: &str = "restricted";
 
 /// The reply with a field, which is valid.
 fn with(reply: LocalReply, name: &str, value: &[u8]) -> LocalReply {

@@ -64,16 +64,25 @@ impl<'a> RequestView<'a> {
 
     /// Values of a cookie (RFC 6265 §4.2.1).
     pub(crate) fn cookies(&self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let pairs = self.head().field(self.buf(), "cookie").flat_map(|line| line.split(|byte| *byte == b';'));
-        pairs.filter_map(move |pair| {
-            let pair = pair.trim_ascii();
-            pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
-        })
+        self.cookie_pairs().filter_map(move |pair| cookie_value(pair, name))
+    }
+
+    /// All cookies as `name=value`.
+    pub(crate) fn cookie_pairs(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let lines = self.head().field(self.buf(), "cookie");
+        lines.flat_map(|line| line.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii)
     }
 
     pub(crate) fn scheme(&self) -> &'static str {
         if self.parts.is_secure { "https" } else { "http" }
     }
+}
+
+/// Value of a pair with this name. Spaces around both do not count, as for servers that trim them.
+pub(crate) fn cookie_value<'p>(pair: &'p [u8], name: &str) -> Option<&'p [u8]> {
+    let end = pair.iter().position(|byte| *byte == b'=')?;
+    let is_named = pair[..end].trim_ascii() == name.as_bytes();
+    is_named.then(|| pair[end + 1..].trim_ascii())
 }
 
 /// Request context of a stage: the head, the edits of the forwarded head, and the stage's state.

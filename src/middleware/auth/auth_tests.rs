@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use ringway_model::{ApiKey, ApiKeys, AuthMethod, BasicAuth, ClaimField, JwtAuth, JwtKeys};
+use ringway_model::{ApiKey, ApiKeys, AuthMethod, BasicAuth, ClaimField, JwtAuth, JwtKeys, TokenPlace};
 use serde_json::json;
 
 use crate::auth::testing::{
@@ -83,7 +83,9 @@ fn the_first_method_with_credentials_decides() {
     let lines = String::from_utf8(reply.lines().to_vec()).unwrap();
     assert_eq!(
         lines,
-        "WWW-Authenticate: Bearer\r\nWWW-Authenticate: Basic realm=\"shop\", charset=\"UTF-8\"\r\n"
+        "WWW-Authenticate: Bearer realm=\"restricted\"\r\n\
+         WWW-Authenticate: Basic realm=\"shop\", charset=\"UTF-8\"\r\n\
+         WWW-Authenticate: ApiKey realm=\"restricted\"\r\n"
     );
 }
 
@@ -98,6 +100,9 @@ fn credentials_that_nobody_verified_do_not_reach_the_endpoint() {
         judge(&stage, &format!("X-API-Key: k\r\n{}", login()), &all_services()).lines(),
         "x-user: ci\r\n"
     );
+    // Of several lines the endpoint might take any.
+    let several = "X-API-Key: k\r\nAuthorization: Digest d\r\nAuthorization: bearer forged\r\n";
+    assert_eq!(judge(&stage, several, &all_services()).lines(), "x-user: ci\r\n");
     // An app's own scheme passes.
     assert_eq!(
         judge(&stage, "X-API-Key: k\r\nAuthorization: Digest d\r\n", &all_services()).lines(),
@@ -108,6 +113,25 @@ fn credentials_that_nobody_verified_do_not_reach_the_endpoint() {
     let lines = format!("{bearer}X-API-Key: x\r\nx_api_key: x\r\nX.Api.Key: x\r\n");
     assert_eq!(judge(&stage, &lines, &all_services()).lines(), bearer);
     assert_eq!(judge(&chain(&[basic()], false), &login(), &all_services()).lines(), "x-user: alice\r\n");
+}
+
+#[test]
+fn cookies_with_tokens_that_nobody_verified_or_for_us_alone_do_not_reach_the_endpoint() {
+    let cookie = |name: &str, forward| {
+        AuthMethod::Jwt(JwtAuth { token: TokenPlace::Cookie(name.into()), forward, ..jwt() })
+    };
+    let methods = [api_key("x-api-key", "k"), cookie("one", true), cookie("two", false)];
+    let stage = chain(&methods, false);
+    let (services, token) = (all_services(), token());
+    let judged = |lines: &str| judge(&stage, lines, &services).lines().to_owned();
+    assert_eq!(judged("X-API-Key: k\r\nCookie: a=1; one=x;b=2\r\n"), "cookie: a=1; b=2\r\nx-user: ci\r\n");
+    assert_eq!(judged("X-API-Key: k\r\nCookie: one =x\r\nCookie: two=y\r\n"), "x-user: ci\r\n");
+    assert_eq!(
+        judged("X-API-Key: k\r\nCookie: a=1; on=x; one_=y\r\n"),
+        "Cookie: a=1; on=x; one_=y\r\nx-user: ci\r\n"
+    );
+    assert_eq!(judged(&format!("Cookie: one={token}; two=x\r\n")), format!("cookie: one={token}\r\n"));
+    assert_eq!(judged(&format!("Cookie: a=1; two={token}\r\n")), "cookie: a=1\r\n");
 }
 
 #[test]
@@ -148,7 +172,8 @@ fn a_client_certificate_admits_and_nothing_else_does() {
     let services = all_services();
     assert_eq!(judge_with(&stage, "", &services, Some("CN=alice")).word(), "admitted");
     for lines in ["", "X-Client-Cert-Subject: CN=alice\r\n", "Authorization: Bearer x\r\n"] {
-        assert_eq!(judge_with(&stage, lines, &services, None).word(), "unauthenticated", "{lines}");
+        let judged = judge_with(&stage, lines, &services, None);
+        assert_eq!((judged.status(), judged.word()), (403, "client_certificate_required"), "{lines}");
     }
 }
 

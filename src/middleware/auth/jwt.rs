@@ -122,8 +122,20 @@ impl JwtMethod {
         &self.spec.claims
     }
 
-    /// Removes a token that was not verified. One in a cookie stays: the endpoint's own cookies stand in the
-    /// same field. One in a field of its own is an asserted field.
+    /// Cookie with the token.
+    pub(crate) fn cookie(&self) -> Option<&str> {
+        match &self.spec.token {
+            TokenPlace::Cookie(name) => Some(name),
+            TokenPlace::Bearer | TokenPlace::Header(_) => None,
+        }
+    }
+
+    /// Whether the endpoint gets the token.
+    pub(crate) fn is_forwarded(&self) -> bool {
+        self.spec.forward
+    }
+
+    /// Removes a token that was not verified. One in a field of its own is an asserted field.
     pub(crate) fn remove_credentials(&self, request: &mut RequestCtx<'_>) {
         if self.spec.token == TokenPlace::Bearer {
             super::remove_authorization(request, BEARER);
