@@ -26,9 +26,13 @@ pub(crate) async fn apply(
     start_housekeeping(&core);
     report_applied(&core);
     let mut notified = Notified::new(wake.stream()?)?;
+    let mut received = Vec::new();
     loop {
         // Re-armed before the queues are emptied: what is sent from here on wakes again.
         wake.rearm();
+        // Taken before the snapshot, and carried out after it: an order may be about a snapshot that was sent
+        // before it.
+        received.extend(orders.drain(ringway_model::limits::ORDERS_MAX));
         let snapshot = snapshots.take();
         // Between taking a snapshot and acknowledging it: a new certificate is sent before the snapshot that
         // names it.
@@ -36,7 +40,7 @@ pub(crate) async fn apply(
         if let Some(snapshot) = snapshot {
             apply_snapshot(&core, snapshot).await;
         }
-        for order in orders.drain(ringway_model::limits::ORDERS_MAX) {
+        for order in received.drain(..) {
             match order {
                 Order::Drain { deadline } if !core.draining.get() => {
                     // Moved, so that it is closed: a listener that is not accepted from swallows connections.
