@@ -20,3 +20,4 @@ mod passwords;
 mod schedule;
 
 pub use link::{Event, Link, SourceStatus, start};
+pub use ringway_middleware::KnownCredentials;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ringway_bridge::{MailboxReceiver, MailboxSender, Waker, blocking_mailbox, mailbox};
-use ringway_middleware::Credentials;
+use ringway_middleware::{Credentials, KnownCredentials};
 use ringway_model::{CoreId, CredentialSource};
 
 use crate::limits::{EVENTS_MAX, MESSAGES_MAX};
@@ -16,7 +16,7 @@ use crate::passwords::{self, Job};
 /// Event for the control thread.
 #[derive(Debug)]
 pub enum Event {
-    /// Credentials were loaded, or have become too old to be used: `None`.
+    /// Credentials were loaded; `None`: they are too old to be used, or no longer wanted.
     Loaded {
         /// The source.
         source: CredentialSource,
@@ -80,10 +80,11 @@ impl Link {
         }
     }
 
-    /// Loads a source soon, unless it was loaded just now. [`Event::Settled`] follows.
-    pub fn refresh(&self, source: CredentialSource) {
+    /// Loads a source soon, for a core that has `known`: unless newer credentials are on their way to it, or
+    /// requests have caused a load just now. [`Event::Settled`] follows.
+    pub fn refresh(&self, source: CredentialSource, known: KnownCredentials) {
         // Full: requests that wait end with their timeout.
-        let _ = self.messages.send(Message::Refresh(source));
+        let _ = self.messages.send(Message::Refresh(source, known));
     }
 
     /// Verifies a password. [`Event::Verified`] follows.

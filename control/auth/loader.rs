@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use ringway_bridge::{MailboxReceiver, MailboxSender, TryRecvError};
-use ringway_middleware::{ApiKeyTable, Credentials, KeySet, Users};
+use ringway_middleware::{ApiKeyTable, Credentials, KeySet, KnownCredentials, Users};
 use ringway_model::{CredentialSource, Tick};
 use ringway_net::clock;
 use ureq::Agent;
@@ -25,7 +25,8 @@ use crate::schedule::Schedule;
 #[derive(Debug)]
 pub(crate) enum Message {
     Want(BTreeSet<CredentialSource>),
-    Refresh(CredentialSource),
+    /// With the credentials of the core that asks.
+    Refresh(CredentialSource, KnownCredentials),
     Fetched(CredentialSource, Result<Answer, String>),
     End,
 }
@@ -36,8 +37,8 @@ struct Known {
     schedule: Schedule,
     /// State of the file that was read last.
     mark: Option<Mark>,
-    /// Content that is in use.
-    content: Option<Vec<u8>>,
+    /// Content that is in use, and what it was parsed into.
+    in_use: Option<(Vec<u8>, Arc<Credentials>)>,
     problem: Option<Arc<str>>,
 }
 
@@ -78,7 +79,7 @@ impl Loader {
             };
             match received.recv_timeout(wait.min(IDLE)) {
                 Ok(Message::Want(sources)) => self.want(sources),
-                Ok(Message::Refresh(source)) => self.refresh(source),
+                Ok(Message::Refresh(source, known)) => self.refresh(source, &known),
                 Ok(Message::Fetched(source, result)) => {
                     self.fetches -= 1;
                     self.handle_fetched(source, result);
@@ -91,7 +92,13 @@ impl Loader {
     }
 
     fn want(&mut self, wanted: BTreeSet<CredentialSource>) {
-        self.sources.retain(|source, _| wanted.contains(source));
+        let dropped: Vec<_> =
+            self.sources.keys().filter(|source| !wanted.contains(source)).cloned().collect();
+        for source in dropped {
+            self.sources.remove(&source);
+            // A chain that names it again later must not find what is old by then.
+            self.send(Event::Loaded { source, credentials: None });
+        }
         let now = clock::now();
         for source in wanted {
             if self.sources.contains_key(&source) {
@@ -100,7 +107,7 @@ impl Loader {
             let mut known = Known {
                 schedule: Schedule::new(is_file(&source), now),
                 mark: None,
-                content: None,
+                in_use: None,
                 problem: None,
             };
             // In use until the provider answers, and where it does not.
@@ -109,27 +116,33 @@ impl Loader {
                 && let Ok(credentials) = parse(&source, &content)
             {
                 known.schedule.restore(age, now);
-                known.content = Some(content);
-                self.send(Event::Loaded { source: source.clone(), credentials: Some(Arc::new(credentials)) });
+                let credentials = Arc::new(credentials);
+                known.in_use = Some((content, credentials.clone()));
+                self.send(Event::Loaded { source: source.clone(), credentials: Some(credentials) });
             }
             self.sources.insert(source, known);
         }
     }
 
-    fn refresh(&mut self, source: CredentialSource) {
-        let is_awaited =
-            self.sources.get_mut(&source).is_some_and(|known| known.schedule.hurry(clock::now()));
+    fn refresh(&mut self, source: CredentialSource, of_core: &KnownCredentials) {
+        let is_awaited = self.sources.get_mut(&source).is_some_and(|known| {
+            let newest = known.in_use.as_ref().map(|(_, credentials)| credentials.clone());
+            let is_behind = newest.is_some() && KnownCredentials(newest) != *of_core;
+            !is_behind && known.schedule.hurry(clock::now())
+        });
         if !is_awaited {
             self.settle(source);
         }
     }
 
-    /// Begins the loads that are due.
+    /// Begins the loads that are due, the longest due first: providers that never answer keep no other from
+    /// its turn.
     fn load_due(&mut self, now: Tick) {
-        let due = |known: &Known| known.schedule.due().is_some_and(|due| due <= now);
-        let due: Vec<_> =
-            self.sources.iter().filter(|(_, known)| due(known)).map(|(source, _)| source.clone()).collect();
-        for source in due {
+        let due =
+            |(source, known): (&CredentialSource, &Known)| Some((known.schedule.due()?, source.clone()));
+        let mut due: Vec<_> = self.sources.iter().filter_map(due).filter(|(due, _)| *due <= now).collect();
+        due.sort();
+        for (_, source) in due {
             match is_file(&source) {
                 true => self.load_file(source, now),
                 false if self.fetches < FETCHES_MAX => self.fetch(source),
@@ -209,15 +222,17 @@ impl Loader {
         if known.problem.take().is_some() {
             tracing::info!(%source, "credentials can be loaded again");
         }
-        if known.content.as_ref() != Some(&content) {
-            if !is_file(&source)
-                && let Err(error) = self.disk.put(&source, &content)
-            {
-                tracing::warn!(%source, %error, "keys cannot be kept on disk for a restart");
-            }
+        // Written even if it is the same: the age of the file is that of the last good answer.
+        if !is_file(&source)
+            && let Err(error) = self.disk.put(&source, &content)
+        {
+            tracing::warn!(%source, %error, "keys cannot be kept on disk for a restart");
+        }
+        if known.in_use.as_ref().is_none_or(|(in_use, _)| *in_use != content) {
             tracing::info!(%source, "credentials loaded");
-            known.content = Some(content);
-            self.send(Event::Loaded { source: source.clone(), credentials: Some(Arc::new(credentials)) });
+            let credentials = Arc::new(credentials);
+            known.in_use = Some((content, credentials.clone()));
+            self.send(Event::Loaded { source: source.clone(), credentials: Some(credentials) });
         }
         self.settle(source);
     }
@@ -226,12 +241,12 @@ impl Loader {
         let Some(known) = self.sources.get_mut(&source) else { return };
         let is_over = known.schedule.fail(clock::now());
         if known.problem.as_deref() != Some(error) {
-            let in_use = known.content.is_some();
+            let in_use = known.in_use.is_some();
             tracing::warn!(%source, %error, in_use, "credentials cannot be loaded");
             known.problem = Some(error.into());
         }
         if is_over {
-            known.content = None;
+            known.in_use = None;
             tracing::error!(%source, "the last good keys are a day old and no longer used");
             self.send(Event::Loaded { source: source.clone(), credentials: None });
         }

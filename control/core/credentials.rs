@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ringway_auth::{Event, Link, SourceStatus};
+use ringway_auth::{Event, KnownCredentials, Link, SourceStatus};
 use ringway_bridge::Waker;
 use ringway_model::{CoreId, CredentialSource, Delta, Desired, Resource};
 use ringway_traffic::report::PasswordJob;
@@ -60,11 +60,12 @@ impl Credentials {
         }
     }
 
-    /// Loads a source soon, for requests that wait. `false` where it is not wanted any longer.
-    pub(crate) fn refresh(&self, source: CredentialSource) -> bool {
+    /// Loads a source soon, for requests that wait on a core that has `known`. `false` where it is not wanted
+    /// any longer.
+    pub(crate) fn refresh(&self, source: CredentialSource, known: KnownCredentials) -> bool {
         match &self.link {
             Some(link) if self.wanted.contains(&source) => {
-                link.refresh(source);
+                link.refresh(source, known);
                 true
             }
             _ => false,

@@ -298,8 +298,8 @@ impl Engine {
                     overlay.handle_wanted(&host, core, now.tick);
                 }
             }
-            Report::CredentialsWanted { core, source } => {
-                if !self.credentials.refresh(source.clone()) {
+            Report::CredentialsWanted { core, source, known } => {
+                if !self.credentials.refresh(source.clone(), known) {
                     self.publisher.send(&Order::CredentialsSettled { source }, |of| of == core);
                 }
             }

@@ -74,7 +74,7 @@ pub use body::{BodyError, BodyTransform, BodyTransforms};
 pub use builtin::Builtin;
 pub use chain::{Chain, Run, Stage};
 pub use compile::{Builtins, ChainSource, CompiledChain, compile};
-pub use credentials::{ApiKeyTable, Credentials, KeyError, KeySet, LineError, Users};
+pub use credentials::{ApiKeyTable, Credentials, KeyError, KeySet, KnownCredentials, LineError, Users};
 pub use edits::Edits;
 pub use explain::{
     AuthCheck, ChainExplanation, CheckError, FieldChanges, StageExplanation, StageVerdict, check_auth,

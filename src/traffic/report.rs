@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use ringway_middleware::KnownCredentials;
 use ringway_model::{AppId, CoreId, CredentialSource, Hostname, InstanceId, Serial, Tick};
 
 use crate::samples::SampledHeads;
@@ -74,6 +75,8 @@ pub enum Report {
         core: CoreId,
         /// The source.
         source: CredentialSource,
+        /// Credentials that the core has. Newer ones may be on their way to it.
+        known: KnownCredentials,
     },
     /// A password has to be verified. The reply is [`Order::PasswordVerified`].
     PasswordWanted {

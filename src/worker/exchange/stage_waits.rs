@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use ahash::AHashMap;
-use ringway_middleware::Credentials;
+use ringway_middleware::{Credentials, KnownCredentials};
 use ringway_model::{CredentialSource, Tick};
 use ringway_traffic::report::{PasswordJob, Report};
 
@@ -28,8 +28,10 @@ pub(crate) struct StageWaits {
 struct Refresh {
     /// Refreshes that have ended.
     ended: u64,
-    /// The control thread is asked no more often than once in a while.
+    /// The control thread is asked no more often than once in a while, unless its last answer was news.
     asked_at: Option<Tick>,
+    /// Credentials in force when it was asked.
+    asked_with: KnownCredentials,
     is_asked: bool,
     waiters: Vec<Waker>,
 }
@@ -98,16 +100,21 @@ fn begin_refresh<R: Runtime>(core: &Core<R>, source: &CredentialSource) -> Optio
         sources.retain(|_, refresh| refresh.is_asked);
     }
     let refresh = sources.entry(source.clone()).or_default();
+    let known = KnownCredentials(core.tables().snapshot.credentials(source).cloned());
     let is_lost = refresh.asked_at.is_some_and(|at| now >= at.after(limits::CREDENTIALS_TIMEOUT));
     if !refresh.is_asked || is_lost {
-        if refresh.asked_at.is_some_and(|at| now < at.after(limits::CREDENTIALS_TIMEOUT)) {
+        let is_recent = refresh.asked_at.is_some_and(|at| now < at.after(limits::CREDENTIALS_TIMEOUT));
+        if is_recent && refresh.asked_with == known {
             return None;
         }
-        if core.reports.send(Report::CredentialsWanted { core: core.id, source: source.clone() }).is_err() {
+        let report =
+            Report::CredentialsWanted { core: core.id, source: source.clone(), known: known.clone() };
+        if core.reports.send(report).is_err() {
             return None;
         }
         refresh.is_asked = true;
         refresh.asked_at = Some(now);
+        refresh.asked_with = known;
     }
     Some(refresh.ended)
 }
