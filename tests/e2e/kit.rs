@@ -13,6 +13,7 @@ pub(crate) mod h2_origin;
 pub(crate) mod h2_script;
 pub(crate) mod hpack;
 pub(crate) mod http;
+pub(crate) mod identity;
 pub(crate) mod load;
 pub(crate) mod origin;
 pub(crate) mod pebble;
@@ -21,6 +22,7 @@ pub(crate) mod records;
 #[cfg(test)]
 mod selftest;
 pub(crate) mod tls;
+pub(crate) mod tokens;
 pub(crate) mod ws;
 
 use std::sync::{Arc, Condvar, Mutex};

@@ -14,6 +14,7 @@ mod attack_http2;
 mod attack_records;
 mod attack_tls;
 mod attacks;
+mod auth;
 mod balancing;
 mod bodies;
 mod canary;
