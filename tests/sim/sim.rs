@@ -8,16 +8,19 @@ mod network;
 mod origin;
 mod requests;
 mod retries;
+mod stage_calls;
 mod tenants;
 mod world;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ringway_bridge::{MailboxReceiver, MailboxSender, blocking_mailbox};
+use ringway_middleware::Chain;
 use ringway_model::{
     AppId, AppSpec, Change, CoreId, Desired, DomainKind, DomainSpec, HealthCheck, Hostname, InstanceId,
     InstanceSpec, Target, Timestamp, limits,
@@ -47,6 +50,8 @@ struct Recorder {
     serials: Mutex<Vec<u64>>,
     /// Number of copies that were made or not made.
     copies: Mutex<usize>,
+    /// Calls of stages by their result.
+    calls: Mutex<BTreeMap<&'static str, usize>>,
 }
 
 struct Ended {
@@ -79,6 +84,7 @@ impl Observer for Recorder {
                 });
             }
             Event::SnapshotApplied(applied) => self.serials.lock().unwrap().push(applied.serial.0),
+            Event::Called(called) => *self.calls.lock().unwrap().entry(called.result).or_default() += 1,
             Event::Mirrored(_) => *self.copies.lock().unwrap() += 1,
             _ => {}
         }
@@ -99,7 +105,12 @@ struct Plane {
 impl Plane {
     /// Without apps; the policy of all rules is [`request_policy`].
     fn new() -> Self {
-        let defaults = Defaults { policy: Arc::new(request_policy()), ..Defaults::default() };
+        Self::with_stages(None)
+    }
+
+    /// The same, with these stages for all rules.
+    fn with_stages(stages: Option<Arc<Chain>>) -> Self {
+        let defaults = Defaults { policy: Arc::new(request_policy()), stages, ..Defaults::default() };
         let compiler = Compiler::new(CompilerSettings {
             hash_key: 7,
             cores: 4,

@@ -20,6 +20,7 @@ use super::network::{End, SimStream, pair};
 use super::origin;
 use super::requests::Case;
 use super::retries::{self, Outage};
+use super::stage_calls::{self, Services};
 use super::tenants::{self, Stage};
 use crate::connector::{Acquired, Connector, Splice, SpliceError};
 use crate::runtime::Runtime;
@@ -44,6 +45,8 @@ pub(super) enum Endpoints {
     OfTenants(Rc<Stage>),
     /// Those of a run with retries.
     Failing(Rc<Outage>),
+    /// Those of a run with calls of a stage.
+    Called(Rc<Services>),
 }
 
 impl Sim {
@@ -112,6 +115,9 @@ impl Connector for Sim {
             }
             Endpoints::OfTenants(stage) => engine.spawn(false, tenants::serve(stage.clone(), end)),
             Endpoints::Failing(outage) => engine.spawn(false, retries::serve(outage.clone(), end)),
+            Endpoints::Called(services) => {
+                engine.spawn(false, stage_calls::serve(services.clone(), end, address));
+            }
         }
         Ok(stream)
     }
