@@ -41,8 +41,8 @@ pub trait Services {
     /// stream, and counts nothing against the endpoint.
     fn call<'s>(&'s self, call: Call<'s>) -> Waiting<'s, Result<CallResponse, CallError>>;
 
-    /// Counts the decision of an external filter, by the pool of its service, with the time that it took; and
-    /// reports one that failed.
+    /// Counts the decision of an external filter, by the pool of its service, with the time that it took.
+    /// Calls that failed at an endpoint are reported for the log where they fail.
     fn note_decision(&self, pool: &AppId, result: DecisionResult, duration_us: u64);
 }
 

@@ -221,8 +221,8 @@ pub(crate) const PASSWORDS_WAITING_MAX: usize = 256;
 
 // --- Calls of middleware stages ----------------------------------------------------------------------------
 
-/// Calls of stages to pools under way on one core, of some 100 KiB each at most. A pool has at most as many as
-/// are free for others: a filter that does not answer leaves room for those of other tenants.
+/// Calls of stages to pools under way on one core, of some 100 KiB each at most. A pool has at most as many
+/// as are free for others: a filter that does not answer leaves room for those of other tenants.
 pub(crate) const CALLS_PER_CORE_MAX: usize = 1_024;
 /// Bytes of the content of a call's response: a decision with its fields, or the page of a denial.
 pub(crate) const CALL_RESPONSE_BYTES_MAX: usize = 64 * 1024;

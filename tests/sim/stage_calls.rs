@@ -1,10 +1,10 @@
-//! Calls of a stage: each request asks a service before it goes on, while the service is dead, slow, lying and
-//! flooding, and clients leave in the middle.
+//! Calls of a stage: each request asks a service before it goes on, while the service is dead, slow, lying
+//! and flooding, and clients leave in the middle.
 //!
-//! A call gets its own answer, whole, or an error, at its timeout at the latest and to the microsecond. A call
-//! that ends early ends its connection. A GET comes twice at most, and only after a kept connection that ended
-//! without an answer; a POST comes once. Nothing of a call is left at the end, and a client that leaves is no
-//! failure of the service.
+//! A call gets its own answer, whole, or an error, at its timeout at the latest and to the microsecond. A
+//! call that ends early ends its connection. A GET comes twice at most, and only after a kept connection that
+//! ended without an answer; a POST comes once. Nothing of a call is left at the end, and a client that leaves
+//! is no failure of the service.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

@@ -1,8 +1,8 @@
 //! Calls of stages as messages of HTTP/1.1, and the responses to them; HTTP/2 is translated where they are
 //! sent.
 //!
-//! A unary call of gRPC is a POST with one message behind a prefix of five bytes, and succeeds by its trailers
-//! alone: `grpc-status: 0`.
+//! A unary call of gRPC is a POST with one message behind a prefix of five bytes, and succeeds by its
+//! trailers alone: `grpc-status: 0`.
 
 use std::io::Write as _;
 
