@@ -10,6 +10,7 @@
 //!   is fresh, how a stored response answers, and how a 304 updates it.
 //! - `key` and `vary` make the bytes under which an entry is found.
 //! - [`StoredHead`] is the part of an entry that decisions read.
+//! - `fill` lets simultaneous misses share one request to the origin.
 //! - `store` has the entries of all cores: the index, eviction by scopes, purges.
 //!
 //! Decisions have no clock, no lock and no table: heads, settings and the time are arguments. A hit is judged
@@ -19,6 +20,7 @@
 pub mod control;
 mod entry;
 mod fields;
+mod fill;
 mod key;
 pub mod limits;
 mod patterns;
@@ -34,6 +36,10 @@ mod vary;
 
 pub use entry::{Body, Coding, Entry, RefreshPermit};
 pub use fields::{FieldSource, Lines};
+pub use fill::{
+    Alone, FillId, Fills, Follower, Join, Lead, NotKept, Progress, Read, Reader, Request, Room, Start,
+    Waiter, Wakeups, Writer,
+};
 pub use key::{KeyError, KeyParts, ScopeId, write_key, write_key_target};
 pub use settings::Settings;
 pub use store::account::{Level, Usage};

@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used)]
+
 use super::*;
 use crate::limits;
 use crate::store::insert::{InsertError, NewEntry};

@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used)]
+
 use super::*;
 
 fn usage(bytes: u64, entries: u64) -> Usage {

@@ -108,6 +108,7 @@ impl Index {
     }
 
     /// Number of entries and sets.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.0.read().len()).sum()
     }

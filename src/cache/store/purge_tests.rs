@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used)]
+
 use super::*;
 
 fn is_match(selector: &Selector, host: &str, target: &str) -> bool {

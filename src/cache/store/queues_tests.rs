@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used)]
+
 use super::*;
 use crate::store::Store;
 use crate::testing::{find, insert, scope, store};

@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used)]
+
 use super::*;
 use crate::store::insert::{InsertError, NewEntry, Ticket};
 use crate::store::{Found, Store};
