@@ -176,7 +176,7 @@ ca() {
 # and only the small crates.
 models() {
     run_tests models env RUSTFLAGS="--cfg loom" cargo test --locked --target-dir target/loom --lib \
-        -p ringway-bridge -p ringway-traffic -p ringway-telemetry models
+        -p ringway-bridge -p ringway-cache -p ringway-traffic -p ringway-telemetry models
 }
 
 docs() {

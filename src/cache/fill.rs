@@ -307,6 +307,9 @@ impl<F> fmt::Debug for Fills<F> {
 /// Attempts to join: fills that end at this moment, one after the other.
 const ROUNDS_MAX: usize = 8;
 
+#[cfg(all(test, loom))]
+#[path = "fill_models.rs"]
+mod models;
 #[cfg(all(test, not(loom)))]
 #[path = "fill_tests.rs"]
 mod tests;

@@ -11,7 +11,8 @@ use crate::store::account::Usage;
 use crate::store::insert::InsertError;
 use crate::store::purge::{Effect, Purge, Selector};
 use crate::testing::{EPOCH, find, head, insert, key, scope, settings, store};
-use crate::{Lines, Mode, Vary};
+use crate::{Lines, Vary};
+use ringway_model::CacheMode;
 
 const NOW: Tick = Tick(1_000);
 const MIB: usize = 1024 * 1024;
@@ -279,6 +280,29 @@ fn a_cut_response_is_stored_nowhere_and_ends_no_reader_cleanly() {
 }
 
 #[test]
+fn a_waiter_that_is_late_to_follow_looks_again() {
+    let fixture = Fixture::new();
+    for is_cut in [true, false] {
+        let lead = fixture.lead("/x");
+        let waiter = fixture.wait("/x", 1);
+        let content_max = 2 * CHUNK_BYTES as u64;
+        let (mut writer, mut first) = lead.stream(Start { content_max, ..start(None) });
+        let Progress::Streaming(follower) = waiter.poll() else { panic!("the head is there") };
+        if is_cut {
+            drop(writer);
+            let again = follower.follow(NOW).unwrap_err();
+            assert!(matches!(again.poll(), Progress::Retry { successions: 1 }));
+        } else {
+            writer.write(&pattern(3 * CHUNK_BYTES));
+            read_all(&mut first);
+            let again = follower.follow(NOW).unwrap_err();
+            assert!(matches!(again.poll(), Progress::Alone));
+        }
+    }
+    assert_eq!(fixture.fills.waiting(), 0);
+}
+
+#[test]
 fn a_response_shorter_or_longer_than_its_length_is_cut() {
     for len in [3, 5] {
         let fixture = Fixture::new();
@@ -407,7 +431,7 @@ fn variants_have_a_leader_each() {
     let set = fixture.store.variant_set(lead.ticket(), &primary, names).unwrap();
     let variant = |value: &str| {
         let (mut key, line) = (Vec::new(), format!("X-Flavour: {value}\r\n"));
-        set.marker().write_key(&mut key, set.primary(), Lines(line.as_bytes()), Mode::Safe).unwrap();
+        set.marker().write_key(&mut key, set.primary(), Lines(line.as_bytes()), CacheMode::Safe).unwrap();
         key.into_boxed_slice()
     };
     let mine = variant("sweet");
@@ -415,7 +439,7 @@ fn variants_have_a_leader_each() {
         lead.stream(Start { variant: Some((set.clone(), mine.clone())), ..start(Some(0)) });
     let Progress::Streaming(follower) = same.poll() else { panic!("the head is there") };
     assert!(*follower.key() == *mine && follower.variant_of().is_some());
-    assert!(follower.follow(NOW).is_some());
+    assert!(follower.follow(NOW).is_ok());
     // Two requests with another value: one of them leads.
     let others = variant("sour");
     let mut joined = Vec::new();

@@ -364,6 +364,9 @@ fn is_past_use(entry: &Entry, now: Timestamp) -> bool {
     entry.head().usable_until().0.saturating_add(kept) < now.0
 }
 
+#[cfg(all(test, loom))]
+#[path = "store_models.rs"]
+mod models;
 #[cfg(all(test, not(loom)))]
 #[path = "store_tests.rs"]
 mod tests;

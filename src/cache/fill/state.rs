@@ -201,6 +201,8 @@ impl<F: Clone> State<F> {
                 self.cores.remove(core);
                 Seen::Leads
             }
+            // Its beginning has passed.
+            Phase::Streaming(stream) if stream.content.start() > 0 => Seen::Ended(End::Alone),
             Phase::Streaming(stream) => Seen::Started(stream.started.clone()),
             Phase::Ended(end) => Seen::Ended(end.clone()),
         }
@@ -217,7 +219,8 @@ impl<F: Clone> State<F> {
         is_orphaned
     }
 
-    /// Makes a waiter a reader, from the beginning of the content. `None` when that has passed.
+    /// Makes a waiter a reader, from the beginning of the content. `None` when that has passed, or the response
+    /// broke off.
     pub(super) fn follow(&mut self, now: Tick) -> Option<usize> {
         let Phase::Streaming(stream) = &mut self.phase else { return None };
         if stream.content.start() > 0 {

@@ -118,13 +118,18 @@ impl<F: Clone> Follower<F> {
         self.started.set.as_ref()
     }
 
-    /// Reads the response from its beginning on. `None` when that has passed, for it is too large to be stored:
-    /// the request goes alone.
-    pub fn follow(mut self, now: Tick) -> Option<Reader<F>> {
-        let number = self.place.fill.state.lock().follow(now)?;
+    /// Reads the response from its beginning on.
+    ///
+    /// # Errors
+    /// The response has broken off since, or its beginning has passed because it is too large to be stored: the
+    /// waiter, to be polled again.
+    pub fn follow(mut self, now: Tick) -> Result<Reader<F>, Waiter<F>> {
+        let Some(number) = self.place.fill.state.lock().follow(now) else {
+            return Err(Waiter { place: self.place });
+        };
         self.place.is_counted = false;
         let Place { shared, fill, core, .. } = &self.place;
-        Some(Reader::new(shared.clone(), fill.clone(), number, *core, self.started.clone()))
+        Ok(Reader::new(shared.clone(), fill.clone(), number, *core, self.started))
     }
 }
 
