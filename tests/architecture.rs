@@ -47,6 +47,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "model",
             "config",
             "traffic",
+            "middleware",
             "telemetry",
             "bridge",
             "net",

@@ -1,5 +1,6 @@
 //! Dispatch of the operations: parses the request, calls the plane, builds the response.
 
+mod auth_check;
 mod canaries;
 mod certificates;
 mod changes;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use ringway_model::{Change, Rejection};
 
+use self::auth_check::check_auth;
 use self::canaries::{list_canaries, resume_canary, set_canary_weight};
 use self::certificates::{remove_certificate, upload_certificate, verify_domain};
 use self::changes::submit;
@@ -33,6 +35,7 @@ use crate::openapi;
 use crate::operation::Operation;
 use crate::plane::Plane;
 use crate::problem::Problem;
+use crate::request::auth_check::auth_check;
 use crate::request::conditions::Conditions;
 use crate::request::shapes as shape;
 use crate::response::{ApiResult, Body, Response};
@@ -167,6 +170,7 @@ pub(crate) async fn handle<P: Plane>(
         Operation::Configuration(operation) => {
             configure(&**plane, ConfigCall { operation, input, caller, expect, is_yaml }, trail).await
         }
+        Operation::CheckAuth => check_auth(&**plane, take(input, auth_check)?, trail).await,
         Operation::ListPools => list_pools(plane, take(input, shape::pool_page)?).await,
         Operation::ShowPool => show_pool(&**plane, take(input, shape::pool_key)?).await,
         Operation::PoolHealth => show_pool_health(&**plane, take(input, shape::pool_key)?).await,

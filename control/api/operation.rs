@@ -5,11 +5,12 @@ use crate::config_operation::ConfigOperation;
 use crate::content::{Content, schema_of, schema_of_accepted};
 use crate::limits;
 use crate::problem::Kind;
+use crate::request::auth_check::auth_check;
 use crate::request::shapes as shape;
 use crate::views::{
-    AppDetails, AppPage, AppStatusView, BreakerPage, CanariesView, CanaryView, CertificatePage,
-    DomainDetails, DomainPage, DomainView, DrainedView, DrainingView, EndpointView, Gone, HealthView,
-    InstancePage, InstanceView, LeaseView, LivenessView, PoolDetails, PoolHealthView, PoolPage,
+    AppDetails, AppPage, AppStatusView, AuthCheckView, BreakerPage, CanariesView, CanaryView,
+    CertificatePage, DomainDetails, DomainPage, DomainView, DrainedView, DrainingView, EndpointView, Gone,
+    HealthView, InstancePage, InstanceView, LeaseView, LivenessView, PoolDetails, PoolHealthView, PoolPage,
     ReadinessView, RegisteredView, StatusView, TenantPage, UploadedView, VerificationView, WebhookPage,
     WebhookView,
 };
@@ -57,6 +58,7 @@ pub(crate) enum Operation {
     ListCanaries,
     ResumeCanary,
     SetCanaryWeight,
+    CheckAuth,
     ListTenants,
     Configuration(ConfigOperation),
     Liveness,
@@ -115,6 +117,7 @@ impl Operation {
             | Self::ListCanaries
             | Self::ListTenants
             | Self::Metrics => Access::Scoped(Scope::Read),
+            Self::CheckAuth => Access::Scoped(Scope::Admin),
             Self::ResumeCanary | Self::SetCanaryWeight | Self::SetEndpoint | Self::ResetEndpoint => {
                 Access::Scoped(Scope::Apply)
             }
@@ -436,6 +439,13 @@ impl Operation {
                 [200, 202].map(|status| (status, Some(schema_of_accepted::<CanaryView>()))).into(),
                 &[UnknownCanary, CanaryBraked, CanarySteps, Conflicting],
             ),
+            Self::CheckAuth => (
+                "checkAuth",
+                "Check a credential by the authentication of a route: the verdict, its reason, the claims, and the fields that an endpoint would get. The audit log gets a line without the credential.",
+                describe(auth_check),
+                json(schema_of::<AuthCheckView>()),
+                &[UnknownRoute, NotCheckable],
+            ),
             Self::ListTenants => (
                 "listTenants",
                 "List the tenants with their routes, and the health of their backends.",
@@ -546,7 +556,9 @@ impl Operation {
 
     /// Whether it is an action of the audit log.
     pub(crate) fn is_action(self) -> bool {
-        self.is_mutation() || self.configuration().is_some_and(ConfigOperation::is_change)
+        self == Self::CheckAuth
+            || self.is_mutation()
+            || self.configuration().is_some_and(ConfigOperation::is_change)
     }
 
     /// Bytes of the longest body.
@@ -600,6 +612,7 @@ impl Operation {
             | Self::ListBreakers
             | Self::ListCanaries
             | Self::ListTenants
+            | Self::CheckAuth
             | Self::Configuration(_)
             | Self::Liveness
             | Self::Readiness

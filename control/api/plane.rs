@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use ringway_certs::{DomainState, Overview, UploadError, Verification};
 use ringway_control::{
-    AppStatus, Applied, ApplyRequest, CanaryError, CanaryStatus, CircuitStatus, ConfigError, Control,
-    Current, Diff, DiffRequest, EjectionStatus, ExplainRequest, Explanation, InstanceDrained, InstanceStatus,
-    NoTrial, Proposal, Receipt, Refusal, ReloadRequest, RollbackRequest, Simulated, Status, Submission,
-    TrialStatus, Validation, Version,
+    AppStatus, Applied, ApplyRequest, AuthCheckRequest, AuthChecked, CanaryError, CanaryStatus,
+    CircuitStatus, ConfigError, Control, Current, Diff, DiffRequest, EjectionStatus, ExplainRequest,
+    Explanation, InstanceDrained, InstanceStatus, NoTrial, Proposal, Receipt, Refusal, ReloadRequest,
+    RollbackRequest, Simulated, Status, Submission, TrialStatus, Validation, Version,
 };
 use ringway_model::{
     AppId, CanaryState, Desired, Generation, Hostname, InstanceId, Owner, Rejection, RouteId, SetWeight,
@@ -94,6 +94,9 @@ pub trait Plane: 'static {
     fn history(&self, owner: Owner) -> impl Future<Output = Result<Vec<Version>, ConfigError>>;
     /// Explains the route of a request.
     fn explain(&self, request: ExplainRequest) -> impl Future<Output = Result<Explanation, ConfigError>>;
+    /// Checks a credential by the authentication of a route.
+    fn check_auth(&self, request: AuthCheckRequest)
+    -> impl Future<Output = Result<AuthChecked, ConfigError>>;
     /// Routes recent requests by a proposed configuration.
     fn simulate(&self, request: Proposal) -> impl Future<Output = Result<Simulated, ConfigError>>;
     /// A kept version.
@@ -252,6 +255,10 @@ impl Plane for Control {
 
     async fn explain(&self, request: ExplainRequest) -> Result<Explanation, ConfigError> {
         self.configuration().explain(request).await
+    }
+
+    async fn check_auth(&self, request: AuthCheckRequest) -> Result<AuthChecked, ConfigError> {
+        self.configuration().check_auth(request).await
     }
 
     async fn simulate(&self, request: Proposal) -> Result<Simulated, ConfigError> {

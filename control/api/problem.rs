@@ -83,6 +83,8 @@ kinds! {
     UnknownWebhook = 404 "unknown_webhook" "The app has no webhook",
     /// The version is not kept.
     UnknownVersion = 404 "unknown_version" "The version is not kept",
+    /// No operator's route has the id.
+    UnknownRoute = 404 "unknown_route" "There is no route of this id",
     /// The path has other methods.
     WrongMethod = 405 "method_not_allowed" "The method is not allowed here",
     /// The request did not arrive in time.
@@ -127,6 +129,8 @@ kinds! {
     CanarySteps = 409 "canary_steps" "The canary steps by its plan",
     /// The route has no canary.
     UnknownCanary = 404 "unknown_canary" "There is no canary of this route",
+    /// The route's authentication takes no such credential.
+    NotCheckable = 409 "not_checkable" "The route cannot check this credential",
     /// No change is on trial.
     NoTrial = 409 "no_trial" "No configuration is on trial",
     /// The owner's configuration is not the one that the client saw.
@@ -257,6 +261,8 @@ impl Problem {
             ConfigError::UnknownVersion { .. } => Self::new(Kind::UnknownVersion, detail),
             ConfigError::NotReplaceable(_) => Self::new(Kind::ConfigNotReplaceable, detail),
             ConfigError::NoFile => Self::new(Kind::NoConfigFile, detail),
+            ConfigError::UnknownRoute(_) => Self::new(Kind::UnknownRoute, detail),
+            ConfigError::NotCheckable { .. } => Self::new(Kind::NotCheckable, detail),
             ConfigError::Busy => Self::new(Kind::Busy, detail),
             ConfigError::ControlPlane(refusal) => refusal.into(),
             // Of an error that is newer than this crate, too, the log has the reason.

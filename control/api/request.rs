@@ -6,6 +6,7 @@
 //! key, query ── target ─┴─► Reader ◄─ shapes ◄─ fields        headers ─► conditions
 //! ```
 
+pub(crate) mod auth_check;
 pub(crate) mod conditions;
 pub(crate) mod configuration;
 mod fields;

@@ -128,6 +128,7 @@ pub(crate) static ROUTES: &[Route] = {
         route(Get, "/api/v2/traffic/canary", ListCanaries),
         route(Post, "/api/v2/traffic/canary/{route}/resume", ResumeCanary),
         route(Post, "/api/v2/traffic/canary/{route}/weight", SetCanaryWeight),
+        route(Post, "/api/v2/auth/check", CheckAuth),
         route(Get, "/metrics", Metrics),
         route(Get, "/api/openapi.json", OpenApi),
     ]

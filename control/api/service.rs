@@ -328,7 +328,7 @@ impl<P: Plane> Service<P> {
             who: identity.to_string(),
             remote: peer.to_string(),
             action: operation.spec().id,
-            owner: Some(owner),
+            owner: Some(owner).filter(|owner| !owner.is_empty()),
             objects: objects.into_iter().map(|(kind, id)| Object { kind, id }).collect(),
             before,
             after,

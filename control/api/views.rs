@@ -2,6 +2,7 @@
 //! name.
 
 mod apps;
+mod auth_check;
 mod canaries;
 mod certificates;
 mod changes;
@@ -16,6 +17,7 @@ mod status;
 pub(crate) use apps::{
     AppDetails, AppHealth, AppPage, AppStatusView, AppView, RegisteredView, WebhookPage, WebhookView,
 };
+pub(crate) use auth_check::AuthCheckView;
 pub(crate) use canaries::{CanariesView, CanaryView};
 pub(crate) use certificates::{
     CertificateItem, CertificatePage, CertificatePageTail, CertificatesView, DnsView, UploadedView,

@@ -20,4 +20,5 @@ mod passwords;
 mod schedule;
 
 pub use link::{Event, Link, SourceStatus, start};
+pub use passwords::verify as verify_password;
 pub use ringway_middleware::KnownCredentials;

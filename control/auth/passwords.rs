@@ -56,8 +56,8 @@ fn run(jobs: &MailboxReceiver<Job>, events: &MailboxSender<Event>) {
     }
 }
 
-/// Whether a password has this hash of bcrypt or argon2.
-pub(crate) fn verify(hash: &str, password: &[u8]) -> bool {
+/// Whether a password has this hash of bcrypt or argon2. Takes up to seconds, as the hash has it.
+pub fn verify(hash: &str, password: &[u8]) -> bool {
     if hash.starts_with("$argon2") {
         let parsed = PasswordHash::new(hash);
         return parsed.is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok());

@@ -7,12 +7,14 @@
 //! ```
 //! Reading and judging happen on a thread of its own, because disks hang and large documents take a while.
 
+mod auth_check;
 mod basis;
 mod checks;
 mod client;
 mod configurator;
 mod diff;
 mod error;
+mod explained_stages;
 mod fields;
 mod file_watch;
 mod files;
@@ -27,12 +29,15 @@ mod replacement;
 mod requests;
 mod routing;
 mod sources;
+mod stage_services;
 mod startup;
 mod thread;
 
+pub use auth_check::{AuthCheckRequest, AuthChecked, CheckedSource};
 pub use checks::check_routes;
 pub use client::ConfigClient;
 pub use error::{ConfigError, Step};
+pub use explained_stages::{ExplainedStage, ExplainedStages};
 pub(crate) use governance::Reserved;
 pub use requests::{
     Applied, ApplyContent, ApplyRequest, Candidate, ChangeOp, ConfigurationStatus, Current, Diff,

@@ -46,16 +46,21 @@ mod view;
 pub use canaries::{BrakeHook, CanaryComparison, CanaryError, CanaryStatus, NextStep};
 pub use client::Client;
 pub use configuration::{
-    Applied, ApplyContent, ApplyRequest, Candidate, ChangeOp, ConfigClient, ConfigError,
-    ConfigurationSettings, ConfigurationStatus, Current, Diff, DiffRequest, Effects, ExplainRequest,
-    ExplainedRoute, Explanation, FieldChange, Mode, OnBadConfig, Proposal, ReloadRequest, RollbackRequest,
-    Sampled, SourceError, Start, Step, Validation, Version, check_routes, read_sources,
+    Applied, ApplyContent, ApplyRequest, AuthCheckRequest, AuthChecked, Candidate, ChangeOp, CheckedSource,
+    ConfigClient, ConfigError, ConfigurationSettings, ConfigurationStatus, Current, Diff, DiffRequest,
+    Effects, ExplainRequest, ExplainedRoute, ExplainedStage, ExplainedStages, Explanation, FieldChange, Mode,
+    OnBadConfig, Proposal, ReloadRequest, RollbackRequest, Sampled, SourceError, Start, Step, Validation,
+    Version, check_routes, read_sources,
 };
 pub use control::Control;
 pub use discovery::{Resolved, ResolvedTarget, ResolverError, TargetResolver};
 pub use engine::{Drained, WorkerLink};
 pub use error_chain::with_causes;
 pub use liveness::Liveness;
+/// Explanations, as the stages give them.
+pub use ringway_middleware::{
+    AuthCheck, CheckError, CredentialKind, FieldChanges, MethodExplanation, Outcome, Reason,
+};
 /// Result of a simulation, as the crate of the routing tables makes it.
 pub use ringway_traffic::simulate::{Destination, Rerouted, Simulated};
 pub use settings::ControlSettings;

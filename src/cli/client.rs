@@ -9,6 +9,7 @@ mod address;
 mod api;
 mod app_rates;
 mod apps;
+mod auth;
 mod breakers;
 mod canary;
 mod certificates;
@@ -74,6 +75,9 @@ pub(crate) enum ClientCommand {
     /// Check, compare, apply and explain configurations
     #[command(after_help = CONFIG_EXIT_CODES)]
     Config(config::ConfigArgs),
+    /// Check credentials by the authentication of routes
+    #[command(after_help = EXIT_CODES)]
+    Auth(auth::AuthArgs),
     /// List and show the canaries of routes; resume and weight them
     #[command(after_help = EXIT_CODES)]
     Canary(canary::CanaryArgs),
@@ -95,6 +99,7 @@ impl ClientCommand {
             Self::Domains(args) => args.run(),
             Self::Certificates(args) => args.run(),
             Self::Config(args) => args.run(),
+            Self::Auth(args) => args.run(),
             Self::Canary(args) => args.run(),
             Self::Webhooks(args) => args.run(),
         })

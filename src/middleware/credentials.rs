@@ -27,3 +27,19 @@ pub enum Credentials {
     /// Names and hashed keys.
     ApiKeys(ApiKeyTable),
 }
+
+impl Credentials {
+    /// Number of keys or users.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Keys(keys) => keys.len(),
+            Self::Users(users) => users.len(),
+            Self::ApiKeys(keys) => keys.len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -3,7 +3,7 @@
 //! The stages themselves judge. Those that wait for an answer that is not at hand, and those of an embedder,
 //! which may do anything, are not judged; the explanation goes on as if they let the request pass.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::ControlFlow;
 
 use base64::Engine as _;
@@ -55,8 +55,8 @@ pub enum StageVerdict {
     Passes,
     /// Ends the request with the reply of the [`ChainExplanation`].
     Replies,
-    /// Counts it against the rate limit of its policy.
-    Limits,
+    /// Counts it against the rate limit with this number.
+    Limits(usize),
     /// Cannot be judged here: the words say by what it is decided.
     Undecided(&'static str),
     /// Does not get the request.
@@ -72,8 +72,16 @@ pub struct FieldChanges {
     pub added: Vec<(String, String)>,
 }
 
-/// Explains a chain for a request, and for the response of an endpoint without any fields.
-pub fn explain(chain: &Chain, view: RequestView<'_>, services: &dyn Services) -> ChainExplanation {
+/// Explains a chain for a request of a client, and for the response of an endpoint without any fields. Stages
+/// that judge the client's address are not judged without one.
+pub fn explain(
+    chain: &Chain,
+    request: RequestParts<'_>,
+    client: Option<IpAddr>,
+    services: &dyn Services,
+) -> ChainExplanation {
+    let client_or_none = client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let view = RequestView::new(RequestParts { client: client_or_none, ..request });
     let mut run = Run::default();
     let mut explanation = ChainExplanation::default();
     {
@@ -95,7 +103,13 @@ pub fn explain(chain: &Chain, view: RequestView<'_>, services: &dyn Services) ->
             if let Some(auth) = auth_of(stage) {
                 explained.methods = auth.explain(&request);
             }
-            explained.verdict = match judge(stage, &mut request) {
+            let judged = match client {
+                None if judges_client(stage) => {
+                    Judged::Verdict(StageVerdict::Undecided("the client's address, which is not given"))
+                }
+                _ => judge(stage, &mut request),
+            };
+            explained.verdict = match judged {
                 Judged::Verdict(verdict) => verdict,
                 Judged::Reply(reply) => {
                     explanation.reply = Some(reply);
@@ -156,7 +170,7 @@ fn judge(stage: &Stage, request: &mut RequestCtx<'_>) -> Judged {
     match stage.on_request(request) {
         Flow::Continue => Judged::Verdict(StageVerdict::Passes),
         Flow::Reply(reply) => Judged::Reply(reply),
-        Flow::Limit(_) => Judged::Verdict(StageVerdict::Limits),
+        Flow::Limit(limit) => Judged::Verdict(StageVerdict::Limits(limit)),
         // An external service is not asked: it could count the request.
         Flow::Wait if auth_of(stage).is_none() => {
             Judged::Verdict(StageVerdict::Undecided("the service, which is not asked here"))
@@ -166,6 +180,14 @@ fn judge(stage: &Stage, request: &mut RequestCtx<'_>) -> Judged {
             Some(ControlFlow::Break(reply)) => Judged::Reply(reply),
             None => Judged::Verdict(StageVerdict::Undecided("a service or a password, neither judged here")),
         },
+    }
+}
+
+fn judges_client(stage: &Stage) -> bool {
+    match stage.spec() {
+        Some(StageSpec::IpAcl(_)) => true,
+        Some(StageSpec::Maintenance(of)) => !of.bypass.is_empty(),
+        _ => false,
     }
 }
 

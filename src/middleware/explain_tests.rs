@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ringway_model::{
@@ -15,7 +16,7 @@ use crate::{Flow, LocalReply, Middleware, RequestCtx};
 
 fn explained(chain: &Chain, text: &str) -> ChainExplanation {
     let head = head(text);
-    explain(chain, view(&head, text), &TestServices::default())
+    explain(chain, view(&head, text).parts, Some(CLIENT), &TestServices::default())
 }
 
 fn acl(deny: &str) -> StageSpec {
@@ -34,6 +35,7 @@ fn headers() -> StageSpec {
     })
 }
 
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 const TEXT: &str = "GET /old/1 HTTP/1.1\r\nHost: a.example\r\n\r\n";
 
 #[test]
@@ -43,7 +45,7 @@ fn stages_that_pass_show_their_changes_of_both_heads() {
     let found = explained(&test_chain(&[id, headers(), limit, acl("10.0.0.0/8")]), TEXT);
     let verdicts: Vec<_> = found.stages.iter().map(|stage| stage.verdict).collect();
     let passes = StageVerdict::Passes;
-    assert_eq!(verdicts, [passes, passes, StageVerdict::Limits, passes]);
+    assert_eq!(verdicts, [passes, passes, StageVerdict::Limits(0), passes]);
     assert!(found.reply.is_none());
     assert_eq!(found.stages[1].request.added, [("x-a".to_owned(), "a.example".to_owned())]);
     assert_eq!(found.stages[1].request.removed, ["x-b"]);
@@ -77,4 +79,15 @@ fn stages_of_an_embedder_are_not_run() {
     let found = explained(&Chain::new(stages), TEXT);
     assert!(matches!(found.stages[0].verdict, StageVerdict::Undecided(_)));
     assert_eq!(found.stages[1].verdict, StageVerdict::Replies);
+}
+
+#[test]
+fn addresses_are_judged_where_one_is_given() {
+    let (head, chain) = (head(TEXT), test_chain(&[acl("0.0.0.0/0"), headers()]));
+    let verdicts = |client| {
+        let found = explain(&chain, view(&head, TEXT).parts, client, &TestServices::default());
+        found.stages.iter().map(|stage| stage.verdict).collect::<Vec<_>>()
+    };
+    assert_eq!(verdicts(Some(CLIENT)), [StageVerdict::Replies, StageVerdict::NotReached]);
+    assert!(matches!(*verdicts(None), [StageVerdict::Undecided(_), StageVerdict::Passes]));
 }

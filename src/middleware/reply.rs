@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use ringway_wire::headers::{self, FieldError};
 
+use crate::edits;
+
 /// Response of the proxy itself. `Date`, `Content-Length`, `Connection` and `X-Request-ID` are added when it
 /// is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +68,11 @@ impl LocalReply {
     /// Its body.
     pub fn body(&self) -> &ReplyBody {
         &self.body
+    }
+
+    /// Value of a field of its head.
+    pub fn field<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
+        edits::values(&self.lines, name).next()
     }
 
     /// Lines of its head, each with its CRLF.

@@ -1,5 +1,6 @@
 //! Shapes of requests about the configuration of operators.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -107,8 +108,9 @@ pub(crate) fn explain(reader: &mut Reader<'_>) -> Option<ExplainRequest> {
     let method = reader.filter(&METHOD).unwrap_or_else(|| "GET".into());
     let mut headers = reader.optional(&HEADERS).unwrap_or_default();
     headers.extend(reader.filter(&HEADER).unwrap_or_default());
+    let client = reader.filter(&CLIENT);
     let proposal = documents(reader);
-    Some(ExplainRequest { url: url?, method, headers, proposal })
+    Some(ExplainRequest { url: url?, method, headers, client, proposal })
 }
 
 fn missing(wanted: &str) -> Fault {
@@ -256,6 +258,13 @@ static METHOD: Field<Arc<str>> = Field {
     doc: "Its method; GET when absent.",
     schema: || json!({ "type": "string", "default": "GET" }),
     parse: short_text,
+};
+
+static CLIENT: Field<IpAddr> = Field {
+    name: "client",
+    doc: "Address of its client; stages that judge the address are undecided without one.",
+    schema: || json!({ "type": "string", "examples": ["192.0.2.1", "2001:db8::1"] }),
+    parse: |given| given.text()?.parse().map_err(|_| Fault::invalid("must be an IP address, without a port")),
 };
 
 /// A header field: name and value.

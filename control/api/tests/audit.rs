@@ -158,3 +158,48 @@ fn a_log_that_cannot_be_written_stops_nothing_and_is_reported() {
     assert_eq!(status()["status"], "degraded");
     assert_eq!(api.ask("POST", "/api/apps/register", r#"{"app_id":"app2"}"#).status, 201);
 }
+
+#[test]
+fn a_check_of_a_credential_leaves_a_line_without_it() {
+    let audited = Audited::start();
+    const SECRET: &str = "eyJhbGciOiJFUzI1NiJ9.c2VjcmV0.c2lnbmF0dXJl";
+    let ask = |secret: &str, body: &str| {
+        let bearer = format!("Bearer {secret}");
+        let path = "/api/v2/auth/check";
+        audited.api.connect().ask("POST", path, &[("Authorization", &bearer)], body)
+    };
+    let response = ask(TOKEN, &format!(r#"{{"route":"shop","token":"{SECRET}"}}"#));
+    let body: Json = serde_json::from_slice(&response.body).unwrap();
+    assert_eq!(
+        (response.status, &body["verdict"], &body["reason"]),
+        (200, &json!("refused"), &json!("expired"))
+    );
+    for (secret, body, status) in [
+        ("secret-of-reader", format!(r#"{{"route":"shop","token":"{SECRET}"}}"#), 403),
+        ("secret-of-web", format!(r#"{{"route":"shop","token":"{SECRET}"}}"#), 403),
+        (TOKEN, format!(r#"{{"route":"nope","token":"{SECRET}"}}"#), 404),
+        (TOKEN, format!(r#"{{"route":"shop","token":["{SECRET}"]}}"#), 422),
+        (TOKEN, format!(r#"{{"route":"shop","token":"{SECRET}","kind":"{SECRET}"}}"#), 422),
+        (TOKEN, format!(r#"{{"route":"shop","token":"{SECRET}{}"}}"#, "x".repeat(8192)), 422),
+        (TOKEN, format!(r#"{{"route":"shop","token":"{SECRET}"#), 400),
+        (TOKEN, format!(r#"{{"route":"shop","token":"{SECRET}","token":"{SECRET}"}}"#), 400),
+    ] {
+        let response = ask(secret, &body);
+        let text = String::from_utf8_lossy(&response.body).into_owned();
+        assert_eq!(response.status, status, "{text}");
+        assert!(!text.contains(SECRET), "{text}");
+    }
+    let in_query = format!("/api/v2/auth/check?route=shop&token={SECRET}");
+    assert_eq!(audited.ask("POST", &in_query, TOKEN, ""), 422);
+    let lines = audited.lines();
+    assert!(!format!("{lines:?}").contains(SECRET), "{lines:?}");
+    assert_eq!(
+        (&lines[0]["action"], &lines[0]["who"], &lines[0]["objects"]),
+        (&json!("checkAuth"), &json!("token:PROXY_API_TOKEN"), &json!([{ "kind": "route", "id": "shop" }]))
+    );
+    assert_eq!(
+        (&lines[0]["result"], lines[0].get("before"), lines[0].get("owner")),
+        (&json!("checked"), None, None)
+    );
+    assert_eq!(lines.len(), 10, "refused ones have lines too: {lines:?}");
+}

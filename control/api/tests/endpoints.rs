@@ -82,6 +82,7 @@ fn request(route: &Route) -> (String, String) {
         Operation::PoolHealth | Operation::ShowPool => ("app1", ""),
         Operation::SetCanaryWeight => ("blog", r#"{"weight":25}"#),
         Operation::ResumeCanary => ("shop", ""),
+        Operation::CheckAuth => ("", r#"{"route":"shop","token":"a.b.c"}"#),
         Operation::SetEndpoint => ("i1", r#"{"drain":true}"#),
         Operation::ResetEndpoint => ("i2", ""),
         Operation::Configuration(operation) => match operation {
@@ -479,6 +480,8 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
         (Post, "/api/v2/traffic/canary/steps/weight", r#"{"weight":5}"#, CanarySteps),
         (Post, "/api/v2/traffic/canary/nope/weight", r#"{"weight":5}"#, UnknownCanary),
         (Post, "/api/v2/traffic/canary/blog/weight", r#"{"route":"shop"}"#, Conflicting),
+        (Post, "/api/v2/auth/check", r#"{"route":"nope","token":"a.b.c"}"#, UnknownRoute),
+        (Post, "/api/v2/auth/check", r#"{"route":"open","token":"a.b.c"}"#, NotCheckable),
         (Get, "/api/v2/pools/nope", "", UnknownApp),
         (Get, "/api/v2/pools?owner=api", r#"{"owner":"file"}"#, Conflicting),
         (Get, "/api/v2/pools/app1", r#"{"pool":"app2"}"#, Conflicting),

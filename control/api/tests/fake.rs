@@ -7,9 +7,10 @@ use std::time::Duration;
 use ringway_certs::{CertificateState as Stand, DomainState, Overview, Readiness, UploadError, Verification};
 use ringway_config::{Finding, Place, Severity};
 use ringway_control::{
-    AppStatus, Applied, ApplyRequest, CanaryComparison, CanaryError, CanaryStatus, CircuitStatus,
-    ConfigError, CoreState, CoreStatus, Current, Diff, DiffRequest, Effects, EjectionStatus, ExplainRequest,
-    Explanation, InFlightStatus, InstanceDrained, InstanceState, InstanceStatus, NoTrial, Proposal, Receipt,
+    AppStatus, Applied, ApplyRequest, AuthCheck, AuthCheckRequest, AuthChecked, CanaryComparison,
+    CanaryError, CanaryStatus, CheckError, CircuitStatus, ConfigError, CoreState, CoreStatus, CredentialKind,
+    Current, Diff, DiffRequest, Effects, EjectionStatus, ExplainRequest, Explanation, FieldChanges,
+    InFlightStatus, InstanceDrained, InstanceState, InstanceStatus, NoTrial, Proposal, Reason, Receipt,
     Refusal, ReloadRequest, RevertReason, RollbackRequest, Simulated, State as ProcessState, Status,
     StoreStatus, Submission, Tally, TrialId, TrialState, TrialStatus, Validation, Version,
 };
@@ -349,6 +350,30 @@ impl Plane for FakePlane {
     async fn explain(&self, request: ExplainRequest) -> Result<Explanation, ConfigError> {
         self.configure(&request)?;
         Ok(Explanation { host: "a.example".into(), status: Some(404), ..Explanation::default() })
+    }
+
+    async fn check_auth(&self, request: AuthCheckRequest) -> Result<AuthChecked, ConfigError> {
+        self.configure(&request)?;
+        match &*request.route {
+            "nope" => return Err(ConfigError::UnknownRoute(request.route)),
+            "open" => {
+                return Err(ConfigError::NotCheckable { route: request.route, why: CheckError::NoAuth });
+            }
+            _ => {}
+        }
+        let check = AuthCheck {
+            kind: CredentialKind::Token,
+            place: "Authorization: Bearer".to_owned(),
+            is_admitted: Some(false),
+            reply: None,
+            reason: Some(Reason::Expired),
+            user: None,
+            claims: vec![("sub".to_owned(), "alice".to_owned())],
+            is_verified: false,
+            methods: Vec::new(),
+            request: FieldChanges::default(),
+        };
+        Ok(AuthChecked { check, sources: Vec::new() })
     }
 
     async fn simulate(&self, request: Proposal) -> Result<Simulated, ConfigError> {

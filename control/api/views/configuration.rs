@@ -2,14 +2,15 @@
 
 use ringway_config::Finding;
 use ringway_control::{
-    Applied, Candidate, Current, Destination, Diff, Effects, ExplainedRoute, Explanation, FieldChange,
-    Rerouted, RevertReason, Simulated, TrialState, TrialStatus, Validation, Version,
+    Applied, Candidate, Current, Destination, Diff, Effects, ExplainedRoute, ExplainedStage, Explanation,
+    FieldChange, Rerouted, RevertReason, Simulated, TrialState, TrialStatus, Validation, Version,
 };
 use ringway_model::Variant;
 use serde::Serialize;
 use serde_json::Value as Json;
 use utoipa::ToSchema;
 
+use super::auth_check::{AuthMethodView, FieldChangesView};
 use super::endpoints::OverriddenView;
 use crate::request::configuration::REQUEST;
 
@@ -375,6 +376,44 @@ pub(crate) struct ExplanationView {
     /// Routes of the host in the order in which they are tried.
     pub(crate) candidates: Vec<CandidateView>,
     pub(crate) candidates_total: usize,
+    /// Fields of the client that are removed before all stages, because only stages may set them.
+    pub(crate) stripped: Vec<String>,
+    /// Stages that the request meets, in their order.
+    pub(crate) stages: Vec<ExplainedStageView>,
+    /// Path and query that the endpoint gets; null where they are the request's.
+    pub(crate) rewritten: Option<String>,
+}
+
+/// A stage, and its verdict about the request.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ExplainedStageView {
+    /// Type in documents; `custom` for a stage of the program.
+    #[schema(examples("auth", "cors"))]
+    pub(crate) stage: &'static str,
+    /// `undecided`: judged by what is not asked here; later stages are explained as if it passed.
+    #[schema(examples("passes", "replies", "limits", "undecided", "not_reached"))]
+    pub(crate) verdict: &'static str,
+    /// The verdict in words; empty where the name says all.
+    pub(crate) detail: String,
+    /// Methods of authentication, in order.
+    pub(crate) methods: Vec<AuthMethodView>,
+    /// Changes of the request's fields.
+    pub(crate) request: FieldChangesView,
+    /// Changes of the response's fields.
+    pub(crate) response: FieldChangesView,
+}
+
+impl From<&ExplainedStage> for ExplainedStageView {
+    fn from(stage: &ExplainedStage) -> Self {
+        Self {
+            stage: stage.stage,
+            verdict: stage.verdict,
+            detail: stage.detail.to_string(),
+            methods: stage.methods.iter().map(AuthMethodView::from).collect(),
+            request: FieldChangesView::from(&stage.request),
+            response: FieldChangesView::from(&stage.response),
+        }
+    }
 }
 
 /// The route.
@@ -396,6 +435,10 @@ pub(crate) struct ExplainedRouteView {
     /// Timeout to the response head of a backend; null for a redirect or a fixed response.
     pub(crate) timeout: Option<String>,
     pub(crate) requires_tls: bool,
+    /// Maximum bytes of a request body; null without a limit.
+    pub(crate) body_bytes_max: Option<u64>,
+    /// Whether the access log gets a line.
+    pub(crate) is_logged: bool,
     /// File, line and column.
     pub(crate) place: Option<String>,
 }
@@ -423,6 +466,9 @@ impl From<&Explanation> for ExplanationView {
             reason: found.reason.to_string(),
             candidates: found.candidates.iter().map(CandidateView::from).collect(),
             candidates_total: found.candidates_total,
+            stripped: found.stages.stripped.clone(),
+            stages: found.stages.stages.iter().map(ExplainedStageView::from).collect(),
+            rewritten: found.rewritten.as_ref().map(ToString::to_string),
         }
     }
 }
@@ -439,6 +485,8 @@ impl From<&ExplainedRoute> for ExplainedRouteView {
             tenant: route.tenant.as_ref().map(ToString::to_string),
             timeout: route.timeout.map(ringway_config::values::duration_text),
             requires_tls: route.requires_tls,
+            body_bytes_max: route.body_bytes_max,
+            is_logged: route.is_logged,
             place: route.place.as_ref().map(ToString::to_string),
         }
     }

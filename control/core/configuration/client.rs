@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ringway_model::{Owner, Tick};
 use ringway_traffic::simulate::Simulated;
 
+use super::auth_check::{AuthCheckRequest, AuthChecked};
 use super::configurator::Configurator;
 use super::error::ConfigError;
 use super::jobs::{Caller, Channels};
@@ -101,6 +102,14 @@ impl ConfigClient {
     /// [`ConfigError::Refused`] for a description that is no request, and for a proposal with mistakes.
     pub async fn explain(&self, request: ExplainRequest) -> Result<Explanation, ConfigError> {
         self.question(move |questions| questions.explain(&request)).await
+    }
+
+    /// Checks a credential by the authentication of a route.
+    ///
+    /// # Errors
+    /// [`ConfigError::UnknownRoute`], [`ConfigError::NotCheckable`]; none repeats the credential.
+    pub async fn check_auth(&self, request: AuthCheckRequest) -> Result<AuthChecked, ConfigError> {
+        self.question(move |questions| questions.check_auth(&request)).await
     }
 
     /// Routes the last requests of all cores by the present configuration and by a proposed one.

@@ -16,7 +16,8 @@ use ringway_traffic::policy::Defaults;
 use ringway_traffic::samples::SampledHeads;
 use ringway_traffic::simulate::Destination;
 
-use super::super::requests::{Diff, DiffRequest, ExplainRequest, Mode, Proposal, Sampled};
+use super::super::auth_check::AuthCheckRequest;
+use super::super::requests::{Diff, DiffRequest, ExplainRequest, Explanation, Mode, Proposal, Sampled};
 use super::super::startup::{ConfigurationSettings, OnBadConfig, Start, prepare};
 use super::*;
 use crate::limits::{CONFIG_PLANS_MAX, CONFIG_READ_INTERVAL, CONFIG_SETTLE, CONFIG_STAT_INTERVAL};
@@ -24,6 +25,7 @@ use crate::simulation::Simulation;
 use crate::submission::StorageFailure;
 use crate::trial::TrialStatus;
 use crate::trial::probation::Probation;
+use ringway_middleware::{Outcome as MethodOutcome, Reason};
 
 // --- Kit --------------------------------------------------------------------------------------------------
 
@@ -782,7 +784,7 @@ fn the_rules_of_the_files_bind_changes_by_requests() {
 // --- Routing of single requests ---------------------------------------------------------------------------
 
 fn question(url: &str, proposal: Option<Proposal>) -> ExplainRequest {
-    ExplainRequest { url: url.into(), method: "GET".into(), headers: Vec::new(), proposal }
+    ExplainRequest { url: url.into(), method: "GET".into(), headers: Vec::new(), client: None, proposal }
 }
 
 const TWO_PATHS: &str = "routes:
@@ -929,4 +931,82 @@ fn a_return_to_the_present_files_ends_their_trial() {
     });
     scene.save(&format!("{text}# again\n"));
     assert_eq!(scene.plane.submitted(), before + 1, "it takes the place of the trial");
+}
+
+const STAGES: &str = "routes:
+  - id: api
+    host: a.example
+    pool: p
+    policy: {rate_limit: {requests_per_second: 100}}
+    middleware:
+      - {type: request_id}
+      - {type: ip_acl, config: {allow: [10.0.0.0/8]}}
+      - {type: header_transform, config: {set: {x-host: \"${host}\"}, response: {remove: [server]}}}
+      - {type: auth, config: {jwt: {issuer: \"https://i.example\", audience: api}}}
+      - {type: redirect, config: {from: /old, to: /new}}
+  - id: open
+    host: b.example
+    pool: p
+    middleware:
+      - {type: rewrite, config: {strip_prefix: /v1}}
+      - {type: access_log, config: {enabled: false}}
+      - {type: body_limit, config: {size: 1KiB}}
+pools: [{id: p, endpoints: [{address: \"10.0.0.1:8000\"}]}]
+";
+
+#[test]
+fn an_explanation_shows_the_verdict_of_each_stage() {
+    let mut scene = Scene::without_files();
+    scene.apply(STAGES).unwrap();
+    let explain = |url, client: Option<&str>, headers: &[(&str, &str)]| {
+        let headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let client = client.map(|client| client.parse().unwrap());
+        scene.questions.explain(&ExplainRequest { client, headers, ..question(url, None) }).unwrap()
+    };
+    let verdicts = |found: &Explanation| {
+        found.stages.stages.iter().map(|stage| (stage.stage, stage.verdict)).collect::<Vec<_>>()
+    };
+    let refused = explain("a.example/", Some("192.0.2.1"), &[]);
+    assert_eq!(
+        verdicts(&refused),
+        [
+            ("rate_limit", "limits"),
+            ("request_id", "passes"),
+            ("ip_acl", "replies"),
+            ("header_transform", "not_reached"),
+            ("auth", "not_reached"),
+            ("redirect", "not_reached")
+        ]
+    );
+    assert_eq!(refused.status, Some(403));
+    assert!(refused.stages.stages[0].detail.contains("100"), "{:?}", refused.stages.stages[0]);
+    let without = explain("a.example/old", Some("10.0.0.1"), &[]);
+    assert_eq!((without.status, verdicts(&without)[4]), (Some(401), ("auth", "replies")));
+    let token = explain("a.example/", None, &[("Authorization", "Bearer junk")]);
+    assert_eq!(verdicts(&token)[2], ("ip_acl", "undecided"));
+    assert_eq!(token.stages.stages[4].methods[0].outcome, MethodOutcome::Refuses(Reason::Malformed));
+    let open = explain("b.example/v1/users?x=1", None, &[]);
+    assert_eq!((open.rewritten.as_deref(), open.status), (Some("/users?x=1"), None));
+    let route = open.route.unwrap();
+    assert_eq!((route.is_logged, route.body_bytes_max), (false, Some(1024)));
+}
+
+#[test]
+fn a_credential_is_checked_by_the_route_that_is_named() {
+    let mut scene = Scene::without_files();
+    scene.apply(STAGES).unwrap();
+    let check = |route: &str, credential: &str| {
+        let request = AuthCheckRequest { route: route.into(), credential: credential.into(), kind: None };
+        scene.questions.check_auth(&request)
+    };
+    let checked = check("api", "junk").unwrap();
+    assert_eq!((checked.check.is_admitted, checked.check.reason), (Some(false), Some(Reason::Malformed)));
+    assert_eq!(
+        (&*checked.sources[0].name, checked.sources[0].entries),
+        ("keys of issuer https://i.example", None)
+    );
+    let error = check("open", "junk").unwrap_err();
+    assert!(matches!(error, ConfigError::NotCheckable { .. }) && error.to_string().contains("stage auth"));
+    let error = check("nope", "a-secret").unwrap_err();
+    assert!(error.to_string().contains("nope") && !error.to_string().contains("a-secret"));
 }

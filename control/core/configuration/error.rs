@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use ringway_config::Finding;
+use ringway_middleware::CheckError;
 use ringway_model::Owner;
 
 use super::jobs::Unanswered;
@@ -42,6 +43,15 @@ pub enum ConfigError {
     NotReplaceable(Owner),
     /// The process was started without a configuration file.
     NoFile,
+    /// No operator's route has this id.
+    UnknownRoute(Arc<str>),
+    /// The route's authentication takes no such credential.
+    NotCheckable {
+        /// The route.
+        route: Arc<str>,
+        /// The reason.
+        why: CheckError,
+    },
     /// Too many changes wait, or too many questions.
     Busy,
     /// The control plane refused the change.
@@ -106,6 +116,19 @@ impl fmt::Display for ConfigError {
                 write!(f, "the set of {owner} is not replaced by requests; use owner admin")
             }
             Self::NoFile => f.write_str("started without a configuration file; start with --config PATH"),
+            Self::UnknownRoute(route) => {
+                write!(f, "no operator's route has the id {route}; `ringway config current` shows them")
+            }
+            Self::NotCheckable { route, why: CheckError::NoAuth } => write!(
+                f,
+                "route {route} has no stage auth that can decide; add one to its middleware, or name another route"
+            ),
+            Self::NotCheckable { route, why: CheckError::NoMethod } => {
+                write!(f, "no method of route {route} takes a credential of this kind; leave the kind out")
+            }
+            Self::NotCheckable { why: CheckError::Invalid, .. } => f.write_str(
+                "the credential is empty, or has characters that no header field can have, such as a line break",
+            ),
             Self::Busy => write!(
                 f,
                 "{CONFIG_CHANGES_MAX} changes of the configuration wait, or {CONFIG_QUESTIONS_MAX} questions about it; \

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ringway_model::{Kind, OperatorSet, Owner, Timestamp};
 use ringway_traffic::simulate::Simulated;
 
+use super::auth_check::{self, AuthCheckRequest, AuthChecked};
 use super::basis::{Guards, SharedBasis};
 use super::error::ConfigError;
 use super::history;
@@ -117,6 +118,10 @@ impl Questions {
             _ => basis.place(owner, kind, id).cloned(),
         };
         routing::explain(request, &snapshot, place).map_err(|finding| unreadable(vec![finding]))
+    }
+
+    pub(super) fn check_auth(&self, request: &AuthCheckRequest) -> Result<AuthChecked, ConfigError> {
+        auth_check::check(request, self.plane.simulation()?.snapshot())
     }
 
     pub(super) fn simulate(&self, proposal: &Proposal) -> Result<Simulated, ConfigError> {

@@ -1,12 +1,14 @@
 //! Requests to the configuration thread and their replies: plain values, as the API and the command line
 //! show them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_config::{Finding, Place, Source};
 use ringway_model::{Owner, Timestamp, Variant};
 
+use super::explained_stages::ExplainedStages;
 use super::judge;
 use crate::submission::Receipt;
 
@@ -279,6 +281,8 @@ pub struct ExplainRequest {
     pub method: Arc<str>,
     /// Header fields.
     pub headers: Vec<(Arc<str>, Arc<str>)>,
+    /// Address of the client; stages that judge it are undecided without one.
+    pub client: Option<IpAddr>,
     /// Configuration to route by, if it is not the present one.
     pub proposal: Option<Proposal>,
 }
@@ -306,6 +310,10 @@ pub struct Explanation {
     pub candidates: Vec<Candidate>,
     /// Number of routes of the host.
     pub candidates_total: usize,
+    /// Stages of the route, and what they do to the request.
+    pub stages: ExplainedStages,
+    /// Path and query that the endpoint gets, where they are others.
+    pub rewritten: Option<Arc<str>>,
 }
 
 /// Route of an [`Explanation`].
@@ -330,6 +338,10 @@ pub struct ExplainedRoute {
     pub timeout: Option<Duration>,
     /// Whether TLS is required.
     pub requires_tls: bool,
+    /// Maximum bytes of a request body.
+    pub body_bytes_max: Option<u64>,
+    /// Whether the access log gets a line.
+    pub is_logged: bool,
     /// Place of the route, where its documents have one.
     pub place: Option<Place>,
 }

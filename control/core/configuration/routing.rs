@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ringway_config::{Finding, Place};
+use ringway_middleware::RequestParts;
 use ringway_model::{HostPattern, Kind, Owner, RequestKey, Variant};
 use ringway_traffic::plan::{PlanRequest, Reason, TrafficPlan};
 use ringway_traffic::samples::SampledHeads;
@@ -14,6 +15,7 @@ use ringway_traffic::virtual_host::{Action, Rule, Rules};
 use ringway_wire::h1::{Limits, Parse, RequestHead};
 use ringway_wire::message::Method;
 
+use super::explained_stages::{explain_stages, rewritten};
 use super::judge;
 use super::requests::{Candidate, ExplainRequest, ExplainedRoute, Explanation};
 use crate::limits::CANDIDATES_MAX;
@@ -71,6 +73,10 @@ pub(super) fn explain(
     };
     explanation.candidates_total = explanation.candidates_total.max(explanation.candidates.len());
     explanation.path = head.path(&buf).into();
+    let target = match head.query(&buf) {
+        Some(query) => format!("{}?{query}", head.path(&buf)),
+        None => head.path(&buf).to_owned(),
+    };
     match found {
         None => {
             explanation.status = Some(404);
@@ -85,6 +91,28 @@ pub(super) fn explain(
             if rule.policy.requires_tls && request.url.starts_with("http://") {
                 let (status, reason) = without_tls(head.method());
                 (explanation.status, explanation.reason) = (Some(status), reason.into());
+            }
+            // A request that TLS is required for meets no stage.
+            if explanation.reason.is_empty() {
+                let request_parts = RequestParts {
+                    head: &head,
+                    buf: &buf,
+                    client: NO_ADDRESS,
+                    is_secure: !request.url.starts_with("http://"),
+                    request_id: "REQUEST-ID",
+                    route: &rule.name,
+                    app: rule.app.as_ref().map_or("", |app| app.as_str()),
+                    tenant: host.tenant_of(&rule).map(|tenant| tenant.id.as_str()),
+                    certificate: None,
+                };
+                let stages = explain_stages(&rule, request_parts, request.client, snapshot);
+                match &stages.reply {
+                    Some((status, message)) => {
+                        (explanation.status, explanation.reason) = (Some(*status), message.clone());
+                    }
+                    None => explanation.rewritten = rewritten(&rule, &target),
+                }
+                explanation.stages = stages;
             }
             let plan = rule.traffic.as_ref().and_then(|traffic| traffic.plan.as_deref());
             let chosen = plan.filter(|plan| plan.splits()).map(|plan| variant(plan, snapshot, (&head, &buf)));
@@ -103,12 +131,17 @@ pub(super) fn explain(
                 tenant: host.tenant_of(&rule).map(|tenant| tenant.id.as_str().into()),
                 timeout: matches!(rule.action, Action::Proxy { .. }).then(|| rule.policy.head_timeout()),
                 requires_tls: rule.policy.requires_tls,
+                body_bytes_max: rule.policy.body_bytes_max,
+                is_logged: rule.is_logged,
                 place: place(&rule.owner, Kind::Route, &rule.name),
             });
         }
     }
     Ok(explanation)
 }
+
+/// Address of a client that is not described.
+const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Pool, variant and reason of a request that came from no trusted proxy. The pool and the variant are `None`
 /// where the head alone does not decide.
@@ -117,8 +150,7 @@ fn variant(
     snapshot: &Snapshot,
     (head, buf): (&RequestHead, &[u8]),
 ) -> (Option<Arc<str>>, Option<Variant>, Option<Arc<str>>) {
-    let client = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    let request = PlanRequest { head, buf, client, is_trusted: false, draw: u64::MAX };
+    let request = PlanRequest { head, buf, client: NO_ADDRESS, is_trusted: false, draw: u64::MAX };
     let choice = plan.choose(&request, |_| true);
     let by_proxy = plan.choose(&PlanRequest { is_trusted: true, ..request }, |_| true);
     let note = match by_proxy.reason {

@@ -11,6 +11,7 @@ mod findings;
 mod views;
 
 use std::io::{BufRead, IsTerminal, Write};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -140,7 +141,12 @@ enum ConfigCommand {
         #[arg(value_enum, default_value_t = RolloutAction::Status)]
         action: RolloutAction,
     },
-    /// Explain which route serves a request, and why the others do not
+    /// Explain which route serves a request, why the others do not, and what its stages do
+    ///
+    /// Shows each stage of the route's middleware in order: ✓ passes, ✗ replies, ~ counts against a rate
+    /// limit, ? is decided by what is not asked here (an external service, a password, the client's address
+    /// without --client), - is not reached; and which header fields it sets and removes. Nothing is counted,
+    /// and no request is sent.
     #[command(after_long_help = EXPLAIN_EXAMPLES)]
     Explain {
         /// URL of the request
@@ -151,6 +157,13 @@ enum ConfigCommand {
         /// Header field; repeatable
         #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = header)]
         headers: Vec<(String, String)>,
+        /// File with header fields, one a line; - is standard input. For credentials: arguments are visible to
+        /// other users of the machine
+        #[arg(long = "headers", value_name = "PATH")]
+        headers_file: Option<PathBuf>,
+        /// Address of the client, for stages that judge it
+        #[arg(long, value_name = "ADDRESS")]
+        client: Option<IpAddr>,
         /// By this configuration in place of the one in force
         #[arg(long, value_name = "PATH")]
         with: Option<PathBuf>,
@@ -253,12 +266,16 @@ impl ConfigArgs {
                 let show = |view: RolloutView, style: Style| view.text(style);
                 api.open()?.show(method, &path, body.as_ref(), show)
             }
-            ConfigCommand::Explain { url, method, headers, with } => {
+            ConfigCommand::Explain { url, method, mut headers, headers_file, client, with } => {
+                if let Some(path) = &headers_file {
+                    headers.extend(documents::read_fields(path)?);
+                }
                 let sources = with.as_deref().map(documents::read).transpose()?;
                 let body = object([
                     ("url", Some(json!(url))),
                     ("method", Some(json!(method))),
                     ("headers", Some(json!(headers))),
+                    ("client", client.map(|client| json!(client))),
                     ("sources", sources.as_deref().map(documents::content)),
                 ]);
                 let sources = sources.unwrap_or_default();
@@ -525,6 +542,7 @@ const EXPLAIN_EXAMPLES: &str = "\
 Examples:
   ringway config explain http://api.example.com/v1/users
   ringway config explain https://api.example.com/v1 -X POST -H 'X-API-Version: v2'
+  ringway config explain https://api.example.com/v1 --client 192.0.2.1 --headers fields.txt
   ringway config explain http://api.example.com/ --with new.yaml";
 
 #[cfg(test)]

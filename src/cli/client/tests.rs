@@ -70,6 +70,7 @@ pub(super) fn run(line: &str, responses: &[(u16, &str)]) -> (Vec<String>, Result
         ClientCommand::Deploy(args) => args.run(),
         ClientCommand::Domains(args) => args.run(),
         ClientCommand::Certificates(args) => args.run(),
+        ClientCommand::Auth(args) => args.run(),
         ClientCommand::Canary(args) => args.run(),
         ClientCommand::Pools(args) => args.run(),
         ClientCommand::Webhooks(args) => args.run(),

@@ -122,7 +122,7 @@ fn methods_are_explained_in_their_order() {
     );
     let head = head(&text);
     let chain = chain(&[basic(), method(), AuthMethod::ClientCertificate {}], true);
-    let found = explain(&chain, view(&head, &text), &services(&method(), keys(false)));
+    let found = explain(&chain, view(&head, &text).parts, None, &services(&method(), keys(false)));
     let outcomes: Vec<_> = found.stages[0].methods.iter().map(|method| method.outcome).collect();
     assert_eq!(outcomes, [Outcome::Absent, Outcome::Refuses(Reason::Expired), Outcome::NotAsked]);
     assert_eq!(found.stages[0].verdict, StageVerdict::Replies);

@@ -23,6 +23,26 @@ pub(super) fn read(path: &Path) -> Result<Vec<Source>, Failure> {
     ringway_control::read_sources(path).map_err(|error| Failure::Usage(ringway_control::with_causes(&error)))
 }
 
+/// Reads header fields, one a line.
+pub(super) fn read_fields(path: &Path) -> Result<Vec<(String, String)>, Failure> {
+    let name = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
+    let text = match path == Path::new("-") {
+        true => std::io::read_to_string(std::io::stdin().lock()),
+        false => std::fs::read_to_string(path),
+    };
+    let text = text.map_err(|error| Failure::File { path: name.clone(), error })?;
+    let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
+    lines
+        .map(|(line, number)| match super::header(line) {
+            Ok(field) => Ok(field),
+            // The line may be a credential, which no error repeats.
+            Err(_) => {
+                Err(Failure::Usage(format!("{name}, line {number}: must be a name, a colon and a value")))
+            }
+        })
+        .collect()
+}
+
 /// Documents as the API takes them: their texts, whose positions its findings name.
 pub(super) fn content(sources: &[Source]) -> Value {
     sources.iter().map(|source| json!({ "name": &*source.name, "text": source.text })).collect()

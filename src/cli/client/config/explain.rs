@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde::Deserialize;
 
+use super::super::auth::{FieldChangesView, MethodView};
 use super::super::text::{Style, Tone, escape};
 
 /// Explanation of the API.
@@ -18,6 +19,21 @@ pub(super) struct ExplainView {
     reason: String,
     candidates: Vec<CandidateView>,
     candidates_total: usize,
+    stripped: Vec<String>,
+    stages: Vec<StageView>,
+    rewritten: Option<String>,
+}
+
+/// Stage that the request meets.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct StageView {
+    stage: String,
+    verdict: String,
+    detail: String,
+    methods: Vec<MethodView>,
+    request: FieldChangesView,
+    response: FieldChangesView,
 }
 
 /// Route that serves the request.
@@ -33,6 +49,9 @@ struct RouteView {
     tenant: Option<String>,
     timeout: Option<String>,
     requires_tls: bool,
+    body_bytes_max: Option<u64>,
+    #[serde(default = "is_true")]
+    is_logged: bool,
     place: Option<String>,
 }
 
@@ -93,6 +112,7 @@ impl ExplainView {
         if more > 0 {
             let _ = writeln!(text, "  and {more} more");
         }
+        self.push_stages(&mut text, style);
         if let Some(route) = &self.route {
             let variant = match (&route.variant, &route.variant_reason) {
                 (Some(variant), Some(reason)) => Some(format!("{}: {}", escape(variant), escape(reason))),
@@ -103,6 +123,8 @@ impl ExplainView {
                 variant,
                 route.timeout.as_deref().map(|timeout| format!("timeout {}", escape(timeout))),
                 route.requires_tls.then(|| "TLS required".to_owned()),
+                route.body_bytes_max.map(|bytes| format!("request bodies up to {bytes} bytes")),
+                (!route.is_logged).then(|| "not in the access log".to_owned()),
                 route.tenant.as_deref().map(|tenant| format!("tenant {}", escape(tenant))),
             ];
             let facts: Vec<String> = facts.into_iter().flatten().collect();
@@ -112,4 +134,56 @@ impl ExplainView {
         }
         text
     }
+
+    /// One line for each stage, and below it what it changes.
+    fn push_stages(&self, text: &mut String, style: Style) {
+        if self.stages.is_empty() && self.rewritten.is_none() {
+            return;
+        }
+        text.push_str("stages:\n");
+        if !self.stripped.is_empty() {
+            let names: Vec<_> = self.stripped.iter().map(|name| escape(name)).collect();
+            let _ = writeln!(text, "  - {} of the client removed: only stages may set it", names.join(", "));
+        }
+        let width = self.stages.iter().map(|stage| stage.stage.chars().count()).max().unwrap_or(0);
+        for stage in &self.stages {
+            let (mark, tone) = match stage.verdict.as_str() {
+                "passes" => ("✓", Tone::Good),
+                "limits" => ("~", Tone::Plain),
+                "replies" => ("✗", Tone::Bad),
+                "undecided" => ("?", Tone::Warning),
+                _ => ("-", Tone::Faint),
+            };
+            let name = format!("{:<width$}", escape(&stage.stage));
+            let _ = write!(text, "  {} {name}", style.paint(tone, mark));
+            let words = match (stage.verdict.as_str(), stage.detail.as_str()) {
+                ("replies", detail) => style.paint(Tone::Bad, &format!("replies {}", escape(detail))),
+                ("not_reached", _) => style.paint(Tone::Faint, "not reached"),
+                ("passes", _) => String::new(),
+                (_, detail) => escape(detail),
+            };
+            let _ = writeln!(text, "  {words}");
+            // A line of an empty verdict ends with its name.
+            while text.ends_with(" \n") {
+                text.truncate(text.len() - 2);
+                text.push('\n');
+            }
+            let mut below = String::new();
+            for method in &stage.methods {
+                let _ = writeln!(below, "{}", method.text());
+            }
+            below.push_str(&stage.request.text("request: sets ", "request: removes "));
+            below.push_str(&stage.response.text("response: sets ", "response: removes "));
+            for line in below.lines() {
+                let _ = writeln!(text, "      {line}");
+            }
+        }
+        if let Some(rewritten) = &self.rewritten {
+            let _ = writeln!(text, "  > endpoint gets the path {}", escape(rewritten));
+        }
+    }
+}
+
+fn is_true() -> bool {
+    true
 }
