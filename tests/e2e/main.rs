@@ -15,6 +15,7 @@ mod attack_records;
 mod attack_tls;
 mod attacks;
 mod auth;
+mod auth_operators;
 mod balancing;
 mod bodies;
 mod canary;

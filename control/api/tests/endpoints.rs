@@ -713,6 +713,7 @@ fn the_openapi_document_lists_the_paths_of_the_api() {
             "/api/tenants/domains/verify/{domain}",
             "/api/tenants/domains/{domain}",
             "/api/tenants/domains/{domain}/certificate",
+            "/api/v2/auth/check",
             "/api/v2/breakers",
             "/api/v2/config/apply",
             "/api/v2/config/current",

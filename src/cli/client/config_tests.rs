@@ -63,6 +63,10 @@ fn commands_send_the_documented_requests() {
                 .into(),
         ),
         (
+            "config explain a.test --client ::1".into(),
+            r#"POST /api/v2/config/explain {"client":"::1","headers":[],"method":"GET","url":"a.test"}"#.into(),
+        ),
+        (
             format!("config simulate {path}"),
             format!(r#"POST /api/v2/config/simulate {{"mode":"merge","owner":"admin","sources":{sources}}}"#),
         ),
@@ -206,4 +210,54 @@ fn responses_are_shown_as_text() {
     );
     let hostile: ExplainView = serde_json::from_str(r#"{"host":"\u001b[2J"}"#).unwrap();
     assert!(!hostile.text(Style::PLAIN).contains('\u{1b}'));
+}
+
+#[test]
+fn header_fields_come_from_a_file_too() {
+    let (_folder, path) = file("X-A: 1\n\nAuthorization: Bearer a.b\n");
+    let (requests, result) = run(&format!("config explain a.test -H X-B:2 --headers {path}"), &[(200, "{}")]);
+    result.unwrap();
+    let fields = r#"[["X-B","2"],["X-A","1"],["Authorization","Bearer a.b"]]"#;
+    assert!(requests[0].contains(fields), "{requests:?}");
+    let (_folder, path) = file("X-A: 1\na-secret\n");
+    let error = documents::read_fields(Path::new(&path)).unwrap_err().to_string();
+    assert!(error.contains("line 2") && !error.contains("a-secret"), "{error}");
+}
+
+#[test]
+fn stages_are_shown_in_their_order_with_what_they_change() {
+    let explain: ExplainView = serde_json::from_str(
+        r#"{"host":"a.test","tier":"exact","pattern":"a.test","route":{"id":"api","owner":"file","pool":"p"},
+            "status":401,"reason":"invalid_credentials: the token has expired","candidates":[],"stripped":["X-User"],
+            "stages":[
+              {"stage":"cors","verdict":"passes","response":{"removed":["a","b","c","d","e","f"],"added":[{"name":"Vary","value":"Origin"}]}},
+              {"stage":"ip_acl","verdict":"undecided","detail":"decided by the client's address, which is not given"},
+              {"stage":"rate_limit","verdict":"limits","detail":"policy strict: 10 per second"},
+              {"stage":"header_transform","verdict":"passes","request":{"removed":["x-a","x-b"],"added":[{"name":"x-a","value":"1"}]}},
+              {"stage":"auth","verdict":"replies","detail":"401 invalid_credentials: the token has expired",
+               "methods":[{"method":"jwt","place":"Authorization: Bearer","outcome":"refuses","reason":"expired"}]},
+              {"stage":"redirect","verdict":"not_reached"}],
+            "rewritten":"/users"}"#,
+    )
+    .unwrap();
+    assert_eq!(
+        explain.text(Style::PLAIN),
+        "route api of file, pool p: 401, invalid_credentials: the token has expired
+host a.test: a.test (exact)
+stages:
+  - X-User of the client removed: only stages may set it
+  ✓ cors
+      response: sets Vary: Origin
+      response: removes a, b, c, d and 2 more
+  ? ip_acl            decided by the client's address, which is not given
+  ~ rate_limit        policy strict: 10 per second
+  ✓ header_transform
+      request: sets x-a: 1
+      request: removes x-b
+  ✗ auth              replies 401 invalid_credentials: the token has expired
+      jwt in Authorization: Bearer: refuses (expired)
+  - redirect          not reached
+  > endpoint gets the path /users
+"
+    );
 }
