@@ -60,7 +60,8 @@ pools:
     );
     let file = builder.folder().join("config.yaml");
     std::fs::write(&file, document).unwrap();
-    builder.env("PROXY_CONFIG", file.to_str().unwrap()).start()
+    let log = builder.folder().join("audit.log");
+    builder.env("PROXY_AUDIT_LOG", log.to_str().unwrap()).env("PROXY_CONFIG", file.to_str().unwrap()).start()
 }
 
 fn text(output: &Output) -> String {
@@ -69,13 +70,12 @@ fn text(output: &Output) -> String {
 
 /// Lines of the audit log, once `is_there` is true of one.
 fn audit(proxy: &Proxy, is_there: impl Fn(&Value) -> bool) -> Vec<Value> {
-    let mut lines: Vec<Value> = Vec::new();
-    wait_until(|| {
-        let text = std::fs::read_to_string(proxy.store().with_file_name("audit.log")).unwrap_or_default();
-        lines = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        lines.iter().any(&is_there)
-    });
-    lines
+    let path = proxy.store().with_file_name("audit.log");
+    eventually("the line is written", || {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        lines.iter().any(&is_there).then_some(lines)
+    })
 }
 
 on_both_drivers! {
@@ -163,7 +163,7 @@ on_both_drivers! {
             "\u{2713} ip_acl",
             "jwt in Authorization: Bearer: admits",
             "request: sets x-user: alice",
-            "request: sets x-who: alice",
+            "request: sets X-Who: alice",
             "response: sets Vary: Origin",
         ] {
             assert!(admitted.contains(part), "{part}: {admitted}");
