@@ -41,6 +41,10 @@ impl Services for QuestionServices<'_> {
         clock::now().0.saturating_mul(1000)
     }
 
+    fn revision(&self) -> u64 {
+        self.snapshot.revision.0
+    }
+
     fn core(&self) -> &CoreState {
         &self.core
     }
