@@ -191,6 +191,8 @@ pub struct Run {
     pub(crate) passed: usize,
     states: Vec<Option<Box<dyn Any>>>,
     pub(crate) edits: Edits,
+    /// Buffers of the response's edits, while no response uses them.
+    response_edits: Edits,
     pub(crate) identity: Option<SharedIdentity>,
     /// Reason of a refusal by authentication.
     pub(crate) refusal: Option<Reason>,
@@ -202,6 +204,25 @@ impl Run {
     /// Lets the request pass the stage that it stands at.
     pub fn pass(&mut self) {
         self.passed += 1;
+    }
+
+    /// Buffers for the edits of a response.
+    pub fn take_response_edits(&mut self) -> Edits {
+        std::mem::take(&mut self.response_edits)
+    }
+
+    /// Takes the buffers back.
+    pub fn give_response_edits(&mut self, mut edits: Edits) {
+        edits.clear();
+        self.response_edits = edits;
+    }
+
+    /// Forgets the request; buffers stay for the next one.
+    pub fn clear(&mut self) {
+        let (mut edits, mut states) = (std::mem::take(&mut self.edits), std::mem::take(&mut self.states));
+        edits.clear();
+        states.clear();
+        *self = Self { edits, states, response_edits: self.take_response_edits(), ..Self::default() };
     }
 
     /// The identity that a stage verified.

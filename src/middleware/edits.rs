@@ -53,6 +53,34 @@ impl Edits {
         self.removed.split_terminator('\n')
     }
 
+    /// The same as one text, each with a line feed behind it.
+    pub fn removed_names(&self) -> &str {
+        &self.removed
+    }
+
+    /// Adds a line whose value `fill` writes; none where that is empty or cannot stand in a field.
+    pub(crate) fn append_with(&mut self, name: &str, fill: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.lines.len();
+        self.lines.extend_from_slice(name.as_bytes());
+        self.lines.extend_from_slice(b": ");
+        let value_at = self.lines.len();
+        fill(&mut self.lines);
+        let value = &self.lines[value_at..];
+        match !value.is_empty() && headers::is_field_value(value) && headers::is_token(name.as_bytes()) {
+            true => self.lines.extend_from_slice(b"\r\n"),
+            false => self.lines.truncate(start),
+        }
+    }
+
+    /// Forgets all edits; small buffers stay for the next ones.
+    pub(crate) fn clear(&mut self) {
+        self.removed.clear();
+        self.lines.clear();
+        if self.removed.capacity() > KEPT_BYTES_MAX || self.lines.capacity() > KEPT_BYTES_MAX {
+            *self = Self::default();
+        }
+    }
+
     /// Whether lines of this name are removed.
     pub fn removes(&self, name: &[u8]) -> bool {
         self.removed().any(|removed| removed.as_bytes().eq_ignore_ascii_case(name))
@@ -76,6 +104,9 @@ impl Edits {
         self.removed.is_empty() && self.lines.is_empty()
     }
 }
+
+/// 4 KiB: a buffer of edits that is kept for the next request of its connection.
+const KEPT_BYTES_MAX: usize = 4 * 1024;
 
 /// Fields of a local reply that edits cannot remove.
 const KEPT: &[&str] = &["Content-Length", "Transfer-Encoding", "Connection", "X-Request-ID"];

@@ -9,7 +9,7 @@
 //! assert_eq!((head.host(), head.path(buf)), ("shop.example.com", "/cart"));
 //!
 //! let mut out = Vec::new();
-//! write_request(&mut out, buf, &head, &RequestRewrite { append: b"X-Real-IP: 192.0.2.1\r\n", ..Default::default() });
+//! write_request(&mut out, buf, &head, &RequestRewrite { append: [b"X-Real-IP: 192.0.2.1\r\n", b""], ..Default::default() });
 //! assert_eq!(out, b"GET /cart?id=1 HTTP/1.1\r\nHost: shop.example.com\r\nX-Real-IP: 192.0.2.1\r\n\r\n");
 //! ```
 

@@ -5,7 +5,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use ringway_bridge::MailboxSender;
-use ringway_middleware::CoreState;
+use ringway_middleware::{CoreState, Run};
 use ringway_model::CoreId;
 use ringway_telemetry::{RequestIds, Telemetry};
 use ringway_tls::ServerTls;
@@ -272,6 +272,8 @@ pub(crate) struct ConnBuffers {
     pub(crate) target: String,
     pub(crate) request: RequestHead,
     pub(crate) response: ResponseHead,
+    /// Buffers of middleware, while no exchange uses them.
+    pub(crate) stages: Run,
 }
 
 impl ConnBuffers {

@@ -229,7 +229,11 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         let response = self.fetch(&target).await?;
         self.note_response_head(&target);
         let edits = self.response_stages(&target);
-        self.deliver(&target, response, edits).await.map_err(Interrupt::Failure)
+        let delivered = self.deliver(&target, response, edits.as_ref()).await;
+        if let Some(edits) = edits {
+            self.stages.give_response_edits(edits);
+        }
+        delivered.map_err(Interrupt::Failure)
     }
 
     /// Admits the request, or ends it by rules that need no route.
@@ -326,6 +330,10 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             self.info.bytes_in = self.info.bytes_in.max(body.received);
         }
         self.info.report(self.core, self.buffers);
+        if self.info.matched.is_some_and(|matched| matched.rule.stages.is_some()) {
+            self.stages.clear();
+            self.buffers.stages = std::mem::take(&mut self.stages);
+        }
         match disposition {
             Disposition::Keep => {
                 take_out(self.buffers, self.body.take());

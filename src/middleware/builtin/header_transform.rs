@@ -37,24 +37,12 @@ fn apply(edits: &HeaderEdits, request: &RequestView<'_>, identity: Option<&Ident
     for name in &edits.remove {
         to.remove(name);
     }
-    let mut value = Vec::new();
     for (name, template) in &edits.set {
-        value.clear();
-        template::render(template, request, identity, &mut value);
         to.remove(name);
-        push(to, name, &value);
+        to.append_with(name, |value| template::render(template, request, identity, value));
     }
     for (name, template) in &edits.add {
-        value.clear();
-        template::render(template, request, identity, &mut value);
-        push(to, name, &value);
-    }
-}
-
-fn push(to: &mut Edits, name: &str, value: &[u8]) {
-    if !value.is_empty() {
-        // Only a value that cannot stand in a field is refused, and render leaves none.
-        let _ = to.append(name, value);
+        to.append_with(name, |value| template::render(template, request, identity, value));
     }
 }
 

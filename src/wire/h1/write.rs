@@ -129,10 +129,11 @@ pub struct RequestRewrite<'a> {
     pub upgrade: UpgradeLine,
     /// Further kinds to remove, for example [`FieldKind::XForwardedFor`] when the caller appends its own.
     pub remove_kinds: FieldKinds,
-    /// Further names to remove, case-insensitive.
-    pub remove: &'a [&'a str],
-    /// Field lines with CRLF to add, written with [`crate::headers::push_field`].
-    pub append: &'a [u8],
+    /// Further names to remove, case-insensitive, each with a line feed behind it.
+    pub remove: &'a str,
+    /// Field lines with CRLF to add, written with [`crate::headers::push_field`]; the second part is for those
+    /// that are kept elsewhere.
+    pub append: [&'a [u8]; 2],
 }
 
 /// Rewrite of a response head for the client.
@@ -145,17 +146,18 @@ pub struct ResponseRewrite<'a> {
     pub framing: OutFraming,
     /// Further kinds to remove.
     pub remove_kinds: FieldKinds,
-    /// Further names to remove, case-insensitive.
-    pub remove: &'a [&'a str],
-    /// Field lines with CRLF to add, written with [`crate::headers::push_field`].
-    pub append: &'a [u8],
+    /// Further names to remove, case-insensitive, each with a line feed behind it.
+    pub remove: &'a str,
+    /// Field lines with CRLF to add, written with [`crate::headers::push_field`]; the second part is for those
+    /// that are kept elsewhere.
+    pub append: [&'a [u8]; 2],
 }
 
 /// Appends the head of the upstream request. `buf` is the buffer that `head` was parsed from.
 ///
 /// Cost: one copy of the kept bytes; no allocation while `out` has room.
 pub fn write_request(out: &mut Vec<u8>, buf: &[u8], head: &RequestHead, rewrite: &RequestRewrite<'_>) {
-    out.reserve(head.len() + rewrite.append.len() + OWN_LINES_BYTES);
+    out.reserve(head.len() + rewrite.append[0].len() + rewrite.append[1].len() + OWN_LINES_BYTES);
     out.extend_from_slice(head.method_str(buf).as_bytes());
     out.push(b' ');
     let target = rewrite.target.unwrap_or_else(|| head.path_and_query(buf));
@@ -186,7 +188,7 @@ pub fn write_request(out: &mut Vec<u8>, buf: &[u8], head: &RequestHead, rewrite:
             (false, _) => true,
             (true, Underscores::Drop) => false,
             (true, Underscores::Keep) => {
-                !dropped.has(line.alias) && !rewrite.remove.iter().any(|name| resembles(line.name(buf), name))
+                !dropped.has(line.alias) && !names(rewrite.remove).any(|name| resembles(line.name(buf), name))
             }
         };
         is_kept_name && !line.is_nominated && !dropped.has(line.kind) && !is_named(line, buf, rewrite.remove)
@@ -209,7 +211,7 @@ pub fn write_request(out: &mut Vec<u8>, buf: &[u8], head: &RequestHead, rewrite:
     } else if rewrite.te == TeLine::Keep && head.accepts_trailers(buf) {
         out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
     }
-    out.extend_from_slice(rewrite.append);
+    rewrite.append.iter().for_each(|lines| out.extend_from_slice(lines));
     out.extend_from_slice(b"\r\n");
 }
 
@@ -228,7 +230,7 @@ pub fn forwarded_fields<'a>(head: &'a RequestHead, buf: &'a [u8]) -> impl Iterat
 ///
 /// Cost: one copy of the kept bytes; no allocation while `out` has room.
 pub fn write_response(out: &mut Vec<u8>, buf: &[u8], head: &ResponseHead, rewrite: &ResponseRewrite<'_>) {
-    out.reserve(head.len() + rewrite.append.len() + OWN_LINES_BYTES);
+    out.reserve(head.len() + rewrite.append[0].len() + rewrite.append[1].len() + OWN_LINES_BYTES);
     out.extend_from_slice(b"HTTP/1.1 ");
     let status_line = head.status_line(buf);
     out.extend_from_slice(status_line);
@@ -261,7 +263,7 @@ pub fn write_response(out: &mut Vec<u8>, buf: &[u8], head: &ResponseHead, rewrit
         }
     }
     push_connection(out, rewrite.connection);
-    out.extend_from_slice(rewrite.append);
+    rewrite.append.iter().for_each(|lines| out.extend_from_slice(lines));
     out.extend_from_slice(b"\r\n");
 }
 
@@ -372,8 +374,13 @@ fn copy_runs(out: &mut Vec<u8>, buf: &[u8], lines: &[FieldLine], is_kept: impl F
     out.extend_from_slice(&buf[run]);
 }
 
-fn is_named(line: &FieldLine, buf: &[u8], names: &[&str]) -> bool {
-    !names.is_empty() && names.iter().any(|name| line.name(buf).eq_ignore_ascii_case(name.as_bytes()))
+fn is_named(line: &FieldLine, buf: &[u8], removed: &str) -> bool {
+    !removed.is_empty() && names(removed).any(|name| line.name(buf).eq_ignore_ascii_case(name.as_bytes()))
+}
+
+/// The names of [`RequestRewrite::remove`].
+fn names(removed: &str) -> impl Iterator<Item = &str> {
+    removed.split_terminator('\n')
 }
 
 /// Returns whether two names are equal to a reader that maps `_` to `-`.

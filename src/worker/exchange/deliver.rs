@@ -58,7 +58,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         &mut self,
         target: &Target<'a>,
         mut response: UpstreamResponse<'a, R>,
-        edits: Option<Edits>,
+        edits: Option<&Edits>,
     ) -> Result<Disposition, Failure> {
         let Self { core, client, transfer, .. } = *self;
         let (traits, status) = (response.traits, self.buffers.response.status());
@@ -85,7 +85,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
                 transforms,
                 info: &mut self.info,
             };
-            let sent = pin!(relay.send(head, &traits, edits.as_ref()));
+            let sent = pin!(relay.send(head, &traits, edits));
             response.upload.beside(client, &conn.stream, sent).await
         };
         if let Some(body) = response.end_upload(client, transfer).await {

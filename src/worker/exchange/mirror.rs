@@ -92,7 +92,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
     fn copy(&self, body: &RequestBody) -> Vec<u8> {
         let client_in = &self.buffers.client_in;
         let rewrite =
-            RequestRewrite { remove: &["x-mirrored"], append: MIRRORED, ..RequestRewrite::default() };
+            RequestRewrite { remove: "x-mirrored\n", append: [MIRRORED, b""], ..RequestRewrite::default() };
         let mut copy = Vec::with_capacity(self.buffers.request.len() + limits::ADDED_HEAD_BYTES);
         write_head(&mut copy, self.buffers, self.stages.request_edits(), &rewrite);
         copy.extend_from_slice(&client_in[body.first.clone()]);

@@ -43,15 +43,15 @@ impl<R: Runtime> ResponseWriter<'_, R> {
             false => Some(core.date_line.at(core.runtime.timestamp())),
         };
         let date = date.as_deref().unwrap_or_default();
-        let rewrite = ResponseRewrite { connection, framing, append: date, ..ResponseRewrite::default() };
+        let rewrite =
+            ResponseRewrite { connection, framing, append: [date, b""], ..ResponseRewrite::default() };
         let Some(edits) = edits.filter(|edits| !edits.is_empty()) else {
             return h1::write_response(self.out, upstream_in, response, &rewrite);
         };
-        let remove: Vec<&str> = edits.removed().collect();
         // A stage that sets or removes the date wins.
-        let keeps_date = !remove.iter().any(|name| name.eq_ignore_ascii_case("date"));
-        let append = [if keeps_date { date } else { b"" }, edits.lines()].concat();
-        let rewrite = ResponseRewrite { remove: &remove, append: &append, ..rewrite };
+        let date = if edits.removes(b"date") { b"" } else { date };
+        let append = [date, edits.lines()];
+        let rewrite = ResponseRewrite { remove: edits.removed_names(), append, ..rewrite };
         h1::write_response(self.out, upstream_in, response, &rewrite);
     }
 

@@ -26,6 +26,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
     /// Runs the request stages, before an endpoint is chosen. A stage may edit the request, or reply to it.
     pub(super) async fn request_stages(&mut self, matched: Match<'a>) -> Result<(), Interrupt<'a>> {
         let Some(stages) = &matched.rule.stages else { return Ok(()) };
+        self.stages = std::mem::take(&mut self.buffers.stages);
         let started_us = self.core.runtime.now_micros();
         loop {
             let flow = self.with_request(matched, |request| stages.on_request(request));
@@ -134,7 +135,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
     pub(super) fn response_stages(&mut self, target: &Target<'a>) -> Option<Edits> {
         let edits = target.matched.rule.stages.as_ref().map(|stages| {
             let mut run = std::mem::take(&mut self.stages);
-            let mut edits = Edits::default();
+            let mut edits = run.take_response_edits();
             let ConnBuffers { response, upstream_in, .. } = &*self.buffers;
             let head = ResponseHeadView::Endpoint(response, upstream_in);
             let request = self.request_view(target.matched);

@@ -468,23 +468,20 @@ pub(crate) fn write_head(
         remove_kinds: forwarded::rewritten_kinds(request),
         ..*rewrite
     };
-    if edits.is_empty() && rewrite.append.is_empty() {
+    let own = rewrite.append;
+    let rewrite = RequestRewrite { append: [added_headers, edits.lines()], ..rewrite };
+    if own.iter().all(|lines| lines.is_empty()) {
         return h1::write_request(
             out,
             client_in,
             request,
-            &RequestRewrite { append: added_headers, ..rewrite },
+            &RequestRewrite { remove: edits.removed_names(), ..rewrite },
         );
     }
-    let edited = edits.removed();
-    let remove: Vec<&str> = edited.chain(rewrite.remove.iter().copied()).collect();
-    let append = [added_headers.as_slice(), edits.lines(), rewrite.append].concat();
-    h1::write_request(
-        out,
-        client_in,
-        request,
-        &RequestRewrite { remove: &remove, append: &append, ..rewrite },
-    );
+    let remove = [edits.removed_names(), rewrite.remove].concat();
+    let append = [edits.lines(), own[0], own[1]].concat();
+    let rewrite = RequestRewrite { remove: &remove, append: [added_headers, &append], ..rewrite };
+    h1::write_request(out, client_in, request, &rewrite);
 }
 
 /// Awaits I/O on the connection of an attempt, and cancels it at the attempt's own timeout: punctually, for

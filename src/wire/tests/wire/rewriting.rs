@@ -89,7 +89,7 @@ fn nomination_removes_neither_framing_nor_fields_of_the_proxy() {
         X-Tenant-ID, X-Request-ID\r\nContent-Length: 5\r\nX-Forwarded-For: 1.1.1.1\r\nX-Request-ID: r\r\n\r\n";
     let append = b"X-Forwarded-For: 192.0.2.1\r\nX-Tenant-ID: t\r\n";
     assert_eq!(
-        request(text, &RequestRewrite { append, ..Default::default() }),
+        request(text, &RequestRewrite { append: [append, b""], ..Default::default() }),
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nX-Forwarded-For: 192.0.2.1\r\nX-Tenant-ID: t\r\n\r\n"
     );
     assert_eq!(
@@ -108,7 +108,7 @@ fn identity_is_accepted_from_trusted_peers_only() {
     assert_eq!(request_fields(fields, &trusted), kept);
     let rebuilt = RequestRewrite {
         remove_kinds: FieldKinds::of(&[FieldKind::XForwardedFor, FieldKind::XRealIp]),
-        append: b"X-Forwarded-For: 1, 2\r\n",
+        append: [b"X-Forwarded-For: 1, 2\r\n", b""],
         ..trusted
     };
     let out = request_fields(fields, &rebuilt);
@@ -130,7 +130,7 @@ fn underscore_names_are_no_alias_of_dropped_fields() {
         "X_Forwarded_For: 1\r\nX-Tenant_ID: 2\r\nContent_Length: 3\r\nX_Custom: 4\r\nX_Filter-Name: 5\r\n";
     assert_eq!(request_fields(fields, &RequestRewrite::default()), "");
     let keep =
-        RequestRewrite { underscores: Underscores::Keep, remove: &["X-Filter-Name"], ..Default::default() };
+        RequestRewrite { underscores: Underscores::Keep, remove: "X-Filter-Name\n", ..Default::default() };
     assert_eq!(request_fields(fields, &keep), "X_Custom: 4\r\n");
     let trusted = RequestRewrite { trust: Trust::Trusted, ..keep };
     assert_eq!(request_fields(fields, &trusted), "X_Forwarded_For: 1\r\nX_Custom: 4\r\n");
@@ -139,9 +139,9 @@ fn underscore_names_are_no_alias_of_dropped_fields() {
 #[test]
 fn fields_are_removed_by_name_and_appended_at_the_end() {
     let rewrite =
-        RequestRewrite { remove: &["x-a", "COOKIE"], append: b"X-A: new\r\n", ..Default::default() };
+        RequestRewrite { remove: "x-a\nCOOKIE\n", append: [b"X-A: ", b"new\r\n"], ..Default::default() };
     assert_eq!(request_fields("X-A: 1\r\nX-B: 2\r\nCookie: c\r\n", &rewrite), "X-B: 2\r\nX-A: new\r\n");
-    let rewrite = ResponseRewrite { remove: &["server"], append: b"X-A: 1\r\n", ..Default::default() };
+    let rewrite = ResponseRewrite { remove: "server\n", append: [b"X-A: 1\r\n", b""], ..Default::default() };
     let text = "HTTP/1.1 204 x\r\nServer: s\r\nDate: d\r\nX-Tenant-ID: t\r\nX_Y: z\r\n\r\n";
     assert_eq!(
         response(text, Method::Get, &rewrite),
