@@ -30,7 +30,7 @@ pub(crate) fn run(bench: &mut Harness) {
             head.len()
         });
         let mut out = Vec::with_capacity(4096);
-        let rewrite = RequestRewrite { append: OWN_FIELDS, ..RequestRewrite::default() };
+        let rewrite = RequestRewrite { append: [OWN_FIELDS, b""], ..RequestRewrite::default() };
         head.reset();
         assert_eq!(head.parse(text.as_bytes(), &limits), Ok(Parse::Complete));
         bench.line(&format!("wire: rewrite a {name} request head"), || {

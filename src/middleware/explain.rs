@@ -200,11 +200,20 @@ fn auth_of(stage: &Stage) -> Option<&Auth> {
 
 impl FieldChanges {
     fn between(before: &Edits, after: &Edits) -> Self {
-        let lines = after.lines().get(before.lines().len()..).unwrap_or_default();
+        // A line of an earlier stage may be replaced.
+        let mut earlier: Vec<_> = edits::fields(before.lines()).collect();
+        let is_new = |line: &(&[u8], &[u8])| match earlier.iter().position(|known| known == line) {
+            Some(index) => {
+                earlier.swap_remove(index);
+                false
+            }
+            None => true,
+        };
+        let lines: Vec<_> = edits::fields(after.lines()).filter(is_new).collect();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self {
             removed: after.removed().skip(before.removed().count()).map(str::to_owned).collect(),
-            added: edits::fields(lines).map(|(name, value)| (text(name), text(value))).collect(),
+            added: lines.into_iter().map(|(name, value)| (text(name), text(value))).collect(),
         }
     }
 
