@@ -31,3 +31,7 @@ pub use revalidate::{
 };
 pub use serve::{Reply, Revalidation, Verdict, judge, reply, write_reply_fields};
 pub use storage::{NotStored, ResponseSource, Times, storable, store};
+
+#[cfg(test)]
+#[path = "policy_tests.rs"]
+mod tests;

@@ -10,6 +10,9 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod cache_dates;
+mod cache_directives;
+mod cache_ranges;
 mod certificate;
 mod chunks;
 mod configuration;
@@ -22,6 +25,7 @@ mod records;
 mod request;
 mod response;
 mod source;
+mod structured_fields;
 mod websocket;
 
 pub use mutate::Mutator;
@@ -37,6 +41,9 @@ pub struct Target {
 /// All targets.
 pub const TARGETS: &[Target] = &[
     Target { name: "api", run: api::check },
+    Target { name: "cache_dates", run: cache_dates::check },
+    Target { name: "cache_directives", run: cache_directives::check },
+    Target { name: "cache_ranges", run: cache_ranges::check },
     Target { name: "certificate", run: certificate::check },
     Target { name: "chunks", run: chunks::check },
     Target { name: "configuration", run: configuration::check },
@@ -47,6 +54,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "records", run: records::check },
     Target { name: "request", run: request::check },
     Target { name: "response", run: response::check },
+    Target { name: "structured_fields", run: structured_fields::check },
     Target { name: "websocket", run: websocket::check },
 ];
 

@@ -76,6 +76,21 @@ fn api() {
 }
 
 #[test]
+fn cache_dates() {
+    replay("cache_dates", MUTATIONS);
+}
+
+#[test]
+fn cache_directives() {
+    replay("cache_directives", MUTATIONS);
+}
+
+#[test]
+fn cache_ranges() {
+    replay("cache_ranges", MUTATIONS);
+}
+
+#[test]
 fn certificate() {
     // Keys are checked against their certificates.
     replay("certificate", MUTATIONS / 8);
@@ -127,6 +142,11 @@ fn request() {
 #[test]
 fn response() {
     replay("response", MUTATIONS);
+}
+
+#[test]
+fn structured_fields() {
+    replay("structured_fields", MUTATIONS);
 }
 
 #[test]
