@@ -222,7 +222,7 @@ fn outcomes_have_their_fields() {
         (
             Outcome::Stale { ttl: i64::MIN, reason: StaleReason::Requested },
             "STALE",
-            "ringway; hit; ttl=-9223372036854775808; detail=max-stale",
+            "ringway; hit; ttl=-999999999999999; detail=max-stale",
         ),
         (
             Outcome::StaleAfter { ttl: -1, status: 503 },

@@ -181,6 +181,8 @@ fn push_status(out: &mut Vec<u8>, status: u16) {
 }
 
 fn push_ttl(out: &mut Vec<u8>, ttl: i64) {
+    // An Integer has 15 digits (RFC 9651 §3.3.1).
+    let ttl = ttl.clamp(-999_999_999_999_999, 999_999_999_999_999);
     out.extend_from_slice(b"; ttl=");
     if ttl < 0 {
         out.push(b'-');
