@@ -83,7 +83,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("ringway-bench", &["model", "wire", "traffic", "bridge", "middleware", "telemetry"]),
-    ("ringway-fuzz-targets", &["model", "config", "wire", "traffic", "cache", "worker", "store", "certs", "api"]),
+    (
+        "ringway-fuzz-targets",
+        &["model", "config", "wire", "traffic", "cache", "worker", "store", "certs", "api"],
+    ),
 ];
 
 /// The crates with `unsafe`: for system calls, and for memory shared between threads.
