@@ -7,6 +7,7 @@ use std::time::Duration;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Error};
 
+use crate::failure_kind::FailureKind;
 use crate::limits::{ANSWER_BYTES_MAX, FETCH_TIMEOUT};
 
 /// An answer.
@@ -19,11 +20,19 @@ pub(crate) struct Answer {
 
 /// Reason why there is no JWK set.
 #[derive(Debug)]
-pub(crate) struct FetchError(String);
+pub(crate) struct FetchError {
+    pub(crate) kind: FailureKind,
+    text: String,
+}
+
+/// The error of an answer that cannot be used.
+fn unusable(text: String) -> FetchError {
+    FetchError { kind: FailureKind::Invalid, text }
+}
 
 impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -59,18 +68,18 @@ pub(crate) fn discover(agent: &Agent, issuer: &str) -> Result<Answer, FetchError
     let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
     let configuration = get(agent, &url)?;
     let configuration: serde_json::Value =
-        serde_json::from_slice(&configuration.body).map_err(|_| FetchError(format!("{url} is not JSON")))?;
+        serde_json::from_slice(&configuration.body).map_err(|_| unusable(format!("{url} is not JSON")))?;
     let text = |name: &str| configuration.get(name).and_then(serde_json::Value::as_str);
     // Another issuer's configuration here would let it sign for this one.
     match text("issuer") {
         Some(named) if named == issuer => {}
-        Some(named) => return Err(FetchError(format!("{url} is of issuer {named:?}, not of {issuer:?}"))),
-        None => return Err(FetchError(format!("{url} names no issuer"))),
+        Some(named) => return Err(unusable(format!("{url} is of issuer {named:?}, not of {issuer:?}"))),
+        None => return Err(unusable(format!("{url} names no issuer"))),
     }
-    let keys = text("jwks_uri").ok_or_else(|| FetchError(format!("{url} names no jwks_uri")))?;
+    let keys = text("jwks_uri").ok_or_else(|| unusable(format!("{url} names no jwks_uri")))?;
     // A provider elsewhere has no business with what listens on this machine.
     if url.starts_with("https://") && !keys.starts_with("https://") {
-        return Err(FetchError(format!("{url} names keys at {keys}, which must be https")));
+        return Err(unusable(format!("{url} names keys at {keys}, which must be https")));
     }
     get(agent, keys)
 }
@@ -78,18 +87,18 @@ pub(crate) fn discover(agent: &Agent, issuer: &str) -> Result<Answer, FetchError
 /// The content of a URL, of https or on this machine.
 pub(crate) fn get(agent: &Agent, url: &str) -> Result<Answer, FetchError> {
     if !is_safe(url) {
-        return Err(FetchError(format!("{url} must be https: keys over plain http could be anyone's")));
+        return Err(unusable(format!("{url} must be https: keys over plain http could be anyone's")));
     }
-    let failed = |reason: String| FetchError(format!("{url}: {reason}"));
-    let mut response = agent.get(url).call().map_err(|error| failed(reason(&error)))?;
+    let failed = |kind, reason: String| FetchError { kind, text: format!("{url}: {reason}") };
+    let mut response = agent.get(url).call().map_err(|error| failed(kind(&error), reason(&error)))?;
     let status = response.status().as_u16();
     if status != 200 {
-        return Err(failed(format!("the answer has status {status}")));
+        return Err(failed(FailureKind::Status, format!("the answer has status {status}")));
     }
     let cache_control = response.headers().get("cache-control").and_then(|value| value.to_str().ok());
     let max_age = cache_control.and_then(max_age);
     let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
-    let body = body.map_err(|error| failed(reason(&error)))?;
+    let body = body.map_err(|error| failed(kind(&error), reason(&error)))?;
     Ok(Answer { body, max_age })
 }
 
@@ -115,6 +124,16 @@ fn max_age(cache_control: &str) -> Option<Duration> {
         name.eq_ignore_ascii_case("max-age").then(|| value.trim_matches('"').parse().ok())?
     });
     seconds.map(Duration::from_secs)
+}
+
+fn kind(error: &Error) -> FailureKind {
+    match error {
+        Error::Timeout(_) => FailureKind::Timeout,
+        Error::HostNotFound | Error::ConnectionFailed | Error::Io(_) | Error::Rustls(_) => {
+            FailureKind::Unreachable
+        }
+        _ => FailureKind::Invalid,
+    }
 }
 
 fn reason(error: &Error) -> String {

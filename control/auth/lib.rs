@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod disk;
+mod failure_kind;
 mod fetch;
 mod file;
 mod limits;
@@ -19,6 +20,7 @@ mod loader;
 mod passwords;
 mod schedule;
 
+pub use failure_kind::{FailureCounts, FailureKind};
 pub use link::{Event, Link, SourceStatus, start};
 pub use passwords::verify as verify_password;
 pub use ringway_middleware::KnownCredentials;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use ringway_bridge::{MailboxReceiver, MailboxSender, Waker, blocking_mailbox, mailbox};
 use ringway_middleware::{Credentials, KnownCredentials};
-use ringway_model::{CoreId, CredentialSource};
+use ringway_model::{CoreId, CredentialSource, Timestamp};
 
+use crate::failure_kind::FailureCounts;
 use crate::limits::{EVENTS_MAX, MESSAGES_MAX};
 use crate::loader::{self, Message};
 use crate::passwords::{self, Job};
@@ -48,6 +49,12 @@ pub struct SourceStatus {
     pub failures: u32,
     /// Reason of the last failure, if the last load failed.
     pub problem: Option<Arc<str>>,
+    /// Failed loads by kind.
+    pub failed: FailureCounts,
+    /// Time of the last good load; `None` without one since the start.
+    pub loaded_at: Option<Timestamp>,
+    /// Number of keys or users in use.
+    pub entries: usize,
 }
 
 /// Link to the threads, which end with it.

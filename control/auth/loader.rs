@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use ringway_bridge::{MailboxReceiver, MailboxSender, TryRecvError};
 use ringway_middleware::{ApiKeyTable, Credentials, KeySet, KnownCredentials, Users};
-use ringway_model::{CredentialSource, Tick};
+use ringway_model::{CredentialSource, Tick, Timestamp};
 use ringway_net::clock;
 use ureq::Agent;
 
 use crate::disk::Disk;
-use crate::fetch::{self, Answer};
+use crate::failure_kind::{FailureCounts, FailureKind};
+use crate::fetch::{self, Answer, FetchError};
 use crate::file::{self, Mark};
 use crate::limits::FETCHES_MAX;
 use crate::link::{Event, SourceStatus};
@@ -27,7 +28,7 @@ pub(crate) enum Message {
     Want(BTreeSet<CredentialSource>),
     /// With the credentials of the core that asks.
     Refresh(CredentialSource, KnownCredentials),
-    Fetched(CredentialSource, Result<Answer, String>),
+    Fetched(CredentialSource, Result<Answer, FetchError>),
     End,
 }
 
@@ -40,6 +41,8 @@ struct Known {
     /// Content that is in use, and what it was parsed into.
     in_use: Option<(Vec<u8>, Arc<Credentials>)>,
     problem: Option<Arc<str>>,
+    failed: FailureCounts,
+    loaded_at: Option<Timestamp>,
 }
 
 struct Loader {
@@ -109,6 +112,8 @@ impl Loader {
                 mark: None,
                 in_use: None,
                 problem: None,
+                failed: FailureCounts::default(),
+                loaded_at: None,
             };
             // In use until the provider answers, and where it does not.
             if !is_file(&source)
@@ -174,7 +179,7 @@ impl Loader {
             Err(error) => {
                 known.mark = None;
                 let text = format!("{}: {error}", path(&source));
-                self.fail(source, &text);
+                self.fail(source, FailureKind::File, &text);
             }
         }
     }
@@ -190,24 +195,26 @@ impl Loader {
                 // Files are read by the loader.
                 _ => return,
             };
-            let result = result.map_err(|error| error.to_string());
             if messages.send(Message::Fetched(of, result)).is_err() {
                 tracing::warn!("the answer of an identity provider is lost: the loader does not take it");
             }
         });
         match started {
             Ok(_) => self.fetches += 1,
-            Err(error) => self.fail(source, &format!("no thread for a request: {error}")),
+            Err(error) => {
+                let text = format!("no thread for a request: {error}");
+                self.fail(source, FailureKind::Unreachable, &text);
+            }
         }
     }
 
-    fn handle_fetched(&mut self, source: CredentialSource, result: Result<Answer, String>) {
+    fn handle_fetched(&mut self, source: CredentialSource, result: Result<Answer, FetchError>) {
         if !self.sources.contains_key(&source) {
             return;
         }
         match result {
             Ok(answer) => self.take(source, answer.body, answer.max_age),
-            Err(error) => self.fail(source, &error),
+            Err(error) => self.fail(source, error.kind, &error.to_string()),
         }
     }
 
@@ -215,10 +222,11 @@ impl Loader {
     fn take(&mut self, source: CredentialSource, content: Vec<u8>, max_age: Option<Duration>) {
         let credentials = match parse(&source, &content) {
             Ok(credentials) => credentials,
-            Err(error) => return self.fail(source, &error),
+            Err(error) => return self.fail(source, FailureKind::Invalid, &error),
         };
         let Some(known) = self.sources.get_mut(&source) else { return };
         known.schedule.succeed(max_age, clock::now());
+        known.loaded_at = Some(clock::timestamp());
         if known.problem.take().is_some() {
             tracing::info!(%source, "credentials can be loaded again");
         }
@@ -237,8 +245,9 @@ impl Loader {
         self.settle(source);
     }
 
-    fn fail(&mut self, source: CredentialSource, error: &str) {
+    fn fail(&mut self, source: CredentialSource, kind: FailureKind, error: &str) {
         let Some(known) = self.sources.get_mut(&source) else { return };
+        known.failed.add(kind);
         let is_over = known.schedule.fail(clock::now());
         if known.problem.as_deref() != Some(error) {
             let in_use = known.in_use.is_some();
@@ -257,6 +266,9 @@ impl Loader {
         let status = self.sources.get(&source).map_or_else(SourceStatus::default, |known| SourceStatus {
             failures: known.schedule.failures(),
             problem: known.problem.clone(),
+            failed: known.failed,
+            loaded_at: known.loaded_at,
+            entries: known.in_use.as_ref().map_or(0, |(_, credentials)| credentials.len()),
         });
         self.send(Event::Settled { source, status });
     }

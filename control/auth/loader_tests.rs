@@ -133,3 +133,35 @@ fn a_file_is_loaded_again_when_it_changes_and_the_good_one_stays() {
     let Credentials::Users(users) = &*wait(&link, loaded) else { panic!("users") };
     assert_eq!(users.len(), 2);
 }
+
+#[test]
+fn a_status_has_the_content_and_the_failures_by_kind() {
+    use crate::failure_kind::FailureKind;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys");
+    let source = CredentialSource::JwkFile(path.to_str().unwrap().into());
+    let link = start(None);
+    link.0.want(BTreeSet::from([source.clone()]));
+    let status = |of: &CredentialSource| {
+        wait(&link, |event| match event {
+            Event::Settled { source, status } if source == *of => Some(status),
+            _ => None,
+        })
+    };
+    let missing = status(&source);
+    assert_eq!((missing.failed.of(FailureKind::File), missing.entries, missing.loaded_at), (1, 0, None));
+    let other = folder.path().join("junk");
+    std::fs::write(&other, "{}").unwrap();
+    std::fs::write(&path, SET).unwrap();
+    let junk = CredentialSource::JwkFile(other.to_str().unwrap().into());
+    link.0.want(BTreeSet::from([source.clone(), junk.clone()]));
+    assert_eq!(status(&junk).failed.of(FailureKind::Invalid), 1);
+    let loaded = loop {
+        let status = status(&source);
+        if status.loaded_at.is_some() {
+            break status;
+        }
+    };
+    assert_eq!((loaded.entries, loaded.problem.is_none()), (1, true));
+    assert!(loaded.failed.of(FailureKind::File) >= 1);
+}

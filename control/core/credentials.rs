@@ -90,6 +90,11 @@ impl Credentials {
         Some(event)
     }
 
+    /// Sources and their states, in order.
+    pub(crate) fn statuses(&self) -> impl Iterator<Item = (&CredentialSource, &SourceStatus)> {
+        self.statuses.iter()
+    }
+
     /// Sources whose last load failed, in words.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let failing = self.statuses.iter().filter_map(|(source, status)| {

@@ -114,6 +114,8 @@ on_both_drivers! {
             assert_eq!(json!(answer.status()), refused["status"]);
             assert_eq!(answer.json()["error"]["message"], refused["message"]);
         }
+        assert_eq!(proxy.metric("proxy_credentials_entries", &["source=\"keys in "]), 1.0);
+        assert_eq!(proxy.metric("proxy_credentials_failures_total", &["reason=\"file\""]), 0.0);
         api.post("/api/v2/auth/check", &json!({ "route": "open", "token": "t" })).is(409);
         api.post("/api/v2/auth/check", &json!({ "route": "nope", "token": "t" })).is(404);
         let good = token(claims());

@@ -58,9 +58,25 @@ impl Entry {
     }
 }
 
-/// Cuts the braces of an object.
+/// Cuts the braces of an object. Characters that JSON admits and terminals interpret are escaped: a line is
+/// shown by whatever shows files.
 fn members(object: &str) -> String {
-    object.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or_default().to_owned()
+    let members = object.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or_default();
+    let mut out = String::with_capacity(members.len());
+    for c in members.chars() {
+        match is_interpreted(c) {
+            // All of them are below U+10000: one escape each (RFC 8259 §7).
+            true => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => out.push(c),
+        }
+    }
+    out
+}
+
+/// Control characters, and marks that reorder text (Unicode TR 36 §2.7).
+fn is_interpreted(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// Line about a decision of ringway itself.
@@ -95,5 +111,23 @@ impl Notice<'_> {
     /// As [`Entry::members`].
     pub(super) fn members(&self) -> String {
         members(&serde_json::to_string(self).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::members;
+
+    #[test]
+    fn characters_that_terminals_interpret_are_escaped() {
+        let name = "a\u{1b}[2J\u{7f}\u{9b}\u{202e}\"\\é\n";
+        let object = serde_json::json!({ "who": name }).to_string();
+        let text = members(&object);
+        assert!(
+            !text.contains(|c: char| c.is_control() || c == '\u{202e}') && text.contains('é'),
+            "{text:?}"
+        );
+        let back: serde_json::Value = serde_json::from_str(&format!("{{{text}}}")).unwrap_or_default();
+        assert_eq!(back["who"], name);
     }
 }

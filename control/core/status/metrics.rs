@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use ringway_auth::{FailureKind, SourceStatus};
 use ringway_certs::Certificates;
 use ringway_model::limits::METRIC_SLOTS_MAX;
-use ringway_model::{Health, Kind};
+use ringway_model::{CredentialSource, Health, Kind};
 use ringway_telemetry::{ControlReading, PoolReading, ProcessReading};
 use ringway_traffic::breaker::BreakerView;
 use ringway_traffic::snapshot::Snapshot;
@@ -59,6 +60,7 @@ pub(crate) fn render(engine: &Engine, now: Now, out: &mut String) {
     traffic_metrics::render(engine, now, out);
     render_scalars(engine, now, out);
     render_configuration(engine, out);
+    render_credentials(engine, now, out);
     render_cores(engine, out);
     render_canaries(engine, now, out);
     render_instances(engine, now, out);
@@ -105,6 +107,67 @@ fn render_canaries(engine: &Engine, now: Now, out: &mut String) {
          # TYPE proxy_canary_steps_total counter\nproxy_canary_steps_total {}",
         counters.steps
     );
+}
+
+/// Sources of credentials: loads, failures, content; those of the first in order.
+fn render_credentials(engine: &Engine, now: Now, out: &mut String) {
+    let sources: Vec<_> = engine.credentials().statuses().take(CREDENTIAL_SOURCES_MAX).collect();
+    if sources.is_empty() {
+        return;
+    }
+    type Value = fn(&SourceStatus, Now) -> Option<u64>;
+    let gauges: [(&str, &str, Value); 3] = [
+        (
+            "proxy_credentials_last_success_timestamp_seconds",
+            "Time of the last good load of a source of keys or users, in seconds since 1970; none before the first.",
+            |status, _| status.loaded_at.map(|at| at.0 / 1000),
+        ),
+        (
+            "proxy_credentials_age_seconds",
+            "Time since the last good load of a source of keys or users.",
+            |status, now| status.loaded_at.map(|at| now.at.0.saturating_sub(at.0) / 1000),
+        ),
+        ("proxy_credentials_entries", "Keys or users in use of a source.", |status, _| {
+            Some(status.entries as u64)
+        }),
+    ];
+    for (name, help, value) in gauges {
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge");
+        for (source, status) in &sources {
+            if let Some(value) = value(status, now) {
+                let _ = writeln!(out, "{name}{{source=\"{}\"}} {value}", label(source));
+            }
+        }
+    }
+    out.push_str(
+        "# HELP proxy_credentials_failures_total Failed loads of a source of keys or users, by reason.\n\
+         # TYPE proxy_credentials_failures_total counter\n",
+    );
+    for (source, status) in &sources {
+        for kind in FailureKind::ALL {
+            let (source, reason, count) = (label(source), kind.as_str(), status.failed.of(kind));
+            let _ = writeln!(
+                out,
+                "proxy_credentials_failures_total{{source=\"{source}\",reason=\"{reason}\"}} {count}"
+            );
+        }
+    }
+}
+
+/// 100: sources of credentials with metrics of their own; operators have one to ten.
+const CREDENTIAL_SOURCES_MAX: usize = 100;
+
+/// A source as the value of a label.
+fn label(source: &CredentialSource) -> String {
+    let mut text = String::new();
+    for c in source.to_string().chars() {
+        match c {
+            '\\' | '"' => text.extend(['\\', c]),
+            '\n' => text.push_str("\\n"),
+            c => text.push(c),
+        }
+    }
+    text
 }
 
 /// Policy of the rate limit of each route with a metric slot, which are bounded.
