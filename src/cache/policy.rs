@@ -26,8 +26,8 @@ pub use outcome::{Forward, Outcome, StaleReason, Storing};
 pub use request::{Access, Bypass, RequestFacts, RequestTraits};
 pub use response::{Control, Expires, ResponseFacts};
 pub use revalidate::{
-    CONDITIONAL_FIELDS, Freshened, OriginFailure, freshen, is_removed_on_refresh, may_serve_stale,
-    write_conditions, write_variant_conditions,
+    CONDITIONAL_FIELDS, EntryChange, Freshened, OriginFailure, freshen, is_removed_on_refresh,
+    may_serve_stale, write_conditions, write_variant_conditions,
 };
 pub use serve::{Reply, Revalidation, Verdict, judge, reply, write_reply_fields};
 pub use storage::{NotStored, ResponseSource, Times, storable, store};

@@ -217,6 +217,22 @@ impl RequestFacts {
             || fields.precondition
     }
 
+    /// Facts of the request that the cache itself sends about a stored response: a GET without the client's
+    /// conditions and range. Its answers are stored and evaluated for all clients.
+    #[must_use]
+    pub fn without_conditions(mut self) -> Self {
+        self.method = Method::Get;
+        self.range = RangeRequest::None;
+        self.if_modified_since = None;
+        let fields = &mut self.fields;
+        fields.if_none_match = false;
+        fields.if_modified_since = false;
+        fields.if_range = false;
+        fields.range = false;
+        fields.precondition = false;
+        self
+    }
+
     /// Returns whether `Range` is present, valid or not.
     pub fn is_ranged(&self) -> bool {
         self.fields.range

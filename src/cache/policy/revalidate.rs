@@ -51,14 +51,14 @@ pub fn write_variant_conditions<'a>(
 }
 
 /// Returns whether a field of the client is left out of a request that refreshes an entry for all clients:
-/// its conditions, and credentials that are no part of the key.
+/// its conditions and directives, and credentials that are no part of the key.
 pub fn is_removed_on_refresh(settings: &Settings, head: &StoredHead, name: &[u8]) -> bool {
     let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
     let is_keyed = |known: &str| {
         settings.vary_headers.iter().any(|keyed| **keyed == *known)
             || Lines(&head.selecting).values(known).next().is_some()
     };
-    CONDITIONAL_FIELDS.into_iter().any(is)
+    CONDITIONAL_FIELDS.into_iter().chain(["cache-control", "pragma"]).any(is)
         || ["cookie", "authorization"].into_iter().any(|known| is(known) && !is_keyed(known))
 }
 
@@ -67,15 +67,39 @@ pub fn is_removed_on_refresh(settings: &Settings, head: &StoredHead, name: &[u8]
 pub struct Freshened {
     /// The updated head: it answers this request, whatever becomes of the entry.
     pub head: StoredHead,
-    /// Whether the entry stays, or the reason for which it is dropped.
-    pub stored: Result<(), NotStored>,
+    /// What becomes of the entry.
+    pub change: EntryChange,
+}
+
+/// Change of an entry after the origin was asked about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryChange {
+    /// It is replaced by what the origin's answer makes of it.
+    Replace,
+    /// It stays as it was: this client's request allows no storing, or the origin failed.
+    Keep,
+    /// It is removed: the origin's answer is not to be stored.
+    Drop(NotStored),
+}
+
+impl EntryChange {
+    /// Returns the change for an answer with a status, of which `stored` says whether it is stored itself.
+    pub fn of(status: u16, stored: Result<(), NotStored>) -> Self {
+        match stored {
+            Ok(()) => Self::Replace,
+            Err(NotStored::Request) => Self::Keep,
+            Err(_) if status >= 500 => Self::Keep,
+            Err(reason) => Self::Drop(reason),
+        }
+    }
 }
 
 /// Updates a stored head with the fields of a 304 (RFC 9111 §3.2, §4.3.4). Those that describe the stored body
 /// stay: `Content-Length`, `-Encoding`, `-Range`, `ETag`. `Set-Cookie` is for the client of this request,
 /// unless the settings store it.
 ///
-/// `request` are the fields that were sent to the origin, `facts` those of its head, `path` the target.
+/// `request` are the fields that were sent to the origin, `facts` those of the client, whose conditions do not
+/// count, `path` the target.
 /// Allocates the new head.
 pub fn freshen<'a, 'b>(
     settings: &Settings,
@@ -106,6 +130,7 @@ pub fn freshen<'a, 'b>(
     }
     not_modified.lines().filter(|(name, _)| !is_kept(name)).for_each(&mut push);
 
+    let facts = &facts.without_conditions();
     let fields = Lines(&merged);
     let response = ResponseFacts::read(settings, head.status, fields, times.received_at);
     let source = ResponseSource::new(path, fields);
@@ -113,7 +138,7 @@ pub fn freshen<'a, 'b>(
     let freshness = stored.unwrap_or_else(|_| Freshness::of(settings, facts, &response, &source, times));
     let reason = head.status_text().get(4..).unwrap_or_default();
     let head = store(settings, request, &response, fields, reason, freshness, times);
-    Freshened { head, stored: stored.map(|_| ()) }
+    Freshened { head, change: EntryChange::of(304, stored.map(|_| ())) }
 }
 
 /// Fields that a 304 does not change, for they describe the body that is stored (RFC 9111 §3.2).

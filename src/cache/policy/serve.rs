@@ -70,7 +70,6 @@ pub fn judge(
         if stale_for <= i64::from(head.stale_while_revalidate)
             && head.stale_while_revalidate > 0
             && !(mode == CacheMode::Rfc9111 && wants_newer(request, head, ttl, now))
-            && !request.directives.has(Directive::OnlyIfCached)
         {
             return Verdict::ServeStale { ttl, reason: StaleReason::Revalidating };
         }

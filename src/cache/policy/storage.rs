@@ -102,6 +102,8 @@ const UNDERSTOOD: [u16; 22] = [
 ];
 
 /// Decides whether the response to a request that [may fill](super::Access::ReadWrite) the cache is stored.
+/// After a question of the cache's own, `request` is the client's
+/// [without conditions](RequestFacts::without_conditions).
 /// In the mode `rfc9111`, also the response to a POST that names its own target in `Content-Location`, which
 /// later GET requests get (RFC 9110 §9.3.3).
 ///
@@ -151,7 +153,9 @@ pub fn storable(
         Vary::Unusable => return Err(NotStored::VaryUnusable),
         Vary::Nothing | Vary::Names(_) => {}
     }
-    if request.has_authorization() && !settings.is_auth_aware && !is_for_others(settings, response) {
+    let is_keyed =
+        settings.is_auth_aware && settings.vary_headers.iter().any(|name| **name == *"authorization");
+    if request.has_authorization() && !is_keyed && !is_for_others(settings, response) {
         return Err(NotStored::Authorization);
     }
     let freshness = Freshness::of(settings, request, response, source, times);

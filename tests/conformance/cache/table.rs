@@ -27,7 +27,7 @@
 
 /// One case.
 #[derive(Clone, Debug)]
-pub struct Case {
+pub(crate) struct Case {
     /// Document and section, such as `RFC 9111 §4.2.1`.
     pub section: String,
     /// The behaviour.
@@ -42,7 +42,7 @@ pub struct Case {
 
 /// Step of a case.
 #[derive(Clone, Debug)]
-pub enum Step {
+pub(crate) enum Step {
     /// Seconds pass.
     Wait(u64),
     /// A request and its response.
@@ -51,7 +51,7 @@ pub enum Step {
 
 /// One request, the origin's answer, and the expected response.
 #[derive(Clone, Debug)]
-pub struct Exchange {
+pub(crate) struct Exchange {
     /// The line of the table, for messages.
     pub line: String,
     /// The method.
@@ -70,7 +70,7 @@ pub struct Exchange {
 
 /// Answer of the origin.
 #[derive(Clone, Debug)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// A response.
     Response {
         /// The status.
@@ -88,7 +88,7 @@ pub enum Answer {
 
 /// Expectation of an exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Expected {
+pub(crate) enum Expected {
     /// Value of `X-Cache-Status`; `LOCAL` for a reply of the proxy's own.
     Outcome(String),
     /// Status of the response.
@@ -108,7 +108,7 @@ pub enum Expected {
 }
 
 /// The table: files of this folder.
-pub const TABLE: &[(&str, &str)] = &[
+pub(crate) const TABLE: &[(&str, &str)] = &[
     ("storing.txt", include_str!("storing.txt")),
     ("freshness.txt", include_str!("freshness.txt")),
     ("validation.txt", include_str!("validation.txt")),
@@ -121,11 +121,11 @@ pub const TABLE: &[(&str, &str)] = &[
 ///
 /// # Panics
 /// On a line that is none of the table's forms.
-pub fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     TABLE.iter().flat_map(|(file, text)| parse(file, text)).collect()
 }
 
-pub fn parse(file: &str, text: &str) -> Vec<Case> {
+pub(crate) fn parse(file: &str, text: &str) -> Vec<Case> {
     let mut cases = Vec::new();
     for block in text.split("\n## ").skip(1) {
         let mut lines = block.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -263,7 +263,7 @@ fn number(file: &str, line: &str, text: &str) -> u64 {
 ///
 /// # Panics
 /// On a date of another form.
-pub fn with_dates(value: &str, format: impl Fn(&str, i64) -> String) -> String {
+pub(crate) fn with_dates(value: &str, format: impl Fn(&str, i64) -> String) -> String {
     let mut out = String::new();
     let mut rest = value;
     while let Some((before, after)) = rest.split_once('{') {

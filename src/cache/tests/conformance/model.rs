@@ -5,9 +5,9 @@ use std::collections::HashMap;
 
 use ringway_cache::control::Codings;
 use ringway_cache::policy::{
-    Access, Bypass, CONDITIONAL_FIELDS, Forward, Invalidation, OriginFailure, Outcome, Reply, RequestFacts,
-    RequestTarget, RequestTraits, ResponseFacts, ResponseSource, Revalidation, StaleReason, Storing, Times,
-    Verdict, freshen, is_removed_on_refresh, judge, may_serve_stale, reply, storable, store,
+    Access, Bypass, CONDITIONAL_FIELDS, EntryChange, Forward, Invalidation, OriginFailure, Outcome, Reply,
+    RequestFacts, RequestTarget, RequestTraits, ResponseFacts, ResponseSource, Revalidation, StaleReason,
+    Storing, Times, Verdict, freshen, is_removed_on_refresh, judge, may_serve_stale, reply, storable, store,
     write_conditions, write_reply_fields, write_variant_conditions,
 };
 use ringway_cache::{FieldSource, KeyParts, Lines, Marker, ScopeId, Settings, StoredHead, Vary, write_key};
@@ -16,7 +16,7 @@ use ringway_wire::message::Method;
 
 /// A request, of a client or at the origin.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub(crate) struct Asked {
     pub method: String,
     pub target: String,
     pub fields: Vec<(String, String)>,
@@ -25,14 +25,14 @@ pub struct Asked {
 
 /// Answer of the origin.
 #[derive(Clone, Debug)]
-pub enum OriginAnswer {
+pub(crate) enum OriginAnswer {
     Response { status: u16, fields: Vec<(String, String)>, body: String, delay: u64 },
     Cut,
 }
 
 /// Response to the client.
 #[derive(Clone, Debug, Default)]
-pub struct Response {
+pub(crate) struct Response {
     pub status: u16,
     pub fields: Vec<(String, String)>,
     pub body: String,
@@ -40,7 +40,7 @@ pub struct Response {
 }
 
 /// The cache.
-pub struct Model {
+pub(crate) struct Model {
     settings: Settings,
     now: Timestamp,
     primary: HashMap<Vec<u8>, Slot>,
@@ -76,20 +76,20 @@ struct Origin {
 const HOST: &str = "a.example";
 
 impl Model {
-    pub fn new(settings: Settings, now: Timestamp) -> Self {
+    pub(crate) fn new(settings: Settings, now: Timestamp) -> Self {
         Self { settings, now, primary: HashMap::new(), variants: HashMap::new(), generations: 0 }
     }
 
-    pub fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.now
     }
 
-    pub fn wait(&mut self, seconds: u64) {
+    pub(crate) fn wait(&mut self, seconds: u64) {
         self.now.0 += seconds * 1_000;
     }
 
     /// Runs one exchange; also returns the request that the origin got.
-    pub fn exchange(
+    pub(crate) fn exchange(
         &mut self,
         request: &Asked,
         answer: Option<OriginAnswer>,
@@ -251,10 +251,8 @@ impl Model {
             return Ok(self.answer(facts, source, &entry, outcome));
         }
         // The question was the cache's own, without the client's conditions: the answer is one for all.
-        let storing = self.insert_unconditional(request, facts, primary, &received);
-        if storing != Storing::Stored && received.status < 500 {
-            self.remove(key);
-        }
+        let storing = self.insert(request, &facts.without_conditions(), primary, &received);
+        self.change(key, received.status, storing);
         if let (Storing::Stored, (Some((_, entry)), _)) = (storing, self.find(primary, source)) {
             let outcome = forwarded(&received, forward, storing);
             return Ok(self.answer(facts, source, &entry, outcome));
@@ -282,10 +280,9 @@ impl Model {
         };
         if received.status == 304 {
             self.freshen(&refresh, &facts, entry, &received, primary);
-        } else if self.insert(&refresh, &facts, primary, &received) != Storing::Stored
-            && received.status < 500
-        {
-            self.remove(key);
+        } else {
+            let storing = self.insert(&refresh, &facts, primary, &received);
+            self.change(key, received.status, storing);
         }
         Ok(())
     }
@@ -310,11 +307,11 @@ impl Model {
         received: &Received,
         primary: &[u8],
     ) -> Entry {
-        let (lines, facts) = unconditional(request, facts, self.now);
+        let lines = to_lines(&request.fields);
         let freshened = freshen(
             &self.settings,
             &entry.head,
-            &facts,
+            facts,
             Lines(&lines),
             request.target.as_bytes(),
             Lines(&received.lines),
@@ -322,23 +319,14 @@ impl Model {
         );
         let entry = Entry { head: freshened.head, body: entry.body.clone() };
         let vary = Vary::parse(entry.head.fields().values("vary"));
-        if freshened.stored.is_ok() {
-            self.put(primary, &vary, Lines(&lines), entry.clone());
-        } else {
-            self.primary.remove(primary);
+        match freshened.change {
+            EntryChange::Replace => self.put(primary, &vary, Lines(&lines), entry.clone()),
+            EntryChange::Keep => {}
+            EntryChange::Drop(_) => {
+                self.primary.remove(primary);
+            }
         }
         entry
-    }
-
-    fn insert_unconditional(
-        &mut self,
-        request: &Asked,
-        facts: &RequestFacts,
-        primary: &[u8],
-        received: &Received,
-    ) -> Storing {
-        let (_, facts) = unconditional(request, facts, self.now);
-        self.insert(request, &facts, primary, received)
     }
 
     fn insert(
@@ -385,9 +373,16 @@ impl Model {
         self.primary.insert(primary.to_vec(), Slot::Marker(marker));
     }
 
-    fn remove(&mut self, key: &[u8]) {
-        self.primary.remove(key);
-        self.variants.remove(key);
+    /// Removes the entry that the origin was asked about, if its answer says so.
+    fn change(&mut self, key: &[u8], status: u16, storing: Storing) {
+        let stored = match storing {
+            Storing::Not(reason) => Err(reason),
+            Storing::Stored | Storing::Full => Ok(()),
+        };
+        if let EntryChange::Drop(_) = EntryChange::of(status, stored) {
+            self.primary.remove(key);
+            self.variants.remove(key);
+        }
     }
 
     fn key(&self, target: &str, source: Lines<'_>) -> Vec<u8> {
@@ -471,17 +466,6 @@ impl Model {
         set_outcome(&mut response, &outcome);
         response
     }
-}
-
-/// Lines and facts of a request without the client's conditions.
-fn unconditional(request: &Asked, facts: &RequestFacts, now: Timestamp) -> (Vec<u8>, RequestFacts) {
-    let mut request = request.clone();
-    request
-        .fields
-        .retain(|(name, _)| !CONDITIONAL_FIELDS.iter().any(|known| known.eq_ignore_ascii_case(name)));
-    let lines = to_lines(&request.fields);
-    let facts = RequestFacts::read(facts.method, RequestTraits::default(), Lines(&lines), now);
-    (lines, facts)
 }
 
 /// A response of the origin as the client gets it.
