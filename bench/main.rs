@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod bridge;
+mod cache;
 mod harness;
 mod policies;
 mod telemetry;
@@ -27,6 +28,7 @@ fn main() {
     wire::run(&mut bench);
     traffic::run(&mut bench);
     policies::run(&mut bench);
+    cache::run(&mut bench);
     telemetry::run(&mut bench);
     bridge::run(&mut bench);
 }

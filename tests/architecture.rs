@@ -82,7 +82,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "api",
         ],
     ),
-    ("ringway-bench", &["model", "wire", "traffic", "bridge", "middleware", "telemetry"]),
+    ("ringway-bench", &["model", "wire", "traffic", "bridge", "cache", "middleware", "telemetry"]),
     (
         "ringway-fuzz-targets",
         &["model", "config", "wire", "traffic", "cache", "worker", "store", "certs", "api"],

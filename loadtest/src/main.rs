@@ -8,6 +8,7 @@
 //! loadtest live HTTP API TARGET CHANGES      time from a change to its first request, on many connections
 //! loadtest pingpong ADDRESS HOST CONNECTIONS BYTES SECONDS   WebSockets that wait for each echo
 //! loadtest brake                             simulated canaries and their brake, as JSON lines
+//! loadtest cache                             hit ratios of the cache beside LRU, and memory of an entry, as JSON lines
 //! loadtest busy WORKERS SERVICE_MS [OUTAGE]  a backend of limited capacity; prints its port
 //! loadtest open ADDRESS HOST RATE PATIENCE_MS SECONDS        an open load whose clients give up
 //! loadtest steady ADDRESS HOST RATE CONNECTIONS SECONDS      requests at a fixed rate, latency from due times
@@ -16,6 +17,7 @@
 
 mod brake;
 mod busy;
+mod cache;
 mod churn;
 mod client;
 mod lines;
@@ -46,11 +48,15 @@ fn main() -> ExitCode {
                 brake::run();
                 Ok(())
             }
+            ["cache"] => {
+                cache::run();
+                Ok(())
+            }
             ["busy", workers, service, outage @ ..] if outage.len() <= 1 => busy_of(workers, service, outage),
             ["open", address, host, rate, patience, seconds] => {
                 open_load(address, host, [rate, patience, seconds])
             }
-            _ => Err("usage: loadtest origin|hold|churn|live|pingpong|steady|brake|busy|open …; see the top of src/main.rs"
+            _ => Err("usage: loadtest origin|hold|churn|live|pingpong|steady|brake|cache|busy|open …; see the top of src/main.rs"
                 .to_owned()),
         };
     match result {

@@ -175,7 +175,11 @@ impl<F: Clone> Fills<F> {
                     self.0.give_place();
                     return Join::Alone(Alone::Crowded);
                 }
-                Joined::Ended => self.0.give_place(),
+                Joined::Ended => {
+                    self.0.give_place();
+                    // Its last participant may be about to do so.
+                    self.0.table.remove(hash, &fill);
+                }
             }
         }
         Join::Alone(Alone::Contested)

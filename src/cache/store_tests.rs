@@ -3,7 +3,7 @@
 use super::*;
 use crate::limits;
 use crate::store::insert::{InsertError, NewEntry};
-use crate::store::purge::{Effect, Purge, Selector};
+use crate::store::purge::{Effect, Purge, Selector, Subject};
 use crate::testing::{EPOCH, NOW, find, head, insert, key, name, new_entry, parts, scope, settings, store};
 use crate::{KeyParts, Lines, Settings, write_key};
 use ringway_model::Tick;
@@ -382,4 +382,210 @@ fn listings_are_limited() {
     assert_eq!(store.entries(7, of_target("/42")).len(), 1);
     let stats = store.scope_stats();
     assert_eq!((stats.len(), stats[0].used.entries, &stats[0].name), (1, 100, &name("t", "r")));
+}
+
+/// One step of a random history.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Insert { tenant: u8, target: u8, bytes: u16 },
+    Find { tenant: u8, target: u8 },
+    InsertLate { tenant: u8, target: u8, purge: u8 },
+    Invalidate { tenant: u8, target: u8 },
+    Purge(u8),
+    Limit { kilobytes: u8, entries: u8 },
+    Drop(u8),
+    Sweep,
+}
+
+fn step() -> impl proptest::strategy::Strategy<Value = Step> {
+    use proptest::prelude::*;
+    let (tenant, target) = (0..4_u8, 0..40_u8);
+    prop_oneof![
+        8 => (tenant.clone(), target.clone(), 0..9_000_u16)
+            .prop_map(|(tenant, target, bytes)| Step::Insert { tenant, target, bytes }),
+        8 => (tenant.clone(), target.clone()).prop_map(|(tenant, target)| Step::Find { tenant, target }),
+        2 => (tenant.clone(), target.clone(), 0..6_u8)
+            .prop_map(|(tenant, target, purge)| Step::InsertLate { tenant, target, purge }),
+        1 => (tenant.clone(), target).prop_map(|(tenant, target)| Step::Invalidate { tenant, target }),
+        1 => (0..6_u8).prop_map(Step::Purge),
+        1 => (20..200_u8, 1..60_u8).prop_map(|(kilobytes, entries)| Step::Limit { kilobytes, entries }),
+        1 => tenant.prop_map(Step::Drop),
+        2 => Just(Step::Sweep),
+    ]
+}
+
+fn selector(number: u8) -> Selector {
+    match number {
+        0 => Selector::All,
+        1 => Selector::Tenant("1".into()),
+        2 => Selector::Route { tenant: None, route: "r".into() },
+        3 => Selector::prefix("a.test/1").unwrap(),
+        4 => Selector::pattern("*.test/*2").unwrap(),
+        _ => Selector::Tags([1].into()),
+    }
+}
+
+/// Index, queues and accounts have the same entries, within all limits.
+fn assert_consistent(store: &Store, is_over: bool) {
+    let mut used = Usage::default();
+    let retired = store.retired.lock().clone();
+    for partition in store.scopes().iter().map(|scope| scope.partition()).chain(retired) {
+        partition.scan(|entry| {
+            assert!(!entry.is_retired());
+            used.bytes += entry.bytes();
+            used.entries += 1;
+            true
+        });
+    }
+    assert_eq!(store.stats().used, used);
+    assert_eq!(store.index.len() as u64, used.entries);
+    let max = store.stats().max;
+    assert!(is_over || (used.bytes <= max.bytes && used.entries <= max.entries), "{used:?} of {max:?}");
+    for scope in store.scopes().iter() {
+        let (used, max) = (scope.used(), scope.partition().account.max());
+        assert!(used.bytes <= max.bytes);
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn counters_are_those_of_the_entries_and_within_all_limits(
+        steps in proptest::collection::vec(step(), 1..200)
+    ) {
+        let store = store(120_000, 40);
+        let tenant = |number: u8| store.scope(&name(&number.to_string(), "r"), &settings(60_000));
+        let target = |number: u8| format!("/{number}");
+        // A lowered limit is reached by sweeps, not at once.
+        let mut is_over = false;
+        for step in steps {
+            match step {
+                Step::Insert { tenant: number, target: at, bytes } => {
+                    let scope = tenant(number);
+                    if insert(&store, &scope, &target(at), bytes.into()).is_ok() {
+                        proptest::prop_assert!(find(&store, &scope, &target(at)).is_some());
+                        is_over = false;
+                    }
+                }
+                Step::Find { tenant: number, target: at } => drop(find(&store, &tenant(number), &target(at))),
+                Step::InsertLate { tenant: number, target: at, purge: number_of_purge } => {
+                    let (scope, selector) = (tenant(number), selector(number_of_purge));
+                    let key = key(&scope, "a.test", &target(at));
+                    let is_concerned = selector.matches(&Subject {
+                        scope: scope.name(),
+                        parts: KeyParts::parse(&key).unwrap(),
+                        asked: None,
+                        tags: Some(&[]),
+                    });
+                    let ticket = store.ticket(&scope);
+                    if let Ok(new) = new_entry(&store, &ticket, key, 100) {
+                        purge(&store, selector);
+                        let stored = store.insert(&ticket, new);
+                        proptest::prop_assert!(!is_concerned || stored.is_err());
+                        proptest::prop_assert!(!is_concerned || find(&store, &scope, &target(at)).is_none());
+                    }
+                }
+                Step::Invalidate { tenant: number, target: at } => {
+                    let (scope, target) = (tenant(number), target(at));
+                    store.invalidate(&scope, &parts(&scope, "a.test", &target), &Settings::default(), NOW);
+                    proptest::prop_assert!(find(&store, &scope, &target).is_none());
+                }
+                Step::Purge(number) => drop(purge(&store, selector(number))),
+                Step::Limit { kilobytes, entries } => {
+                    let max = Usage { bytes: u64::from(kilobytes) * 1_000, entries: entries.into() };
+                    store.set(&StoreSettings { max, tenant_share_percent: 60 });
+                    is_over = true;
+                }
+                Step::Drop(number) => {
+                    let number = number.to_string();
+                    store.retain_scopes(|scope| scope.name().tenant.as_deref() != Some(&number));
+                }
+                Step::Sweep => {
+                    for _ in 0..40 {
+                        store.sweep(NOW, Tick(0));
+                    }
+                    is_over = false;
+                }
+            }
+            assert_consistent(&store, is_over);
+        }
+        store.retain_scopes(|_| false);
+        sweep(&store, NOW);
+        proptest::prop_assert_eq!(store.stats().used, Usage::default());
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(4))]
+
+    /// Tenants that ask for less than their part of the store keep it, whoever floods the store.
+    #[test]
+    fn quiet_tenants_keep_their_entries_beside_a_flood(seed in 0..u64::MAX, is_large in proptest::bool::ANY) {
+        const QUIET: u64 = 20;
+        let store = store(2_000_000, 1_000);
+        let quiet: Vec<_> = (0..QUIET).map(|number| scope(&store, &number.to_string(), "r")).collect();
+        let flood = scope(&store, "flood", "r");
+        let mut state = seed;
+        let mut draw = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let (mut hits, mut requests) = (0_u32, 0_u32);
+        for round in 0..3_000 {
+            for _ in 0..10 {
+                let bytes = if is_large { 8_000 } else { 1 };
+                insert(&store, &flood, &format!("/{}", draw(u64::MAX)), bytes).unwrap();
+            }
+            let tenant = &quiet[draw(QUIET) as usize];
+            let target = format!("/{}", draw(20));
+            let is_hit = find(&store, tenant, &target).is_some();
+            if !is_hit {
+                insert(&store, tenant, &target, 500).unwrap();
+            }
+            if round >= 1_000 {
+                requests += 1;
+                hits += u32::from(is_hit);
+            }
+        }
+        proptest::prop_assert!(f64::from(hits) >= 0.95 * f64::from(requests), "{hits} of {requests}");
+    }
+}
+
+/// Inserts, lookups, purges and sweeps on several threads: nothing is lost, and nothing below zero.
+#[test]
+fn a_storm_of_purges_beside_insertions_leaves_the_store_consistent() {
+    const ROUNDS: usize = 3_000;
+    let store = store(400_000, 100);
+    std::thread::scope(|threads| {
+        for thread in 0..2 {
+            let store = &store;
+            threads.spawn(move || {
+                for round in 0..ROUNDS {
+                    let scope = scope(store, &(round % 3).to_string(), "r");
+                    let target = format!("/{}", (round * 7 + thread) % 60);
+                    drop(insert(store, &scope, &target, round % 5_000));
+                    drop(find(store, &scope, &target));
+                    assert!(store.stats().used.bytes <= 400_000 && store.stats().used.entries <= 100);
+                }
+            });
+        }
+        threads.spawn(|| {
+            for round in 0..ROUNDS {
+                purge(&store, selector((round % 6) as u8));
+                let scope = scope(&store, "1", "r");
+                store.invalidate(&scope, &parts(&scope, "a.test", "/5"), &Settings::default(), NOW);
+                store.sweep(NOW, Tick(0));
+                if round % 50 == 0 {
+                    store.retain_scopes(|scope| scope.name().tenant.as_deref() != Some("2"));
+                }
+            }
+        });
+    });
+    sweep(&store, NOW);
+    assert_consistent(&store, false);
+    store.retain_scopes(|_| false);
+    sweep(&store, NOW);
+    assert_eq!(store.stats().used, Usage::default());
+    assert_eq!(store.index.len(), 0);
 }
