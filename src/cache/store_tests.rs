@@ -134,6 +134,19 @@ fn a_tenant_evicts_its_own_entries_beyond_its_share() {
 }
 
 #[test]
+fn a_tenant_that_was_purged_has_its_share_again() {
+    let max = Usage { bytes: 400_000, entries: 1_000 };
+    let store = Store::new(&StoreSettings { max, tenant_share_percent: 25 });
+    let scope = scope(&store, "t", "r");
+    for round in 0..5 {
+        for number in 0..16 {
+            insert(&store, &scope, &format!("/{number}"), 5_000).unwrap();
+        }
+        assert_eq!(purge(&store, Selector::Tenant("t".into())), 16, "round {round}");
+    }
+}
+
+#[test]
 fn a_larger_weight_keeps_more() {
     let store = store(200_000, u64::MAX);
     let weighty = ScopeSettings { weight: std::num::NonZeroU32::new(3).unwrap(), ..settings(u64::MAX) };

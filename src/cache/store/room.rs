@@ -3,7 +3,7 @@
 //! | limit without room | entries that are evicted |
 //! |---|---|
 //! | a route's | its own |
-//! | a tenant's share | those of its scope that uses most |
+//! | a tenant's share | of retired partitions first; then of its scope that uses most |
 //! | the store's | of retired partitions first; then of the scope that uses most, among a few drawn ones |
 //!
 //! A scope that uses less than its share of the store keeps its entries, however much the others ask for.
@@ -46,13 +46,13 @@ impl Store {
     pub(super) fn make_room(&self, level: Level, scope: &Arc<Scope>, partition: &Partition) -> bool {
         match level {
             Level::Scope => self.evict(level, scope, partition),
+            // What was purged as a whole counts until it is freed, in its tenant's share too.
+            Level::Tenant | Level::Store if self.free_retired(1) > 0 => true,
             Level::Tenant => {
                 let scopes = scope.tenant.as_ref().map(|tenant| tenant.scopes()).unwrap_or_default();
                 self.evict_largest(level, scope, scopes)
             }
-            Level::Store => {
-                self.free_retired(1) > 0 || self.evict_largest(level, scope, self.sampled_scopes())
-            }
+            Level::Store => self.evict_largest(level, scope, self.sampled_scopes()),
         }
     }
 
