@@ -23,11 +23,11 @@ pub struct ScopeId(pub u32);
 pub struct KeyParts<'a> {
     /// Route and tenant.
     pub scope: ScopeId,
-    /// Scheme that the origin is told: https, or http.
+    /// Scheme as sent to the origin: https, or http.
     pub is_https: bool,
-    /// Port that the origin is told, or the scheme's.
+    /// Port as sent to the origin, or the scheme's.
     pub port: u16,
-    /// Host that the origin is told, normalised: lower case, no trailing dot.
+    /// Host as sent to the origin, normalised: lower case, no trailing dot.
     pub host: &'a str,
     /// Path and query as sent to the origin.
     pub target: &'a [u8],

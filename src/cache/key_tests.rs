@@ -61,7 +61,7 @@ fn values_of_vary_headers_are_part_of_the_key() {
     assert_ne!(key(""), key("X-A: \r\n"));
     assert_ne!(key("X-A: 1\r\n"), key("X-A: 2\r\n"));
     assert_eq!(key("X-A: 1\r\nX-B: 2\r\n"), key("x-a: 1\r\n"));
-    // Credentials tell keys apart, and cannot be read in them.
+    // Credentials distinguish keys, and cannot be read in them.
     let (one, other) =
         (key("Authorization: Bearer one-secret\r\n"), key("Authorization: Bearer another\r\n"));
     assert_ne!(one, other);

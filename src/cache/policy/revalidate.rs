@@ -67,7 +67,7 @@ pub fn is_removed_on_refresh(settings: &Settings, head: &StoredHead, name: &[u8]
 pub struct Freshened {
     /// The updated head: it answers this request, whatever becomes of the entry.
     pub head: StoredHead,
-    /// What becomes of the entry.
+    /// Change of the entry.
     pub change: EntryChange,
 }
 

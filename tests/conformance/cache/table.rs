@@ -36,7 +36,7 @@ pub(crate) struct Case {
     pub mode: Option<String>,
     /// Settings of the route that differ from the mode's defaults.
     pub settings: Vec<(String, String)>,
-    /// What happens, in order.
+    /// Waits and exchanges, in order.
     pub steps: Vec<Step>,
 }
 
