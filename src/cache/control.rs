@@ -1,8 +1,8 @@
 //! Readers of the fields that control caches: directives, structured fields, dates, ages, ranges, entity tags
 //! and accepted codings.
 //!
-//! All of them take bytes of strangers, never fail for the whole message, and allocate nothing unless they say
-//! so. What is invalid is read in the way that reuses less.
+//! All of them take bytes of strangers, never fail for the whole message, and allocate nothing unless they
+//! say so. What is invalid is read in the way that reuses less.
 
 mod codings;
 mod date;

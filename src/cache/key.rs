@@ -54,8 +54,8 @@ impl std::error::Error for KeyError {}
 const PRIMARY: u8 = 0;
 const VARIANT: u8 = 1;
 
-/// Writes a primary key into `out`, which is cleared. `source` are the request's fields as sent to the origin,
-/// for the route's `vary_headers`; an absent field differs from an empty one.
+/// Writes a primary key into `out`, which is cleared. `source` are the request's fields as sent to the
+/// origin, for the route's `vary_headers`; an absent field differs from an empty one.
 ///
 /// Cost: copies; no allocation once `out` has grown.
 ///

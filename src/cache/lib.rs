@@ -1,4 +1,4 @@
-//! HTTP cache: decisions about requests and responses (RFC 9111) as pure functions, and the store of all cores.
+//! HTTP cache: decisions of RFC 9111 as pure functions, the store of all cores, and coalescing of misses.
 //!
 //! ```text
 //! request head ─► Request::read ─► eligibility ─► key ─► store ─ entry ─► judge ─► serve │ ask the origin

@@ -110,7 +110,8 @@ fn each_response_that_is_not_stored_has_its_reason() {
     }
 }
 
-/// The mode `safe` and personal responses: a lifetime of the configuration says nothing about who may see them.
+/// The mode `safe` and personal responses: a lifetime of the configuration says nothing about who may see
+/// them.
 #[test]
 fn a_configured_lifetime_is_for_impersonal_responses() {
     let ttl = |settings: &Settings, asked: &str, lines: &str| {

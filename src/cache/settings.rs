@@ -9,11 +9,13 @@ use ringway_model::{CacheMode, CacheSpec, CacheTtl, SetCookiePolicy};
 pub struct Settings {
     /// Rules that decide.
     pub mode: CacheMode,
-    /// Lifetime, in seconds, of responses that have none of their own; of all, if `respects_headers` is false.
+    /// Lifetime, in seconds, of responses that have none of their own; of all, if `respects_headers` is
+    /// false.
     pub ttl: Option<u32>,
     /// Whether the lifetimes of responses come before `ttl`. `no-store` and `private` always do.
     pub respects_headers: bool,
-    /// Statuses that are stored; in the mode `rfc9111`, those that are stored without a lifetime of their own.
+    /// Statuses that are stored; in the mode `rfc9111`, those that are stored without a lifetime of their
+    /// own.
     pub statuses: Box<[u16]>,
     /// Whether requests with `Authorization` use the cache, which `vary_headers` must then have.
     pub is_auth_aware: bool,

@@ -1,4 +1,4 @@
-//! Tags of responses, by which entries are purged: `Cache-Tag`, `Surrogate-Key`, and `Cache-Groups` (RFC 9875).
+//! Tags of responses, for purges: `Cache-Tag`, `Surrogate-Key`, and `Cache-Groups` (RFC 9875).
 
 use std::hash::{DefaultHasher, Hasher};
 

@@ -124,8 +124,8 @@ impl Marker {
     }
 
     /// Writes the key of a variant in the language that a request prefers, where the request selects none by
-    /// its own value (RFC 9111 §4.1 lets a cache find the selected response so). Returns whether there is one.
-    /// Only in the mode `rfc9111`.
+    /// its own value (RFC 9111 §4.1 lets a cache find the selected response so). Returns whether there is
+    /// one. Only in the mode `rfc9111`.
     ///
     /// # Errors
     /// [`KeyError`]; `out` is empty then.

@@ -17,8 +17,8 @@ impl Codings {
     /// `gzip`
     pub const GZIP: Self = Self(4);
 
-    /// Reads all lines of `Accept-Encoding`. Without one, a client would accept any coding; here it gets none,
-    /// for clients that do not ask often cannot decode.
+    /// Reads all lines of `Accept-Encoding`. Without one, a client would accept any coding; here it gets
+    /// none, for clients that do not ask often cannot decode.
     pub fn parse<'a>(values: impl Iterator<Item = &'a [u8]>) -> Self {
         let (mut accepted, mut refused, mut accepts_others) = (0, 0, false);
         for element in values.flat_map(list_elements) {

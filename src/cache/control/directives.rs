@@ -77,8 +77,8 @@ impl Directives {
         }
     }
 
-    /// Reads a field that targets this cache, a dictionary (RFC 9213 §2.1). `None` for a field that is absent,
-    /// empty or invalid as a whole: it is then as if the response did not have it.
+    /// Reads a field that targets this cache, a dictionary (RFC 9213 §2.1). `None` for a field that is
+    /// absent, empty or invalid as a whole: it is then as if the response did not have it.
     ///
     /// A number of another type than Integer counts as 0: RFC 9213 forbids to coerce it, and the other
     /// directives of the field must not get lost with it.

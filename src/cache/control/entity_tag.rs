@@ -21,8 +21,8 @@ pub fn matches_weakly(one: &[u8], other: &[u8]) -> bool {
     opaque(one) == opaque(other)
 }
 
-/// Returns whether `If-None-Match` names this tag, by weak comparison, or any with `*` (RFC 9110 §13.1.2): the
-/// client has the response.
+/// Returns whether `If-None-Match` names this tag, by weak comparison, or any with `*` (RFC 9110 §13.1.2):
+/// the client has the response.
 pub fn is_none_matched<'a>(mut values: impl Iterator<Item = &'a [u8]>, tag: Option<&[u8]>) -> bool {
     values.any(|value| {
         elements(value).any(|one| one == b"*" || tag.is_some_and(|tag| matches_weakly(one, tag)))

@@ -261,7 +261,8 @@ enum RequestField {
 }
 
 impl RequestField {
-    /// Classifies a name in any case. Overrides are found with `_` for `-`, too: many origins read both alike.
+    /// Classifies a name in any case. Overrides are found with `_` for `-`, too: many origins read both
+    /// alike.
     fn of(name: &[u8]) -> Option<Self> {
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         let resembles = |known: &str| {

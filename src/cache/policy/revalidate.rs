@@ -94,12 +94,12 @@ impl EntryChange {
     }
 }
 
-/// Updates a stored head with the fields of a 304 (RFC 9111 §3.2, §4.3.4). Those that describe the stored body
-/// stay: `Content-Length`, `-Encoding`, `-Range`, `ETag`. `Set-Cookie` is for the client of this request,
-/// unless the settings store it.
+/// Updates a stored head with the fields of a 304 (RFC 9111 §3.2, §4.3.4). Those that describe the stored
+/// body stay: `Content-Length`, `-Encoding`, `-Range`, `ETag`. `Set-Cookie` is for the client of this
+/// request, unless the settings store it.
 ///
-/// `request` are the fields that were sent to the origin, `facts` those of the client, whose conditions do not
-/// count, `path` the target.
+/// `request` are the fields that were sent to the origin, `facts` those of the client, whose conditions do
+/// not count, `path` the target.
 /// Allocates the new head.
 pub fn freshen<'a, 'b>(
     settings: &Settings,

@@ -185,7 +185,8 @@ fn is_for_others(settings: &Settings, response: &ResponseFacts) -> bool {
             || response.directives.s_maxage.is_some())
 }
 
-/// Returns whether a stored response could ever be used: fresh, past its lifetime, or confirmed by the origin.
+/// Returns whether a stored response could ever be used: fresh, past its lifetime, or confirmed by the
+/// origin.
 fn is_of_use(settings: &Settings, response: &ResponseFacts, freshness: Freshness) -> bool {
     let needs_confirmation = must_confirm(settings, response, freshness);
     if response.has_validator() {
