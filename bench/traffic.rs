@@ -70,6 +70,7 @@ fn table_of(bench: &mut Harness, prefixes: usize) {
         policy: Arc::default(),
         stages: None,
         is_logged: true,
+        cache: None,
         metric: MetricSlot::SHARED,
     };
     let entries = (0..prefixes).map(|number| RuleEntry {

@@ -29,7 +29,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("ringway-bridge", &[]),
     ("ringway-net", &["model"]),
     ("ringway-tls", &["model"]),
-    ("ringway-traffic", &["model", "wire", "middleware"]),
+    ("ringway-traffic", &["model", "wire", "middleware", "cache"]),
     ("ringway-telemetry", &["model"]),
     ("ringway-store", &["model"]),
     ("ringway-dns", &["model", "net"]),

@@ -17,7 +17,8 @@ use crate::record::checksum;
 ///   instances.
 /// - 4: traffic settings of policies, pools and routes; states of canaries, overrides of endpoints.
 /// - 5: chains of middleware stages and plugins; chains of routes.
-pub(crate) const SCHEMA: u32 = 5;
+/// - 6: caches of routes.
+pub(crate) const SCHEMA: u32 = 6;
 
 /// Number of records and the sum of their checksums. A sum can be updated for one record without reading the
 /// others.

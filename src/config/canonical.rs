@@ -19,10 +19,12 @@ use crate::fields::HIDDEN;
 use crate::governance::{GovernanceRule, Rule, RuleMode, Share};
 use crate::values::{duration_text, timestamp_text};
 
+mod cache;
 mod middleware;
 mod policy;
 mod traffic;
 
+pub use cache::cache_texts;
 pub use middleware::{plugin_text, stage_text};
 
 /// Treatment of values that may be secrets: those of the header fields of health checks, hashes of keys.
@@ -136,6 +138,7 @@ pub fn route(spec: &RouteSpec) -> Json {
     members.add("require_mtls", Some(true).filter(|_| spec.requires_client_cert));
     let chains: Vec<&str> = spec.middleware.iter().map(|id| id.as_str()).collect();
     members.add("middleware", Some(chains).filter(|chains| !chains.is_empty()));
+    members.add("cache", spec.cache.as_deref().map(cache::cache));
     members.finish()
 }
 

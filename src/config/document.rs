@@ -65,6 +65,8 @@ pub struct Sections {
     pub routes: bool,
     /// `traffic_management`: it belongs to the routes, which have none without it.
     pub traffic: bool,
+    /// Rules of `cache`: they belong to the routes, which have none without them but those in place.
+    pub cache: bool,
     /// `tls.certificates`, or `certificates`.
     pub certificates: bool,
     /// `middleware`.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_model::{
-    AppId, CertificateSpec, CircuitBreaker, ClientAuth, HealthCheck, Kind, MiddlewareId, MiddlewareSpec,
-    OnAllUnhealthy, PluginSpec, PolicyId, PolicyRef, PolicySpec, PoolSpec, RateLimit, RouteId, RouteSpec,
-    TrafficSpec,
+    AppId, CacheSpec, CertificateSpec, CircuitBreaker, ClientAuth, Compress, HealthCheck, Kind, MiddlewareId,
+    MiddlewareSpec, OnAllUnhealthy, PluginSpec, PolicyId, PolicyRef, PolicySpec, PoolSpec, RateLimit,
+    RouteId, RouteSpec, TrafficSpec,
 };
 
 use crate::reader::Report;
@@ -38,6 +38,16 @@ pub(crate) struct Draft {
     pub(crate) security: Option<MiddlewareId>,
     /// Traffic management of routes, in the order of the text.
     pub(crate) traffic: Vec<TrafficEntry>,
+    /// Caches of routes, in the order of the text.
+    pub(crate) caches: Vec<CacheEntry>,
+    /// Defaults of all caches.
+    pub(crate) cache_defaults: CacheDefaults,
+    /// Compression of all routes, as given.
+    pub(crate) compression: Option<SectionCompression>,
+    /// Compression of single routes.
+    pub(crate) compressed: Vec<(RouteId, RouteCompression)>,
+    /// Whether the chain of the section is declared.
+    pub(crate) has_shared_compression: bool,
     /// Circuit breaker of the pools that have none.
     pub(crate) circuit_breaker: Option<CircuitBreaker>,
     /// Rate limit of the routes that have none.
@@ -61,6 +71,53 @@ pub(crate) struct TrafficEntry {
     /// Pool in place of the route's own.
     pub(crate) stable: Option<AppId>,
     pub(crate) spec: Option<Arc<TrafficSpec>>,
+}
+
+/// Cache of one route.
+pub(crate) struct CacheEntry {
+    pub(crate) route: RouteId,
+    pub(crate) route_at: Reference,
+    pub(crate) fields: CacheFields,
+}
+
+/// Cache as given; `inherits_*` marks what the section `cache` may have a default for.
+#[derive(PartialEq)]
+pub(crate) struct CacheFields {
+    pub(crate) spec: CacheSpec,
+    pub(crate) inherits_headers: bool,
+    pub(crate) inherits_patterns: bool,
+}
+
+impl Default for CacheFields {
+    fn default() -> Self {
+        Self { spec: CacheSpec::default(), inherits_headers: true, inherits_patterns: true }
+    }
+}
+
+/// Defaults of caches.
+#[derive(Default)]
+pub(crate) struct CacheDefaults {
+    pub(crate) respects_headers: Option<bool>,
+    pub(crate) patterns: Option<Box<[Arc<str>]>>,
+    /// Whether the lifetime of the process holds for caches without one.
+    pub(crate) has_ttl: bool,
+}
+
+/// Section `compression`.
+#[derive(PartialEq)]
+pub(crate) struct SectionCompression {
+    /// Whether it holds for all routes that do not decide themselves.
+    pub(crate) is_enabled: bool,
+    pub(crate) settings: Compress,
+}
+
+/// Compression of one route.
+#[derive(PartialEq)]
+pub(crate) enum RouteCompression {
+    Off,
+    /// By the settings of the section.
+    Shared,
+    Own(Compress),
 }
 
 /// Rate limit of routes without one: a policy of its own, so that a client has one count over all of them.

@@ -90,6 +90,8 @@ pub const COOKIE_NAME_BYTES_MAX: usize = 128;
 
 /// Bytes of a page of `maintenance` or `error_pages`: it is in every core's snapshot.
 pub const PAGE_BYTES_MAX: usize = 16 * 1024;
+/// Media types of one stage: each is compared with that of every response.
+pub const MEDIA_TYPES_MAX: usize = 64;
 /// Pages of one stage: a few for each kind of error.
 pub const ERROR_PAGES_MAX: usize = 32;
 /// Methods of one `auth` stage: each may cost a request a decision.
@@ -106,3 +108,28 @@ pub const DECISION_MS_MAX: u64 = 10_000;
 pub const DECISION_TTL_MS_MAX: u64 = 60_000;
 /// Fields that a service gets, that it asserts, and that its decision depends on.
 pub const DECISION_FIELDS_MAX: usize = 64;
+
+// --- Caches ------------------------------------------------------------------------------------------------
+
+/// Longest configured lifetime: a year, beyond which caches treat responses as good for ever (RFC 9111 §1.2.2).
+pub const CACHE_TTL_MAX: Duration = Duration::from_secs(366 * 86_400);
+/// Longest time past its lifetime that a response is served.
+pub const CACHE_STALE_MAX: Duration = Duration::from_secs(30 * 86_400);
+/// Shortest wait for another request's response in milliseconds: less is no wait.
+pub const COALESCE_MS_MIN: u64 = 10;
+/// Longest wait for another request's response in milliseconds: a minute; clients give up sooner.
+pub const COALESCE_MS_MAX: u64 = 60_000;
+/// Statuses of one cache.
+pub const CACHE_STATUSES_MAX: usize = 64;
+/// Fields that target a cache; each is looked for in every response.
+pub const CACHE_TARGETS_MAX: usize = 4;
+/// Fields of the key, and ignored parameters; each costs every request a look-up.
+pub const CACHE_NAMES_MAX: usize = 32;
+/// Bytes of a parameter's name, or of a pattern.
+pub const CACHE_NAME_BYTES_MAX: usize = 256;
+/// Patterns of one cache: each is tried for a response without a lifetime.
+pub const CACHE_PATTERNS_MAX: usize = 64;
+/// Least memory of a route's cache, and of an entry: a small response with its head.
+pub const CACHE_BYTES_MIN: u64 = 1 << 10;
+/// Most memory of a route's cache: 1 TiB, more than machines have.
+pub const CACHE_BYTES_MAX: u64 = 1 << 40;

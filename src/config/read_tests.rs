@@ -46,27 +46,25 @@ fn documents_are_read_with_these_warnings_and_no_others() {
     let documents: &[(&str, &[&str])] = &[
         ("gateway/basic.yaml", &[]),
         ("gateway/static.yaml", &[]),
-        ("gateway/cache.yaml", &["1 /cache unsupported"]),
         ("gateway/plugins.yaml", &[]),
         ("gateway/rollout.yaml", &["1 /rollout unsupported"]),
         ("gateway/policies.yaml", &[]),
         ("gateway/pools.yaml", &[]),
-        ("proxy/cache.yaml", &["1 /cache unsupported"]),
+        ("proxy/cache.yaml", &[]),
         ("proxy/circuit_breaker.yaml", &[]),
         ("proxy/cli.yaml", &["1 /cli unsupported"]),
         ("proxy/filtering.yaml", &["1 /filtering unsupported"]),
         ("proxy/limits.yaml", &[]),
         ("proxy/listener.yaml", &[]),
-        ("proxy/routing.yaml", &["12 /routing/rules/1/forward/cache unsupported"]),
+        ("proxy/routing.yaml", &["11 /routing/rules/1/forward unsupported"]),
         (
             "proxy/full.yaml",
             &[
                 "25 /logging/file/max_size unsupported",
                 "26 /logging/file/max_age unsupported",
                 "27 /logging/file/max_backups unsupported",
-                "48 /routing/rules/1/forward/cache unsupported",
+                "47 /routing/rules/1/forward unsupported",
                 "52 /security/filtering unsupported",
-                "74 /cache unsupported",
                 "87 /cli unsupported",
             ],
         ),
@@ -79,6 +77,8 @@ fn documents_are_read_with_these_warnings_and_no_others() {
     // Excerpts whose routes go nowhere: all their keys are known.
     let (findings, _) = findings_of(&folder("tests/documents/gateway/router.yaml"));
     assert_eq!(findings, [action(2, 0), action(6, 1), action(10, 2), action(14, 3)]);
+    let (findings, _) = findings_of(&folder("tests/documents/gateway/cache.yaml"));
+    assert_eq!(findings, ["2 /cache/0/route reference"]);
     let (findings, _) = findings_of(&folder("tests/documents/gateway/tls.yaml"));
     assert_eq!(findings, [action(13, 0)]);
     let (findings, _) = findings_of(&folder("tests/documents/gateway/traffic_management.yaml"));
@@ -98,7 +98,7 @@ fn documents_are_read_with_these_warnings_and_no_others() {
     assert_eq!(codes, [("/signature", "unsupported")]);
     let (findings, _) = findings_of(&folder("tests/documents/gateway/middleware.yaml"));
     assert_eq!(findings, ["11 /middleware/0/stages/2/policy_ref reference"]);
-    let listed = 5 + documents.len();
+    let listed = 6 + documents.len();
     let files = |name: &str| std::fs::read_dir(folder("tests/documents").join(name)).unwrap().count();
     assert_eq!(listed, files("gateway") + files("proxy"), "a document without a test");
 }
@@ -112,8 +112,8 @@ fn the_examples_are_read_without_errors() {
         ("middleware.yaml", 3, &[]),
         ("environments/development.yaml", 3, &["25 /scripts unsupported"]),
         ("environments/staging.yaml", 2, &["27 /scripts unsupported"]),
-        ("environments/production.yaml", 4, &["50 /compression unsupported"]),
-        ("environments/production-high-load.yaml", 5, &["59 /compression unsupported"]),
+        ("environments/production.yaml", 4, &["19 /tenants/0/id unsupported"]),
+        ("environments/production-high-load.yaml", 5, &["23 /tenants/0/id unsupported"]),
     ];
     for (file, routes, expected) in expected {
         let (findings, is_usable) = findings_of(&root.join(file));
@@ -662,13 +662,13 @@ fn sections_without_effect_give_one_warning_for_each_name() {
     let text = "pools:
   - {id: a, discover: {srv: a.example}}
   - {id: b, discover: {srv: b.example}}
-cache: {enabled: true}
+rollout: {stages: []}
 ";
     assert_eq!(
         findings(text),
         [
             "c.yaml:2:13: warning: /pools/0/discover is not supported by this version and has no effect; there are 1 more of this name [unsupported]",
-            "c.yaml:4:1: warning: /cache is not supported by this version and has no effect [unsupported]",
+            "c.yaml:4:1: warning: /rollout is not supported by this version and has no effect [unsupported]",
         ]
     );
 }

@@ -211,8 +211,12 @@ impl<'a> Reader<'a> {
             self.add_described(field.name, field.doc, json!({ "oneOf": forms }), Need::Optional);
             return None;
         }
-        match self.reads()?.ask(field.name) {
-            Some(Value::Object(object)) => self.nested(field.name, object, shape),
+        let reads = self.reads()?;
+        match reads.object.and_then(|object| object.value(field.name)) {
+            Some(Value::Object(object)) => {
+                reads.ask(field.name);
+                self.nested(field.name, object, shape)
+            }
             _ => self.take(field, Location::Body, Need::Nullable).into_value(),
         }
     }

@@ -11,13 +11,17 @@ use crate::reader::nearest;
 use crate::shapes::{origin_of_chain, origin_of_pool};
 use crate::{Beside, Document, Finding, Severity};
 
+mod cache;
+mod compression;
 mod lint;
 mod middleware;
 mod traffic;
+mod unsupported;
 
 /// Completes a draft and returns what is wrong with it as a whole.
 pub(crate) fn resolve(draft: &mut Draft, beside: &Beside<'_>) -> Vec<Finding> {
     traffic::take_routes(draft, beside);
+    cache::take_routes(draft, beside);
     let mut findings = dangling(draft, beside);
     findings.extend(client_certificates(draft));
     findings.extend(same_conditions(draft));
@@ -25,10 +29,13 @@ pub(crate) fn resolve(draft: &mut Draft, beside: &Beside<'_>) -> Vec<Finding> {
     traffic::circuit_breakers(draft);
     traffic::rate_limit(draft);
     security_chain(draft);
+    findings.extend(compression::give(draft));
+    findings.extend(cache::give(draft));
     findings.extend(traffic::manage(draft));
     findings.extend(lint::lint(draft));
     findings.extend(unknown_builtins(draft, beside));
     findings.extend(middleware::judge(draft, beside));
+    findings.extend(unsupported::unsupported(draft));
     findings
 }
 
@@ -174,6 +181,10 @@ fn shown(draft: &Draft, route: &RouteSpec) -> String {
         Some(place) => format!("route {} at {place}", route.id),
         None => format!("route {}", route.id),
     }
+}
+
+fn warning(finding: Finding) -> Finding {
+    Finding { severity: Severity::Warning, ..finding }
 }
 
 fn about(draft: &Draft, route: &RouteSpec, code: &'static str, message: String) -> Finding {

@@ -10,7 +10,9 @@
 //! | `governance`, `canary` | `governance` |
 //! | settings of the process | `process` |
 //! | `traffic_management` | `traffic` |
+//! | `cache` | `cache` |
 //! | `middleware`, `plugins` | `middleware` |
+//! | `compression` | `compression` |
 //! | `circuit_breaker` of all pools | `policy` |
 //! | `security` | `security` |
 //! | sections that later versions support | `later` |
@@ -22,6 +24,8 @@ use crate::draft::Draft;
 use crate::values::id_schema;
 use crate::{Fault, Field, Given, Reader};
 
+mod cache;
+mod compression;
 mod defaults;
 mod governance;
 mod later;
@@ -38,6 +42,7 @@ mod tenants;
 mod tls;
 mod traffic;
 
+pub(crate) use compression::{CHAIN as COMPRESSION_CHAIN, chain_of_route};
 #[cfg(test)]
 pub(crate) use middleware::STAGE_TYPES;
 pub(crate) use middleware::{origin_of_chain, origin_of_pool};
@@ -60,8 +65,10 @@ pub(crate) fn document(reader: &mut Reader<'_>, draft: &mut Draft) {
     tenants::tenants(reader, draft);
     tls::tls(reader, draft);
     traffic::traffic_management(reader, draft);
+    cache::section(reader, draft);
     middleware::middleware(reader, draft);
     middleware::plugins(reader, draft);
+    compression::section(reader, draft);
     circuit_breaker(reader, draft);
     security::security(reader, draft);
     governance::governance(reader, draft);

@@ -255,6 +255,32 @@ pub fn text_list(given: Given<'_>) -> Result<Vec<Arc<str>>, Fault> {
     }
 }
 
+/// Parses a list of values, or one, of at most `max` items without repetitions.
+pub(crate) fn list_of<T: PartialEq>(
+    given: Given<'_>,
+    max: usize,
+    one: impl Fn(Given<'_>) -> Result<T, Fault>,
+) -> Result<Vec<T>, Fault> {
+    let Given::Json(Value::Array(items)) = given else { return Ok(vec![one(given)?]) };
+    if items.len() > max {
+        return Err(Fault::range(format_args!("must not have more than {max} items")));
+    }
+    let mut values = Vec::with_capacity(items.len());
+    for item in items {
+        let value = one(Given::Json(&item.value))?;
+        if values.contains(&value) {
+            return Err(Fault { code: "duplicate", message: "has an item twice".to_owned() });
+        }
+        values.push(value);
+    }
+    Ok(values)
+}
+
+/// Schema of a list of values, or one.
+pub(crate) fn strings_schema(one: Json) -> Json {
+    json!({ "oneOf": [{ "type": "array", "items": one.clone() }, one] })
+}
+
 /// Parses a text of at most [`TEXT_BYTES_MAX`] bytes without control characters.
 ///
 /// # Errors

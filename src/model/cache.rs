@@ -45,7 +45,6 @@ pub struct CacheSpec {
     #[serde(with = "duration")]
     pub stale_on_disconnect: Duration,
     /// Fields that target this cache, best first, before `Cache-Control` (RFC 9213); in lower case.
-    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     pub targets: Box<[Arc<str>]>,
     /// Patterns of paths to which `ttl` is limited, such as `*.css`; none: it applies to all.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]

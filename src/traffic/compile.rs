@@ -36,6 +36,7 @@ use crate::snapshot::{CertificateVersion, Map, MetricSlot, Pool, Snapshot, map};
 use crate::trickle::TrickleCount;
 use crate::virtual_host::{TlsSettings, VirtualHost};
 
+mod cache;
 mod draft;
 mod ids;
 mod middleware;

@@ -19,6 +19,7 @@ fn host(pattern: HostPattern) -> Arc<VirtualHost> {
         requires_client_cert: false,
         stages: None,
         is_logged: true,
+        cache: None,
         metric: MetricSlot::SHARED,
     };
     Arc::new(VirtualHost {

@@ -29,6 +29,7 @@
 pub mod balance;
 pub mod brake;
 pub mod breaker;
+pub mod cache_rule;
 pub mod compile;
 pub mod hedge;
 mod host_patterns;

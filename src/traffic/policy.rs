@@ -127,6 +127,9 @@ pub struct Defaults {
     pub stages: Option<Arc<Chain>>,
     /// Stages that plugins of the type `builtin` name.
     pub builtins: Arc<Builtins>,
+    /// Lifetime of responses without one of their own, for caches that name none. `None`: there is no store,
+    /// and rules have no cache.
+    pub cache_ttl: Option<Duration>,
     /// Handling of empty segments in paths of hosts with rules by path.
     pub slashes: Slashes,
 }

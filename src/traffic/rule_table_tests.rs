@@ -22,6 +22,7 @@ fn rule(name: &str) -> Arc<Rule> {
         requires_client_cert: false,
         stages: None,
         is_logged: true,
+        cache: None,
         metric: MetricSlot::SHARED,
     })
 }

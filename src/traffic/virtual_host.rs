@@ -15,6 +15,7 @@ use ringway_model::{
 };
 use ringway_wire::h1::RequestHead;
 
+use crate::cache_rule::CacheRule;
 use crate::policy::Policy;
 use crate::rewrite::Rewrite;
 use crate::rule_table::RuleTable;
@@ -132,6 +133,8 @@ pub struct Rule {
     pub stages: Option<Arc<Chain>>,
     /// Whether the access log gets its requests.
     pub is_logged: bool,
+    /// Cache of its responses.
+    pub cache: Option<Arc<CacheRule>>,
     /// Its metric slot.
     pub metric: MetricSlot,
 }

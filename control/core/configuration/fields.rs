@@ -112,6 +112,9 @@ fn of_route(route: &Route, fields: &mut Fields) {
     if let Some(spec) = &spec.traffic {
         traffic::of_route(spec, fields);
     }
+    if let Some(spec) = &spec.cache {
+        fields.extend(canonical::cache_texts(spec));
+    }
 }
 
 /// The stages in their document form, one after the other.

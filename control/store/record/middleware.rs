@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::StoredOwner;
 
 /// The format of chains and plugins that this version writes.
-const FORMAT: u32 = 5;
+const FORMAT: u32 = 6;
 
 /// A chain or a plugin.
 #[derive(Serialize, Deserialize)]

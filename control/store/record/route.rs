@@ -13,8 +13,9 @@ use super::domain::StoredClientAuth;
 use super::policy::StoredPolicyRef;
 use super::traffic::StoredTraffic;
 
-/// The format of routes that this version writes. Format 3 had no traffic management, format 4 no middleware.
-const FORMAT: u32 = 5;
+/// The format of routes that this version writes. Format 3 had no traffic management, format 4 no middleware,
+/// format 5 no cache.
+const FORMAT: u32 = 6;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

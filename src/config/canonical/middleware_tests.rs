@@ -7,11 +7,11 @@ use proptest::option::of;
 use proptest::prelude::*;
 use ringway_model::{
     AccessLogStage, ApiKey, ApiKeys, AppId, AuthMethod, AuthStage, BasicAuth, BodyLimit, CanonicalHost, Cidr,
-    ClaimField, ClaimRule, Cors, DecisionCache, ErrorPage, ErrorPages, ExternalFilter, ExternalProtocol,
-    FailMode, FrameOptions, HeaderEdits, HeaderTransform, Hsts, IpAcl, JwtAuth, JwtKeys, Maintenance,
-    MiddlewareId, MiddlewareSpec, PathRedirect, PluginId, PluginKind, PluginRef, PluginSpec, PolicyId,
-    RateLimitRef, RequestIdStage, RewriteStage, STRUCTURED_LOGGER, SecurityHeaders, StageSpec, Template,
-    TokenPlace, TracingStage,
+    ClaimField, ClaimRule, Coding, Compress, Cors, DecisionCache, ErrorPage, ErrorPages, ExternalFilter,
+    ExternalProtocol, FailMode, FrameOptions, HeaderEdits, HeaderTransform, Hsts, IpAcl, JwtAuth, JwtKeys,
+    Maintenance, MiddlewareId, MiddlewareSpec, PathRedirect, PluginId, PluginKind, PluginRef, PluginSpec,
+    PolicyId, RateLimitRef, RequestIdStage, RewriteStage, STRUCTURED_LOGGER, SecurityHeaders, StageSpec,
+    Template, TokenPlace, TracingStage,
 };
 
 type Names = Box<[Arc<str>]>;
@@ -251,8 +251,29 @@ fn stages() -> impl Strategy<Value = Vec<StageSpec>> {
             StageSpec::Maintenance(Maintenance { retry_after, page: page.map(Arc::from), bypass }),
         ]
     });
-    (observe, access, paths, auth, content)
-        .prop_map(|(observe, access, paths, auth, content)| [observe, access, paths, auth, content].concat())
+    // Before all that changes responses.
+    (observe, compress(), access, paths, auth, content).prop_map(
+        |(observe, compress, access, paths, auth, content)| {
+            [observe, vec![StageSpec::Compress(compress)], access, paths, auth, content].concat()
+        },
+    )
+}
+
+prop_compose! {
+    fn compress()(
+        codings in proptest::sample::subsequence(Coding::ALL.to_vec(), 1..=3).prop_shuffle(),
+        gzip_level in 1..=9_u8,
+        min_bytes in any::<u32>(),
+        types in vec("[a-z]{1,4}/([*]|[a-z]{1,4})", 1..3),
+    ) -> Compress {
+        let types: std::collections::BTreeSet<String> = types.into_iter().collect();
+        Compress {
+            codings: codings.into(),
+            gzip_level,
+            min_bytes: min_bytes.into(),
+            types: types.into_iter().map(Arc::from).collect(),
+        }
+    }
 }
 
 prop_compose! {

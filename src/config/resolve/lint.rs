@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use ringway_model::{PolicyRef, PolicySettings, RouteSpec};
 
-use super::about;
+use super::{about, warning};
 use crate::draft::Draft;
 use crate::values::duration_text;
-use crate::{Finding, Severity, shapes};
+use crate::{Finding, shapes};
 
 /// Policies by name.
 type Named<'d> = HashMap<&'d str, &'d PolicySettings, ahash::RandomState>;
@@ -24,8 +24,7 @@ pub(super) fn lint(draft: &Draft) -> Vec<Finding> {
         let layers: Vec<&PolicySettings> =
             route.policies.iter().chain(of_pool).filter_map(|policy| settings(&named, policy)).collect();
         for message in doubts(route, &layers) {
-            findings
-                .push(Finding { severity: Severity::Warning, ..about(draft, route, "conflict", message) });
+            findings.push(warning(about(draft, route, "conflict", message)));
         }
     }
     findings

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ringway_model::{
-    AuthMethod, MiddlewareId, MiddlewareSpec, PluginId, PluginSpec, PolicyId, PolicyRef, PolicySettings,
-    Rewrite, RouteAction, RouteSpec, StageSpec,
+    AuthMethod, CacheSpec, MiddlewareId, MiddlewareSpec, PluginId, PluginSpec, PolicyId, PolicyRef,
+    PolicySettings, Rewrite, RouteAction, RouteSpec, StageSpec, TemplatePart, Variable,
 };
 
 use super::about;
@@ -142,6 +142,14 @@ impl<'d> Known<'d> {
                         ));
                     }
                 }
+                StageSpec::Compress(_) => {
+                    if let Some(earlier) = stages[..at].iter().find_map(|stage| changes_encoded(stage)) {
+                        doubts.push(error(at, format!("stands after {earlier} of compressed responses")));
+                    }
+                    if first(at, &|stage| matches!(stage, StageSpec::Compress(_))).is_some() {
+                        doubts.push(error(at, "is the second compress: content is encoded once".to_owned()));
+                    }
+                }
                 StageSpec::Maintenance(of) if of.bypass.is_empty() => {
                     let later = stages[at + 1..].iter().find(|stage| !wraps(stage));
                     if let Some(later) = later {
@@ -181,6 +189,9 @@ impl<'d> Known<'d> {
         });
         let policy = own.fold(PolicySettings::default(), |all, layer| all.or(layer));
         let mut doubts = Vec::new();
+        if let Some(cache) = &route.cache {
+            doubts.extend(self.unkeyed(cache, stages));
+        }
         for (at, stage) in stages.iter().enumerate() {
             match stage {
                 StageSpec::Rewrite(_) => match &route.action {
@@ -228,20 +239,75 @@ impl<'d> Known<'d> {
         doubts
     }
 
-    /// Fields that authentication sets, folded.
-    fn asserted(&self, stages: &[&StageSpec]) -> Vec<String> {
-        let mut names: Vec<&str> = Vec::new();
-        for stage in stages {
-            match stage {
-                StageSpec::Auth(auth) => names.extend(auth.any_of.iter().flat_map(AuthMethod::asserts)),
-                StageSpec::Plugin(of) => {
-                    let filter = self.plugins.get(&of.plugin).and_then(|plugin| plugin.external());
-                    names.extend(filter.iter().flat_map(|filter| filter.asserted().map(|name| &**name)));
+    /// Fields by which the endpoint may tell clients apart, and the cache does not.
+    fn unkeyed(&self, cache: &CacheSpec, stages: &[&StageSpec]) -> Vec<Doubt> {
+        let is_keyed = |name: &str| cache.vary_headers.iter().any(|known| known.eq_ignore_ascii_case(name));
+        let mut doubts = Vec::new();
+        for (at, stage) in stages.iter().enumerate() {
+            for name in self.asserted_by(stage).into_iter().filter(|name| !is_keyed(name)) {
+                doubts.push(error(
+                    at,
+                    format!(
+                        "sets {name}, and the cache does not distinguish it: the response for one user would be \
+                         served to another; vary_headers has to name it"
+                    ),
+                ));
+            }
+            let StageSpec::HeaderTransform(transform) = stage else { continue };
+            for (name, value) in transform.request.add.iter().chain(&transform.request.set) {
+                if !is_keyed(name) && value.parts().iter().any(|part| differs_by_client(part, &is_keyed)) {
+                    doubts.push(warning(
+                        at,
+                        format!(
+                            "sets {name} for each client, and the cache does not distinguish it: the response for \
+                             one would be served to another; vary_headers can name it"
+                        ),
+                    ));
                 }
-                _ => {}
             }
         }
-        names.into_iter().map(folded).collect()
+        doubts
+    }
+
+    /// Fields that authentication sets, folded.
+    fn asserted(&self, stages: &[&StageSpec]) -> Vec<String> {
+        stages.iter().flat_map(|stage| self.asserted_by(stage)).map(folded).collect()
+    }
+
+    fn asserted_by<'s>(&'s self, stage: &'s StageSpec) -> Vec<&'s str> {
+        match stage {
+            StageSpec::Auth(auth) => auth.any_of.iter().flat_map(AuthMethod::asserts).collect(),
+            StageSpec::Plugin(of) => {
+                let filter = self.plugins.get(&of.plugin).and_then(|plugin| plugin.external());
+                filter.iter().flat_map(|filter| filter.asserted().map(|name| &**name)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Whether a part of a field's value depends on the client by more than the cache distinguishes.
+fn differs_by_client(part: &TemplatePart, is_keyed: &dyn Fn(&str) -> bool) -> bool {
+    match part {
+        TemplatePart::Variable(Variable::ClientIp | Variable::User | Variable::Claim(_)) => true,
+        TemplatePart::Variable(Variable::Header(name)) => !is_keyed(name),
+        _ => false,
+    }
+}
+
+/// A change of responses that must not follow their compression: of two stages, the first in a chain is the
+/// last that gets the response.
+fn changes_encoded(stage: &StageSpec) -> Option<String> {
+    const ENCODED: [&str; 5] = ["content-encoding", "content-type", "vary", "etag", "cache-control"];
+    match stage {
+        StageSpec::ErrorPages(_) => Some("error_pages, which replaces the content".to_owned()),
+        StageSpec::HeaderTransform(of) => {
+            let edits = &of.response;
+            let mut names = edits.add.iter().chain(&edits.set).map(|(name, _)| name).chain(&edits.remove);
+            let changed = names.find(|name| ENCODED.iter().any(|known| known.eq_ignore_ascii_case(name)));
+            changed.map(|name| format!("header_transform, which changes {name}"))
+        }
+        _ => None,
     }
 }
 

@@ -55,6 +55,46 @@ fn limits_count_once_and_count_something() {
 }
 
 #[test]
+fn content_is_compressed_after_all_its_changes() {
+    const COMPRESS: &str = "{type: compress}";
+    let pages = "{type: error_pages, config: {pages: [{statuses: 5xx, body: x}]}}";
+    let edits =
+        |name: &str| format!("{{type: header_transform, config: {{response: {{set: {{{name}: x}}}}}}}}");
+    let after = "1 stands after error_pages, which replaces the content of compressed responses";
+    assert_eq!(chain(&format!("{pages}, {COMPRESS}")), [after]);
+    assert_eq!(chain(&format!("{COMPRESS}, {pages}")), [""; 0]);
+    let after = "1 stands after header_transform, which changes Vary of compressed responses";
+    assert_eq!(chain(&format!("{}, {COMPRESS}", edits("Vary"))), [after]);
+    assert_eq!(chain(&format!("{}, {COMPRESS}", edits("X-A"))), [""; 0]);
+    assert_eq!(chain(&format!("{COMPRESS}, {}", edits("Vary"))), [""; 0]);
+    let twice = chain(&format!("{COMPRESS}, {COMPRESS}"));
+    assert_eq!(twice, ["1 is the second compress: content is encoded once"]);
+}
+
+#[test]
+fn responses_for_one_user_are_not_cached_for_all() {
+    let found = |cache: &str, stage: &str| {
+        findings(&format!("routes: [{{id: r, pool: p, middleware: [{stage}], cache: {cache}}}]"))
+    };
+    let rest = "and the cache does not distinguish it: the response for one user would be served to another; \
+                vary_headers has to name it";
+    let expected = format!("c:3:15: /routes/0/id passes the stage auth, which sets x-user, {rest}");
+    assert_eq!(found("true", JWT), [expected]);
+    assert_eq!(found("{vary_headers: x-user}", JWT), [""; 0]);
+    assert_eq!(found("{enabled: false}", JWT), [""; 0]);
+    assert!(found("true", FORWARD)[0].contains("sets X-Name"));
+    let sets = |value: &str| format!("{{type: header_transform, config: {{set: {{X-A: '{value}'}}}}}}");
+    for (value, count) in [("${client_ip}", 1), ("${header.x-b}", 1), ("${header.x-k}", 0), ("${path}", 0)] {
+        let found = found("{vary_headers: X-K}", &sets(value));
+        assert_eq!(found.len(), count, "{value}: {found:?}");
+        assert!(
+            found.iter().all(|found| found.contains("warning") && found.contains("sets X-A for each client"))
+        );
+    }
+    assert_eq!(found("{vary_headers: X-A}", &sets("${client_ip}")), [""; 0]);
+}
+
+#[test]
 fn asserted_fields_are_set_by_authentication_alone() {
     let set = |name: &str| format!("{{type: header_transform, config: {{set: {{{name}: x}}}}}}");
     let message =

@@ -58,10 +58,14 @@ pub(super) fn rate_limit(draft: &mut Draft) {
     draft.policies.push(PolicySpec { id: default.id, settings });
 }
 
+/// Positions of the routes by their ids.
+pub(super) fn index(draft: &Draft) -> HashMap<RouteId, usize, ahash::RandomState> {
+    draft.routes.iter().enumerate().map(|(at, route)| (route.id.clone(), at)).collect()
+}
+
 /// Gives each route its traffic management.
 pub(super) fn manage(draft: &mut Draft) -> Vec<Finding> {
-    let index: HashMap<RouteId, usize, ahash::RandomState> =
-        draft.routes.iter().enumerate().map(|(at, route)| (route.id.clone(), at)).collect();
+    let index = index(draft);
     let mut seen: HashMap<RouteId, Reference, ahash::RandomState> = HashMap::default();
     let mut findings = Vec::new();
     for entry in std::mem::take(&mut draft.traffic) {
@@ -73,7 +77,7 @@ pub(super) fn manage(draft: &mut Draft) -> Vec<Finding> {
         }
         let outcome = match index.get(&entry.route) {
             Some(at) => apply(&mut draft.routes[*at], &entry),
-            None => unknown(draft, &entry),
+            None => unknown(draft, &entry.route, &entry.route_at),
         };
         findings.extend(outcome.err());
         seen.insert(entry.route, entry.route_at);
@@ -103,9 +107,9 @@ fn apply(route: &mut RouteSpec, entry: &TrafficEntry) -> Result<(), Finding> {
 }
 
 /// Reports a route that does not exist; one that has mistakes of its own is none of these.
-fn unknown(draft: &Draft, entry: &TrafficEntry) -> Result<(), Finding> {
+pub(super) fn unknown(draft: &Draft, route: &RouteId, at: &Reference) -> Result<(), Finding> {
     let names = &draft.names;
-    let id = entry.route.as_str();
+    let id = route.as_str();
     if names.declared.contains_key(&(Kind::Route, id.into())) || names.unreadable.contains(&Kind::Route) {
         return Ok(());
     }
@@ -113,10 +117,10 @@ fn unknown(draft: &Draft, entry: &TrafficEntry) -> Result<(), Finding> {
     if let Some(near) = nearest(id, draft.routes.iter().map(|route| route.id.as_str())) {
         message.push_str(&format!("; did you mean {near}?"));
     }
-    Err(error(&entry.route_at, "reference", message))
+    Err(error(at, "reference", message))
 }
 
-fn error(at: &Reference, code: &'static str, message: String) -> Finding {
+pub(super) fn error(at: &Reference, code: &'static str, message: String) -> Finding {
     Finding {
         severity: Severity::Error,
         code,

@@ -8,7 +8,6 @@ mod traffic;
 
 pub(super) use extensions::{discover, lua_of_tenant, security};
 pub(super) use process::members_of_settings;
-pub(super) use traffic::cache_of_rule;
 
 use crate::Reader;
 

@@ -9,14 +9,16 @@
 //! | `access` | `ip_acl`, `maintenance`, `rate_limit` |
 //! | `paths` | `redirect`, `rewrite`, `canonical_host` |
 //! | `content` | `body_limit`, `error_pages` |
+//! | `compression`, beside this module | `compress` |
 //! | `external` | services that decide, of plugins and of `auth` |
 //! | `plugins` | `plugin`, and the section `plugins` |
 
 use std::sync::Arc;
 
-use ringway_model::{Kind, MiddlewareId, MiddlewareSpec, RouteId, StageSpec, limits::STAGES_MAX};
-use serde_json::{Value as Json, json};
+use ringway_model::{Compress, Kind, MiddlewareId, MiddlewareSpec, RouteId, StageSpec, limits::STAGES_MAX};
+use serde_json::Value as Json;
 
+use super::compression;
 use crate::document::Origin;
 use crate::draft::{Declared, Draft};
 use crate::reader::Tag;
@@ -133,7 +135,7 @@ const IN_PLACE: &str = "route.";
 
 /// The section that a chain of this id comes from.
 pub(crate) fn origin_of_chain(id: &str) -> Origin {
-    match id.starts_with(IN_PLACE) || id == super::security::CHAIN {
+    match id.starts_with(IN_PLACE) || id == super::security::CHAIN || compression::is_made_here(id) {
         true => Origin::Routes,
         false => Origin::Middlewares,
     }
@@ -172,8 +174,13 @@ fn stage(reader: &mut Reader<'_>, scope: &mut Scope<'_>) -> Option<StageSpec> {
         "canonical_host" => paths::canonical_host(reader).map(StageSpec::CanonicalHost),
         "body_limit" => content::body_limit(reader).map(StageSpec::BodyLimit),
         "error_pages" => content::error_pages(reader).map(StageSpec::ErrorPages),
+        "compress" => compress(reader).map(StageSpec::Compress),
         _ => plugins::plugin_stage(reader, scope.draft).map(StageSpec::Plugin),
     })
+}
+
+fn compress(reader: &mut Reader<'_>) -> Option<Compress> {
+    config_or(reader, Compress::default(), compression::stage)
 }
 
 const STAGES: &str = "stages";
@@ -197,6 +204,7 @@ pub(crate) const STAGE_TYPES: &[&str] = &[
     "canonical_host",
     "body_limit",
     "error_pages",
+    "compress",
     "plugin",
 ];
 
@@ -278,32 +286,6 @@ fn named<T>(
 
 /// Entries of an object with free names in a stage.
 const NAMED_MAX: usize = 64;
-
-/// Parses a list of values, or one, of at most `max` items without repetitions.
-fn list_of<T: PartialEq>(
-    given: Given<'_>,
-    max: usize,
-    one: impl Fn(Given<'_>) -> Result<T, Fault>,
-) -> Result<Vec<T>, Fault> {
-    let crate::Given::Json(crate::Value::Array(items)) = given else { return Ok(vec![one(given)?]) };
-    if items.len() > max {
-        return Err(Fault::range(format_args!("must not have more than {max} items")));
-    }
-    let mut values = Vec::with_capacity(items.len());
-    for item in items {
-        let value = one(Given::Json(&item.value))?;
-        if values.contains(&value) {
-            return Err(Fault { code: "duplicate", message: "has an item twice".to_owned() });
-        }
-        values.push(value);
-    }
-    Ok(values)
-}
-
-/// Schema of a list of strings, or one.
-fn strings_schema(one: Json) -> Json {
-    json!({ "oneOf": [{ "type": "array", "items": one.clone() }, one] })
-}
 
 #[cfg(test)]
 #[path = "middleware_tests.rs"]

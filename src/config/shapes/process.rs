@@ -7,10 +7,23 @@ use crate::statics::{STATIC_KEYS, StaticKey, StaticKind};
 use crate::values::{bounded_text, byte_size, long_duration, long_duration_schema, ranged, size_schema};
 use crate::{Fault, Given, Reader, SettingForm};
 
-/// Reads all static sections.
+/// Reads all static sections, but for those that have other members too.
 pub(super) fn settings(reader: &mut Reader<'_>) {
-    let keys: Vec<Entry> = STATIC_KEYS.iter().map(|key| Entry { key, rest: &key.path[1..] }).collect();
+    let keys: Vec<Entry> = entries().filter(|entry| !MIXED.contains(&split(entry.rest).0)).collect();
     members(reader, &keys, "");
+}
+
+/// Reads the settings among the members of a section that has others too, in its object.
+pub(super) fn members_of_section(reader: &mut Reader<'_>, section: &str) {
+    let keys: Vec<Entry> = entries().filter(|entry| split(entry.rest).0 == section).collect();
+    members(reader, &descend(&keys), "");
+}
+
+/// Sections of settings with other members, which their own modules read.
+const MIXED: [&str; 1] = ["cache"];
+
+fn entries() -> impl Iterator<Item = Entry> {
+    STATIC_KEYS.iter().map(|key| Entry { key, rest: &key.path[1..] })
 }
 
 /// A key, and the part of its path below the object under reading.

@@ -9,6 +9,8 @@ use ringway_model::{
 };
 use serde_json::json;
 
+use super::cache;
+use super::compression;
 use super::matcher::{HOST, PATH_REGEX, conditions, is_field_value, parse_path};
 use super::middleware::middleware_of_route;
 use super::policy::policy_refs;
@@ -45,6 +47,8 @@ fn route(reader: &mut Reader<'_>, draft: &mut Draft) -> Option<RouteSpec> {
     let client_auth = client_auth(reader);
     let requires_client_cert = reader.optional(&REQUIRE_MTLS).unwrap_or(false);
     let middleware = middleware_of_route(reader, draft, id.as_ref());
+    compression::of_route(reader, draft, id.as_ref());
+    cache::of_route(reader, draft, id.as_ref());
     if requires_client_cert && client_auth.is_none() {
         let id = id.as_ref().map_or("", RouteId::as_str);
         let reference = draft.reference(reader, Kind::Route, id, REQUIRE_MTLS.name);

@@ -12,7 +12,7 @@ use ringway_model::{
 };
 use serde_json::json;
 
-use super::later;
+use super::cache;
 use super::matcher::{HOST, headers, parse_path};
 use super::pool::default_failures;
 use crate::draft::Draft;
@@ -46,12 +46,13 @@ struct Rule {
     target: Target,
     timeout: Option<Duration>,
     rewrite: Rewrite,
+    is_cached: bool,
 }
 
 impl Rule {
     fn to(target: Target) -> Self {
         let (host, matcher) = (HostPattern::Any, RouteMatch::default());
-        Self { host, matcher, target, timeout: None, rewrite: Rewrite::Keep }
+        Self { host, matcher, target, timeout: None, rewrite: Rewrite::Keep, is_cached: false }
     }
 }
 
@@ -66,8 +67,8 @@ fn rule(reader: &mut Reader<'_>) -> Option<Rule> {
         let target = reader.required(&TARGET);
         let timeout = reader.optional(&TIMEOUT);
         let strip = reader.optional(&STRIP_PREFIX).unwrap_or(false);
-        later::cache_of_rule(reader);
-        Some((target?, timeout, strip))
+        let cache = cache::of_forward(reader);
+        Some((target?, timeout, strip, cache))
     });
     if !reader.has("forward") {
         reader.fault("forward", Fault { code: "missing", message: "is required".to_owned() });
@@ -75,7 +76,7 @@ fn rule(reader: &mut Reader<'_>) -> Option<Rule> {
     if reader.is_faulty_below("match") {
         return None;
     }
-    let (target, timeout, strip) = forward?;
+    let (target, timeout, strip, is_cached) = forward?;
     let (host, matcher) = matched.unwrap_or((HostPattern::Any, RouteMatch::default()));
     if strip && !matches!(matcher.path, PathMatch::Prefix(_)) {
         let message = "cannot strip a prefix: match.path has none, such as /static/*".to_owned();
@@ -83,7 +84,7 @@ fn rule(reader: &mut Reader<'_>) -> Option<Rule> {
         return None;
     }
     let rewrite = if strip { Rewrite::StripPrefix } else { Rewrite::Keep };
-    Some(Rule { host, matcher, target, timeout, rewrite })
+    Some(Rule { host, matcher, target, timeout, rewrite, is_cached })
 }
 
 /// Adds route and pool of a rule.
@@ -94,6 +95,9 @@ fn add(reader: &mut Reader<'_>, draft: &mut Draft, name: &str, member: &'static 
     let settings = PolicySettings { timeout: rule.timeout, ..PolicySettings::default() };
     let own = rule.timeout.map(|_| PolicyRef::Inline(Arc::new(settings)));
     let policies = own.into_iter().chain(draft.defaults.policy.clone()).collect();
+    if rule.is_cached {
+        cache::add_to_forward(reader, draft, id.clone(), member);
+    }
     let order = draft.next_order();
     draft.routes.push(RouteSpec {
         id,

@@ -51,7 +51,7 @@ pub(super) struct Draft<'a> {
     pub(super) branch: Branch,
     /// Tables of the other configuration, during a trial.
     other: Option<&'a Tables>,
-    ids: Ids,
+    pub(super) ids: Ids,
     pub(super) snapshot: Snapshot,
     pub(super) names: Map<Hostname, Name>,
     pub(super) effects: Effects,
@@ -255,6 +255,7 @@ impl<'a> Draft<'a> {
             traffic,
             stages: self.settings.defaults.stages.clone(),
             is_logged: true,
+            cache: None,
             metric,
         };
         self.keep_or_make(rule, known)
@@ -290,7 +291,7 @@ impl<'a> Draft<'a> {
         let shape = (Some(route), policy.head_timeout());
         let traffic = self.rule_traffic(desired, &layers, shape, &middleware.limits, known);
         let (id, metric) = self.rule_id(known);
-        let rule = Rule {
+        let mut rule = Rule {
             id,
             owner: route.owner.clone(),
             name,
@@ -303,8 +304,11 @@ impl<'a> Draft<'a> {
             traffic,
             stages: middleware.chain,
             is_logged: middleware.is_logged.unwrap_or(true),
+            cache: None,
             metric,
         };
+        let tenant = spec.tenant.as_ref().or_else(|| domain?.tenant.as_ref());
+        rule.cache = self.cache(spec.cache.as_deref(), tenant, &rule, known);
         self.keep_or_make(rule, known)
     }
 

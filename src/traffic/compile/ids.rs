@@ -3,6 +3,7 @@
 //! A trial copies the tables of a compiler and not its allocator. What the two configurations add gets
 //! different ids and slots, and a slot is free when neither uses it.
 
+use ringway_cache::ScopeId;
 use ringway_model::{Serial, limits};
 use rpds::QueueSync;
 
@@ -26,6 +27,8 @@ pub(super) struct Ids {
     rules: u64,
     pools: u64,
     endpoints: u64,
+    cache_scopes: u32,
+    cache_epochs: u64,
     /// Removed rules and endpoints; see [`Ids::removed_rule`].
     rules_removed: u64,
     endpoints_removed: u64,
@@ -45,6 +48,17 @@ impl Ids {
 
     pub(super) fn endpoint(&mut self) -> EndpointId {
         EndpointId(count(&mut self.endpoints))
+    }
+
+    /// A new scope of cached entries.
+    pub(super) fn cache_scope(&mut self) -> ScopeId {
+        self.cache_scopes = self.cache_scopes.saturating_add(1);
+        ScopeId(self.cache_scopes)
+    }
+
+    /// A new version of what cached entries are made from.
+    pub(super) fn cache_epoch(&mut self) -> u64 {
+        count(&mut self.cache_epochs)
     }
 
     /// Counts a removed rule, for `Snapshot::rules_removed`. Two snapshots with the same count have the same

@@ -196,6 +196,7 @@ fn a_host_has_a_rule_with_a_pool() {
 fn all_rules_and_pools_share_the_operators_defaults() {
     let defaults = Defaults {
         rate_limit: None,
+        cache_ttl: None,
         slashes: Slashes::Keep,
         policy: Arc::new(Policy { body_bytes_max: Some(7), ..Policy::default() }),
         pool: Arc::default(),

@@ -34,12 +34,6 @@ pub(super) fn sections(reader: &mut Reader<'_>) {
     });
     reader.optional(&text("admin_base_path", "Path of the admin endpoints."));
     reader.has_no_effect("admin_base_path");
-    object(reader, "compression", "Compression of responses.", |reader| {
-        reader.optional(&boolean("enabled", "Whether responses are compressed."));
-        reader.optional(&number::<1, 9>("level", "Level of gzip."));
-        reader.optional(&texts("content_types", "Media types that are compressed."));
-        reader.optional(&size("min_size", "Smallest response that is compressed."));
-    });
     object(reader, "filtering", FILTERING, filtering);
     object(reader, "cli", "Commands that requests may run.", |reader| {
         reader.optional(&boolean("enabled", "Whether commands may run."));

@@ -1,46 +1,11 @@
-//! Cache, rollouts over a fleet.
+//! Rollouts over a fleet.
 
 use super::object;
 use crate::Reader;
-use crate::values::{boolean, decimal, number, percent, size, text, texts, time};
-
-/// Reads `cache` of a rule.
-pub(in crate::shapes) fn cache_of_rule(reader: &mut Reader<'_>) {
-    reader.optional(&boolean("cache", "Whether responses are cached."));
-    reader.has_no_effect("cache");
-}
+use crate::values::{decimal, percent, text, time};
 
 pub(super) fn sections(reader: &mut Reader<'_>) {
-    reader.list_or_object(
-        "cache",
-        "Cache: rules of routes, or the store and its defaults.",
-        cache_rule,
-        cache_store,
-    );
-    reader.has_no_effect("cache");
     object(reader, "rollout", "Stages of a change over a fleet.", rollout);
-}
-
-fn cache_rule(reader: &mut Reader<'_>) -> Option<()> {
-    reader.optional(&text("route", "The route."));
-    reader.optional(&boolean("enabled", "Whether the rule is in use."));
-    reader.optional(&time("ttl", "Time to live."));
-    reader.optional(&texts("vary_headers", "Header fields that responses differ by."));
-    reader.optional(&size("max_size", "Largest response."));
-    reader.optional(&boolean("auth_aware", "Whether requests with Authorization are cached."));
-    reader.optional(&boolean("coalesce", "Whether equal requests wait for one response."));
-    reader.optional(&time("coalesce_timeout", "Longest wait."));
-    Some(())
-}
-
-fn cache_store(reader: &mut Reader<'_>) -> Option<()> {
-    reader.optional(&boolean("enabled", "Whether responses are cached."));
-    reader.optional(&size("max_memory", "Memory of the store."));
-    reader.optional(&number::<0, 1_000_000_000>("max_entries", "Entries of the store."));
-    reader.optional(&time("default_ttl", "Time to live of responses that name none."));
-    reader.optional(&boolean("respect_cache_headers", "Whether Cache-Control decides."));
-    reader.optional(&texts("patterns", "Patterns of paths."));
-    Some(())
 }
 
 fn rollout(reader: &mut Reader<'_>) {

@@ -7,9 +7,10 @@ use ringway_model::{Cidr, IpAcl, Kind, Maintenance, PolicyId, RateLimitRef};
 use serde_json::json;
 
 use super::content::page;
-use super::{config, config_or, list_of, strings_schema};
+use super::{config, config_or};
 use crate::draft::Draft;
 use crate::values::{id_schema, time_within};
+use crate::values::{list_of, strings_schema};
 use crate::{Fault, Field, Given, Reader};
 
 /// Reads `ip_acl`.

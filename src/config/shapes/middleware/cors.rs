@@ -6,9 +6,10 @@ use std::time::Duration;
 use ringway_model::{Cors, Hostname};
 use serde_json::json;
 
-use super::{config, list_of, strings_schema};
+use super::config;
 use crate::shapes::matcher::{METHODS, is_token};
 use crate::values::{boolean, time_within};
+use crate::values::{list_of, strings_schema};
 use crate::{Fault, Field, Given, Reader};
 
 /// Reads `cors`.

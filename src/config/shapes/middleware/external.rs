@@ -11,13 +11,12 @@ use ringway_model::{
 use serde_json::json;
 
 use super::headers::may_change;
-use super::{list_of, strings_schema};
 use crate::draft::Draft;
 use crate::limits::{DECISION_FIELDS_MAX, DECISION_MS_MAX, DECISION_TTL_MS_MAX};
 use crate::shapes::matcher::is_token;
 use crate::shapes::pool::default_failures;
 use crate::shapes::route::request_target;
-use crate::values::{id_schema, time_within};
+use crate::values::{id_schema, list_of, strings_schema, time_within};
 use crate::{Fault, Field, Given, Reader};
 
 /// Protocol of a service.

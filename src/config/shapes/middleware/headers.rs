@@ -6,10 +6,11 @@ use std::time::Duration;
 use ringway_model::{Direction, FrameOptions, HeaderEdits, HeaderTransform, Hsts, SecurityHeaders, Template};
 use serde_json::{Value as Json, json};
 
-use super::{NAMED_MAX, config, config_or, list_of, named, strings_schema};
+use super::{NAMED_MAX, config, config_or, named};
 use crate::limits::TEXT_BYTES_MAX;
 use crate::shapes::matcher::{is_field_value, is_token};
 use crate::values::{boolean, duration_text, long_duration, long_duration_schema, time_within};
+use crate::values::{list_of, strings_schema};
 use crate::{Fault, Field, Given, Reader, Value};
 
 /// Reads `header_transform`.

@@ -8,9 +8,8 @@ use serde_json::{Value as Json, json};
 
 use super::{asserted_name, named};
 use crate::limits::{AUDIENCES_MAX, CLAIM_VALUES_MAX, LEEWAY_MS_MAX};
-use crate::shapes::middleware::{list_of, strings_schema};
 use crate::shapes::request_key::{cookie_field, header_field};
-use crate::values::{boolean, bounded_text, text, time_within};
+use crate::values::{boolean, bounded_text, list_of, strings_schema, text, time_within};
 use crate::{Fault, Field, Given, Reader};
 
 /// Reads `jwt`.
