@@ -308,7 +308,7 @@ impl<'a> Draft<'a> {
             metric,
         };
         let tenant = spec.tenant.as_ref().or_else(|| domain?.tenant.as_ref());
-        rule.cache = self.cache(spec.cache.as_deref(), tenant, &rule, known);
+        rule.cache = self.cache(route, tenant, &rule, known);
         self.keep_or_make(rule, known)
     }
 

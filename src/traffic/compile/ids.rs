@@ -3,7 +3,6 @@
 //! A trial copies the tables of a compiler and not its allocator. What the two configurations add gets
 //! different ids and slots, and a slot is free when neither uses it.
 
-use ringway_cache::ScopeId;
 use ringway_model::{Serial, limits};
 use rpds::QueueSync;
 
@@ -27,7 +26,6 @@ pub(super) struct Ids {
     rules: u64,
     pools: u64,
     endpoints: u64,
-    cache_scopes: u32,
     cache_epochs: u64,
     /// Removed rules and endpoints; see [`Ids::removed_rule`].
     rules_removed: u64,
@@ -48,12 +46,6 @@ impl Ids {
 
     pub(super) fn endpoint(&mut self) -> EndpointId {
         EndpointId(count(&mut self.endpoints))
-    }
-
-    /// A new scope of cached entries.
-    pub(super) fn cache_scope(&mut self) -> ScopeId {
-        self.cache_scopes = self.cache_scopes.saturating_add(1);
-        ScopeId(self.cache_scopes)
     }
 
     /// A new version of what cached entries are made from.
