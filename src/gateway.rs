@@ -5,6 +5,7 @@
 //! shutdown: Handle::shutdown ─► not ready ─► cores drain ─► store closed ─► threads joined
 //! ```
 
+mod cache;
 mod error;
 mod handle;
 mod listener;
@@ -29,6 +30,7 @@ use ringway_tls::{ServerSettings, ServerTls};
 use ringway_traffic::policy::Defaults;
 use ringway_worker::{HttpMode, ListenerConfig};
 
+pub use self::cache::CacheSettings;
 pub use self::error::StartError;
 pub use self::handle::{Handle, RegisterError};
 pub use self::listener::Listener;
@@ -58,6 +60,7 @@ pub struct Builder {
     data: ringway_worker::Settings,
     control: ControlSettings,
     configuration: ConfigurationSettings,
+    cache: Option<CacheSettings>,
     stages: Vec<Stage>,
     builtins: Builtins,
     observer: Option<Arc<dyn Observer + Send + Sync>>,
@@ -101,6 +104,7 @@ impl Builder {
             data: ringway_worker::Settings::default(),
             control: ControlSettings::default(),
             configuration: ConfigurationSettings::default(),
+            cache: Some(CacheSettings::default()),
             stages: Vec::new(),
             builtins: Builtins::default(),
             observer: None,
@@ -231,6 +235,12 @@ impl Builder {
         self
     }
 
+    /// Sets the store of responses; `None`: no route has a cache. Default: 256 MB and 10,000 responses.
+    pub fn cache(mut self, settings: Option<CacheSettings>) -> Self {
+        self.cache = settings;
+        self
+    }
+
     /// Appends a middleware stage to all rules.
     pub fn middleware(mut self, middleware: impl Middleware) -> Self {
         self.stages.push(Stage::Custom(Arc::new(middleware)));
@@ -298,6 +308,7 @@ impl Builder {
         let resolves = self.resolver.is_some();
         self.control.defaults = Defaults {
             policy: Arc::new(self.data.policy.clone()),
+            cache_ttl: self.cache.map(|cache| cache.default_ttl),
             stages: (!self.stages.is_empty()).then(|| Arc::new(Chain::new(self.stages))),
             builtins: Arc::new(self.builtins),
             ..self.control.defaults

@@ -32,7 +32,7 @@ impl Gateway {
     }
 }
 
-pub use gateway::{Admin, Builder, Handle, Listener, RegisterError, StartError};
+pub use gateway::{Admin, Builder, CacheSettings, Handle, Listener, RegisterError, StartError};
 
 pub use ringway_certs as certs;
 pub use ringway_tls::ServerSettings as TlsSettings;

@@ -28,6 +28,10 @@ pub(crate) static ALL: &[&Setting] = &[
     &RATE_LIMIT_ENABLED,
     &RATE_LIMIT_RPS,
     &RATE_LIMIT_BURST,
+    &CACHE_ENABLED,
+    &CACHE_MAX_MEMORY,
+    &CACHE_MAX_ENTRIES,
+    &CACHE_DEFAULT_TTL,
     &UNAVAILABLE_STATUS,
     &VIA,
     &PUBLIC_HEALTH,
@@ -89,15 +93,8 @@ pub(crate) static ALL: &[&Setting] = &[
 ];
 
 /// Names of other releases that are known and have no effect.
-pub(crate) static LATER: &[&str] = &[
-    "PROXY_TRACE_ENDPOINT",
-    "CACHE_ENABLED",
-    "CACHE_MAX_MEMORY",
-    "CACHE_DEFAULT_TTL",
-    "CLI_ENABLED",
-    "CLI_MAX_CONCURRENT",
-    "CLI_TIMEOUT",
-];
+pub(crate) static LATER: &[&str] =
+    &["PROXY_TRACE_ENDPOINT", "CLI_ENABLED", "CLI_MAX_CONCURRENT", "CLI_TIMEOUT"];
 
 /// Names that only client commands or the build read.
 pub(crate) static ELSEWHERE: &[&str] =
@@ -165,6 +162,37 @@ pub(crate) static RATE_LIMIT_BURST: Setting =
         .value("N")
         .computed("200, or RATE_LIMIT_RPS where that is given")
         .help("Requests at once of one client address");
+
+pub(crate) static CACHE_ENABLED: Setting = Setting::new("CACHE_ENABLED", "cache-enabled", Group::Traffic)
+    .aliases(&[also("PROXY_CACHE_ENABLED")])
+    .value("BOOL")
+    .default("true")
+    .keys(&[whole("/cache/enabled")])
+    .help("Store responses of routes that have a cache; `false`: no route has one");
+
+pub(crate) static CACHE_MAX_MEMORY: Setting =
+    Setting::new("CACHE_MAX_MEMORY", "cache-max-memory", Group::Traffic)
+        .aliases(&[also("PROXY_CACHE_MAX_MEMORY")])
+        .value("BYTES")
+        .default("256MB")
+        .keys(&[whole("/cache/max_memory")])
+        .help("Memory of all stored responses; further ones take the place of others");
+
+pub(crate) static CACHE_MAX_ENTRIES: Setting =
+    Setting::new("CACHE_MAX_ENTRIES", "cache-max-entries", Group::Traffic)
+        .aliases(&[also("PROXY_CACHE_MAX_ENTRIES")])
+        .value("COUNT")
+        .default("10000")
+        .keys(&[whole("/cache/max_entries")])
+        .help("Most stored responses; further ones take the place of others");
+
+pub(crate) static CACHE_DEFAULT_TTL: Setting =
+    Setting::new("CACHE_DEFAULT_TTL", "cache-default-ttl", Group::Traffic)
+        .aliases(&[also("PROXY_CACHE_DEFAULT_TTL")])
+        .value("TIME")
+        .default("300")
+        .keys(&[whole("/cache/default_ttl")])
+        .help("Lifetime of responses without one of their own, for caches with `ttl: default`");
 
 pub(crate) static LISTENER_CONNECTIONS_MAX: Setting = Setting::new(
     "PROXY_LISTENER_CONNECTIONS_MAX",

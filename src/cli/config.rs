@@ -19,8 +19,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ringway::{HttpMode, PublicHealth, Via};
-use ringway_config::limits::{BURST_MAX, BURST_TIME_MAX, RATE_MAX};
+use ringway::{CacheSettings, HttpMode, PublicHealth, Via};
+use ringway_config::limits::{BURST_MAX, BURST_TIME_MAX, CACHE_BYTES_MAX, CACHE_TTL_MAX, RATE_MAX};
 use ringway_model::{Cidr, RateLimit, RateLimitKey, Target, Webhook, WebhookSecret, WebhookUrl, limits};
 use ringway_net::DriverChoice;
 use ringway_telemetry::{LogFields, LogFormat};
@@ -65,6 +65,8 @@ pub(crate) struct Settings {
     pub(crate) body_bytes_max: Option<u64>,
     /// Limit of each worker; absent when not set.
     pub(crate) connections_max: Option<usize>,
+    /// Store of responses; `None` where it is switched off.
+    pub(crate) cache: Option<CacheSettings>,
     /// Rate limit of each client on all rules without one.
     pub(crate) rate_limit: Option<RateLimit>,
     pub(crate) unavailable_status: u16,
@@ -171,6 +173,10 @@ const FIELDS_MIN: usize = 10;
 const FIELDS_MAX: usize = 1_000;
 /// Most connections of one listener: as many as the largest process has.
 const LISTENER_CONNECTIONS_MAX: usize = limits::CONNECTIONS_PER_CORE_MAX * limits::WORKERS_MAX;
+/// Least memory of a store: some responses of a usual size.
+const CACHE_MEMORY_MIN: u64 = 1_000_000;
+/// Most entries of a store: some 25 GB for their keys and heads alone.
+const CACHE_ENTRIES_MAX: usize = 100_000_000;
 /// Seconds of its rate that a burst of requests may have.
 const BURST_SECONDS_MAX: u32 = BURST_TIME_MAX.as_secs() as u32;
 /// Longest time before expiry for a renewal: the longest lifetime of a public certificate was three years.
@@ -267,6 +273,7 @@ impl Reader<'_> {
             ToString::to_string,
         );
         let rate_limit = self.rate_limit();
+        let cache = self.cache();
         let unavailable_status =
             self.value(&c::UNAVAILABLE_STATUS, parse::unavailable_status, ToString::to_string);
         let public_health = self.optional(
@@ -386,6 +393,7 @@ impl Reader<'_> {
             body_bytes_max: body_bytes_max?,
             connections_max,
             rate_limit: rate_limit?,
+            cache: cache?,
             unavailable_status: unavailable_status?,
             public_health,
             via: via.unwrap_or_else(|| Some(Via::unique())),
@@ -417,6 +425,24 @@ impl Reader<'_> {
             workers: workers?,
             driver: driver?,
         })
+    }
+
+    /// Store of responses; the inner `None` is one that is switched off.
+    fn cache(&mut self) -> Option<Option<CacheSettings>> {
+        use catalogue as c;
+        let is_enabled = self.value(&c::CACHE_ENABLED, parse::boolean, ToString::to_string);
+        let memory = |text: &str| parse::bytes(text, CACHE_MEMORY_MIN, CACHE_BYTES_MAX);
+        let bytes_max = self.value(&c::CACHE_MAX_MEMORY, memory, ToString::to_string);
+        let entries = |text: &str| parse::count(text, 1, CACHE_ENTRIES_MAX);
+        let entries_max = self.value(&c::CACHE_MAX_ENTRIES, entries, ToString::to_string);
+        let lifetime = |text: &str| parse::time(text, Duration::from_secs(1), CACHE_TTL_MAX);
+        let default_ttl = self.value(&c::CACHE_DEFAULT_TTL, lifetime, time);
+        let settings = CacheSettings {
+            default_ttl: default_ttl?,
+            bytes_max: bytes_max? as u64,
+            entries_max: entries_max? as u64,
+        };
+        Some(is_enabled?.then_some(settings))
     }
 
     /// Rate limit of each client; the inner `None` is one that is switched off.

@@ -317,11 +317,35 @@ fn a_misspelt_name_is_reported_with_the_nearest_known_one() {
 }
 
 #[test]
+fn the_store_of_responses_is_set_by_variables_flags_and_configuration() {
+    let cache = |environment: &[(&str, &str)]| reading(&[], environment).outcome.expect("it fits").cache;
+    assert_eq!(cache(&[]), Some(CacheSettings::default()));
+    let all = [
+        ("CACHE_ENABLED", "true"),
+        ("CACHE_MAX_MEMORY", "64MiB"),
+        ("PROXY_CACHE_MAX_ENTRIES", "500"),
+        ("RINGWAY_CACHE_DEFAULT_TTL", "60"),
+    ];
+    let expected =
+        CacheSettings { bytes_max: 64 << 20, entries_max: 500, default_ttl: Duration::from_secs(60) };
+    assert_eq!(cache(&all), Some(expected));
+    assert_eq!(cache(&[("CACHE_ENABLED", "false")]), None);
+    for (name, value) in [
+        ("PROXY_CACHE_MAX_MEMORY", "1KB"),
+        ("PROXY_CACHE_MAX_ENTRIES", "0"),
+        ("PROXY_CACHE_DEFAULT_TTL", "0"),
+        ("PROXY_CACHE_ENABLED", "maybe"),
+    ] {
+        assert!(reading(&[], &[(name, value)]).outcome.is_err(), "{name}={value}");
+    }
+}
+
+#[test]
 fn names_without_effect_are_reported() {
-    let environment = [("PROXY_TRACE_ENDPOINT", "http://jaeger:14268/api/traces"), ("CACHE_ENABLED", "true")];
+    let environment = [("PROXY_TRACE_ENDPOINT", "http://jaeger:14268/api/traces"), ("CLI_ENABLED", "true")];
     let reading = reading(&[], &environment);
     assert!(reading.outcome.is_ok());
-    assert_eq!(reading.warnings, [Warning::Later("CACHE_ENABLED"), Warning::Later("PROXY_TRACE_ENDPOINT")]);
+    assert_eq!(reading.warnings, [Warning::Later("CLI_ENABLED"), Warning::Later("PROXY_TRACE_ENDPOINT")]);
 }
 
 #[test]

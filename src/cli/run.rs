@@ -214,7 +214,8 @@ fn builder(settings: Settings, inherited: Inherited, capacity: Capacity) -> Resu
         .admin(admin)
         .store(store)
         .data(data)
-        .control(control);
+        .control(control)
+        .cache(settings.cache);
     if let Some(url) = settings.resolver {
         builder = builder.resolver(Arc::new(HttpResolver::new(url)));
     }
