@@ -15,19 +15,20 @@ use std::time::Duration;
 
 use ringway_model::{
     AccessLogStage, AdaptiveLimit, ApiKey, ApiKeys, App, AppId, AuthMethod, AuthStage, Balancer, Ban,
-    BasicAuth, BodyLimit, BodyText, BrakeMode, Braked, Canary, CanaryState, CanaryStep, CanonicalHost,
-    Certificate, CertificateFiles, CertificateMode, CircuitBreaker, ClaimField, ClaimRule, ClientAuth,
-    ClientAuthNeed, Cohorts, ConfigVersion, Cors, DecisionCache, Delta, Domain, DomainKind, EndpointOverride,
-    ErrorPage, ErrorPages, ExternalFilter, ExternalProtocol, FailMode, FailurePolicy, FieldMatch, FilePath,
-    FixedResponse, FrameOptions, Generation, HeaderEdits, HeaderTransform, HealthCheck, Hedge, HedgeDelay,
-    HostPattern, Hostname, Hsts, HttpProbe, Instance, InstanceId, IpAcl, JwtAuth, JwtKeys, Kind, Maintenance,
-    Middleware, MiddlewareId, MiddlewareSpec, Mirror, OnAllUnhealthy, Outliers, Overload, Owner, PathMatch,
-    PathRedirect, Percent, Plugin, PluginId, PluginKind, PluginRef, PluginSpec, Policy, PolicyId, PolicyRef,
-    PolicySettings, PoolRef, PoolTraffic, Probe, ProbeHeaders, ProbeHost, ProbeMethod, ProbePath, RateLimit,
-    RateLimitKey, RateLimitRef, Redirect, RequestIdStage, RequestKey, Resource, Retries, Revision, Rewrite,
-    RewriteStage, Route, RouteAction, RouteId, RouteMatch, RouteSpec, SecurityHeaders, SetVersion, SetWeight,
-    StageSpec, StatusRanges, StatusSet, Target, Template, TenantId, TimeoutPolicy, Timestamp, TokenPlace,
-    TracingStage, TrafficSpec, UpstreamProtocol, ValueMatch,
+    BasicAuth, BodyLimit, BodyText, BrakeMode, Braked, CacheMode, CacheSpec, CacheTtl, Canary, CanaryState,
+    CanaryStep, CanonicalHost, Certificate, CertificateFiles, CertificateMode, CircuitBreaker, ClaimField,
+    ClaimRule, ClientAuth, ClientAuthNeed, Cohorts, Compress, ConfigVersion, Cors, DecisionCache, Delta,
+    Domain, DomainKind, EndpointOverride, ErrorPage, ErrorPages, ExternalFilter, ExternalProtocol, FailMode,
+    FailurePolicy, FieldMatch, FilePath, FixedResponse, FrameOptions, Generation, HeaderEdits,
+    HeaderTransform, HealthCheck, Hedge, HedgeDelay, HostPattern, Hostname, Hsts, HttpProbe, Instance,
+    InstanceId, IpAcl, JwtAuth, JwtKeys, Kind, Maintenance, Middleware, MiddlewareId, MiddlewareSpec, Mirror,
+    OnAllUnhealthy, Outliers, Overload, Owner, PathMatch, PathRedirect, Percent, Plugin, PluginId,
+    PluginKind, PluginRef, PluginSpec, Policy, PolicyId, PolicyRef, PolicySettings, PoolRef, PoolTraffic,
+    Probe, ProbeHeaders, ProbeHost, ProbeMethod, ProbePath, RateLimit, RateLimitKey, RateLimitRef, Redirect,
+    RequestIdStage, RequestKey, Resource, Retries, Revision, Rewrite, RewriteStage, Route, RouteAction,
+    RouteId, RouteMatch, RouteSpec, SecurityHeaders, SetCookiePolicy, SetVersion, SetWeight, StageSpec,
+    StatusRanges, StatusSet, Target, Template, TenantId, TimeoutPolicy, Timestamp, TokenPlace, TracingStage,
+    TrafficSpec, UpstreamProtocol, ValueMatch,
 };
 
 use crate::{Batch, Loaded, Memory, Store, StoreError, export, import, migrate};
@@ -456,6 +457,7 @@ fn middleware() -> Middleware {
     let network = |text: &str| text.parse().expect("a network");
     let template = |text: &str| Template::parse(text).expect("a template");
     let stages = [
+        StageSpec::Compress(Compress { gzip_level: 9, ..Compress::default() }),
         StageSpec::RequestId(RequestIdStage { header: "X-Request-ID".into() }),
         StageSpec::AccessLog(AccessLogStage { enabled: false }),
         StageSpec::Tracing(TracingStage { trust_client: true }),
@@ -619,9 +621,22 @@ fn route() -> Route {
         }),
         requires_client_cert: true,
         traffic: Some(Arc::new(traffic())),
+        cache: Some(Arc::new(cache())),
         ..bare_route("api", "**.api.example")
     };
     configured(spec)
+}
+
+fn cache() -> CacheSpec {
+    CacheSpec {
+        ttl: Some(CacheTtl::Fixed(Duration::from_millis(60_000))),
+        vary_headers: ["accept-language".into(), "authorization".into()].into(),
+        auth_aware: true,
+        set_cookie: SetCookiePolicy::Strip,
+        coalesce_timeout: Duration::from_millis(1_500),
+        patterns: ["*.css".into()].into(),
+        ..CacheSpec::of_mode(CacheMode::Rfc9111)
+    }
 }
 
 fn redirect() -> Route {

@@ -109,6 +109,7 @@ fn the_examples_are_read_without_errors() {
     let expected: &[(&str, usize, &[&str])] = &[
         ("basic.yaml", 1, &[]),
         ("traffic.yaml", 3, &[]),
+        ("cache.yaml", 3, &["25 /routes/0/id unsupported", "25 /routes/0/id unsupported"]),
         ("middleware.yaml", 3, &[]),
         ("environments/development.yaml", 3, &["25 /scripts unsupported"]),
         ("environments/staging.yaml", 2, &["27 /scripts unsupported"]),

@@ -13,6 +13,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("pools", &["pools"]),
     ("policies", &["policies"]),
     ("traffic", &["traffic_management", "circuit_breaker"]),
+    ("cache", &["cache", "compression"]),
     ("security", &["security"]),
     ("defaults", &["defaults", "health_checks"]),
     ("routing", &["routing"]),
@@ -34,6 +35,9 @@ const SHARED: &[(&str, &str)] = &[
     ("policy", "id of a [policy](#policies), or its members in place"),
     ("health.active", "as [`pools[].health.active`](#pools)"),
     ("middleware", "id of a [chain](middleware.md), a list of them, or stages in place"),
+    ("routes[].cache", "`true`, or the settings of a rule of [`cache`](#cache)"),
+    ("cache.rules", "list of rules, as `cache[]`"),
+    ("routes[].compress", "`true`, `false`, or settings of the stage [`compress`](middleware.md#compression)"),
     ("any_of", "list of objects, each with one of the methods above"),
 ];
 
@@ -83,7 +87,7 @@ impl Table {
             return;
         }
         let is_section = !path.contains(['.', '[']);
-        let shared = SHARED.iter().find(|(name, _)| path.ends_with(&format!(".{name}")));
+        let shared = SHARED.iter().find(|(name, _)| path == *name || path.ends_with(&format!(".{name}")));
         if let Some((_, text)) = shared.filter(|_| path != "pools[].health.active") {
             self.rows.push([shown(path, is_required), (*text).to_owned(), about(schema)]);
             return;

@@ -17,6 +17,10 @@
 //! served with a file of a policy with retries and a rate limit, two pools, and a route with a canary; an
 //! endpoint was drained over the admin API. `format-4/killed` was served once more: the weight of another
 //! endpoint was set, and the store was killed.
+//!
+//! `format-5/closed` is a copy of `format-4/closed` that a build of format 5 (commit 038ed6b) migrated and
+//! served with a file that has a chain and a plugin besides. `format-5/killed` was served once more, with one
+//! more stage in the chain, and killed.
 
 use std::fs;
 use std::io::BufReader;
@@ -65,7 +69,8 @@ fn kinds_of(format: u32) -> usize {
     match format {
         1 | 2 => 3,
         3 => 7,
-        _ => 9,
+        4 => 9,
+        _ => 11,
     }
 }
 
@@ -293,6 +298,36 @@ fn a_store_of_format_4_is_rewritten_with_all_records() {
         let drained = of(Kind::EndpointOverride, "api-pool@10.0.1.10:8000");
         let Resource::EndpointOverride(drained) = drained else { panic!("an override") };
         assert_eq!((drained.weight, drained.is_drained), (Some(2), true), "{name}");
+        let again = load(place.path());
+        assert!(!again.report.findings().contains(&migrated), "{name}: {}", again.report);
+        assert_eq!(again.resources, loaded.resources, "{name}");
+    }
+}
+
+#[test]
+fn a_store_of_format_5_is_rewritten_with_all_records() {
+    for (name, revision, stages, versions) in [("killed", 21, 4, 4), ("closed", 20, 3, 3)] {
+        let place = old_store_of(5, name);
+        let loaded = load(place.path());
+        let migrated = Finding::Migrated { from: 5, to: SCHEMA };
+        assert!(loaded.report.findings().contains(&migrated), "{name}: {}", loaded.report);
+        assert!(!loaded.report.is_degraded(), "{name}: {}", loaded.report);
+        let count = 20 + versions;
+        assert_eq!((loaded.revision, loaded.resources.len()), (Revision(revision), count), "{name}");
+        let of = |kind: Kind, key: &str| {
+            let found = loaded.resources.iter().find(|known| known.kind() == kind && known.key() == key);
+            found.unwrap_or_else(|| panic!("{name}: {kind} {key}")).clone()
+        };
+        let Resource::Route(route) = of(Kind::Route, "api") else { panic!("a route") };
+        assert_eq!(
+            route.spec.middleware.iter().map(|id| id.as_str()).collect::<Vec<_>>(),
+            ["site"],
+            "{name}"
+        );
+        assert_eq!(route.spec.cache, None, "{name}");
+        let Resource::Middleware(chain) = of(Kind::Middleware, "site") else { panic!("a chain") };
+        assert_eq!(chain.spec.stages.len(), stages, "{name}");
+        of(Kind::Plugin, "check");
         let again = load(place.path());
         assert!(!again.report.findings().contains(&migrated), "{name}: {}", again.report);
         assert_eq!(again.resources, loaded.resources, "{name}");

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use ringway_model::{
-    AppSpec, Balancer, CertificateFiles, CertificateSpec, Change, ClientAuth, ClientAuthNeed, DomainKind,
-    DomainSpec, EndpointSpec, FailurePolicy, FilePath, HealthCheck, Hedge, HedgeDelay, HostPattern, Mirror,
-    OnAllUnhealthy, OperatorSet, Owner, PathMatch, Percent, PolicyId, PolicyRef, PolicySettings, PolicySpec,
-    PoolRef, PoolSpec, Replacement, RouteId, RouteSpec, TenantId, Timestamp, TrafficSpec,
+    AppSpec, Balancer, CacheSpec, CacheTtl, CertificateFiles, CertificateSpec, Change, ClientAuth,
+    ClientAuthNeed, DomainKind, DomainSpec, EndpointSpec, FailurePolicy, FilePath, HealthCheck, Hedge,
+    HedgeDelay, HostPattern, Mirror, OnAllUnhealthy, OperatorSet, Owner, PathMatch, Percent, PolicyId,
+    PolicyRef, PolicySettings, PolicySpec, PoolRef, PoolSpec, Replacement, Rewrite, RouteAction, RouteId,
+    RouteMatch, RouteSpec, TenantId, Timestamp, TrafficSpec,
 };
 use ringway_wire::h1::RequestHead;
 
@@ -360,4 +361,91 @@ fn a_mirror_is_no_canary_and_hedging_keeps_its_state() {
     let after = plane.rule("shop.example", "/").unwrap().traffic.clone().unwrap();
     let after = after.hedge.as_ref().unwrap();
     assert!(after.is_dry_run() && after.withdraw(0), "the request of before is in the budget");
+}
+
+/// A route with the default cache.
+fn cached(spec: &RouteSpec) -> RouteSpec {
+    RouteSpec { cache: Some(Arc::default()), ..spec.clone() }
+}
+
+fn plane_with_store() -> Plane {
+    let mut settings = settings(1);
+    settings.defaults.cache_ttl = Some(Duration::from_secs(300));
+    Plane { desired: Desired::default(), compiler: Compiler::new(settings) }
+}
+
+#[test]
+fn a_rule_has_the_cache_of_its_route_and_without_a_store_none() {
+    let spec = route("r", "a.test", "", to_pool("web"));
+    let set = |spec: RouteSpec| set(vec![pool("web")], vec![spec]);
+    let mut plane = Plane::new();
+    plane.replace(set(cached(&spec)));
+    assert!(plane.rule("a.test", "/").unwrap().cache.is_none());
+    let mut plane = plane_with_store();
+    plane.replace(set(spec.clone()));
+    assert!(plane.rule("a.test", "/").unwrap().cache.is_none());
+    let mut spec = cached(&spec);
+    spec.tenant = Some(TenantId::parse("acme").unwrap());
+    let cache = CacheSpec { ttl: Some(CacheTtl::Default), max_size: 1 << 20, ..CacheSpec::default() };
+    spec.cache = Some(Arc::new(cache));
+    plane.replace(set(spec));
+    let cache = plane.rule("a.test", "/").unwrap().cache.clone().unwrap();
+    assert_eq!((cache.settings.ttl, cache.settings.bytes_max), (Some(300), 1 << 20));
+    assert_eq!((cache.name.tenant.as_deref(), &*cache.name.route), (Some("acme"), "r"));
+    assert!(!cache.has_pools);
+}
+
+#[test]
+fn entries_outlive_changes_that_change_nothing_of_them() {
+    let mut plane = plane_with_store();
+    let spec = cached(&route("r", "a.test", "", to_pool("web")));
+    let other = route("other", "b.test", "", to_pool("web"));
+    let mut replace = |specs: &[&RouteSpec], pools: &[&str]| {
+        let routes = specs.iter().map(|spec| RouteSpec::clone(spec)).collect();
+        plane.replace(set(pools.iter().map(|id| pool(id)).collect(), routes));
+        plane.rule("a.test", "/").unwrap().cache.clone()
+    };
+    let first = replace(&[&spec], &["web"]).unwrap();
+    let same = replace(&[&other, &spec], &["web", "more"]).unwrap();
+    assert!(Arc::ptr_eq(&first, &same), "another route, another pool");
+    let policy = PolicySettings { timeout: Some(Duration::from_secs(1)), ..PolicySettings::default() };
+    let timed = RouteSpec { policies: [PolicyRef::Inline(Arc::new(policy))].into(), ..spec.clone() };
+    assert!(Arc::ptr_eq(&first, &replace(&[&timed], &["web"]).unwrap()), "a timeout");
+    let mut known = vec![first.epoch];
+    let stripped = RouteSpec {
+        matcher: RouteMatch { path: PathMatch::Prefix("/".into()), ..RouteMatch::default() },
+        action: RouteAction::Proxy { pool: to_pool("web"), rewrite: Rewrite::ReplacePrefix("/v1".into()) },
+        ..spec.clone()
+    };
+    let strict = CacheSpec { auth_aware: true, ..CacheSpec::default() };
+    let strict = RouteSpec { cache: Some(Arc::new(strict)), ..spec.clone() };
+    let moved = RouteSpec {
+        action: RouteAction::Proxy { pool: to_pool("more"), rewrite: Rewrite::Keep },
+        ..spec.clone()
+    };
+    let tenant = RouteSpec { tenant: Some(TenantId::parse("t").unwrap()), ..spec.clone() };
+    for changed in [&stripped, &spec, &strict, &moved, &tenant, &spec] {
+        let cache = replace(&[changed], &["web", "more"]).unwrap();
+        assert!(!known.contains(&cache.epoch), "{changed:?}");
+        assert_eq!(cache.name.tenant.is_some(), changed.tenant.is_some());
+        known.push(cache.epoch);
+    }
+    assert!(replace(&[&RouteSpec { cache: None, ..spec.clone() }], &["web"]).is_none());
+    let again = replace(&[&spec], &["web"]).unwrap();
+    assert!(!known.contains(&again.epoch), "a cache that was away begins without entries");
+}
+
+#[test]
+fn the_scope_is_taken_at_the_first_request_and_kept() {
+    let mut plane = plane_with_store();
+    let spec = cached(&route("r", "a.test", "", to_pool("web")));
+    plane.replace(set(vec![pool("web")], vec![spec]));
+    let max = ringway_cache::Usage { bytes: 1 << 20, entries: 10 };
+    let store = ringway_cache::Store::new(&ringway_cache::StoreSettings { max, tenant_share_percent: 25 });
+    assert!(store.scope_stats().is_empty(), "compiling takes none");
+    let cache = plane.rule("a.test", "/").unwrap().cache.clone().unwrap();
+    let scope = cache.scope(&store).clone();
+    assert_eq!((scope.name(), scope.epoch()), (&cache.name, cache.epoch));
+    assert!(Arc::ptr_eq(&scope, cache.scope(&store)));
+    assert_eq!(store.scope_stats().len(), 1);
 }
