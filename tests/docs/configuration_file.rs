@@ -37,7 +37,10 @@ const SHARED: &[(&str, &str)] = &[
     ("middleware", "id of a [chain](middleware.md), a list of them, or stages in place"),
     ("routes[].cache", "`true`, or the settings of a rule of [`cache`](#cache)"),
     ("cache.rules", "list of rules, as `cache[]`"),
-    ("routes[].compress", "`true`, `false`, or settings of the stage [`compress`](middleware.md#compression)"),
+    (
+        "routes[].compress",
+        "`true`, `false`, or settings of the stage [`compress`](middleware.md#compression)",
+    ),
     ("any_of", "list of objects, each with one of the methods above"),
 ];
 
