@@ -211,6 +211,15 @@ fn unknown(name: &str, known: &[&'static str]) -> String {
     }
     match known {
         [] => "is not known here; this takes no such fields".to_owned(),
-        known => format!("is not known here; known are: {}", known.join(", ")),
+        known => {
+            let mut names: Vec<&str> = Vec::with_capacity(known.len());
+            for name in known {
+                // A field may have been asked for twice: as one of two forms.
+                if !names.contains(name) {
+                    names.push(name);
+                }
+            }
+            format!("is not known here; known are: {}", names.join(", "))
+        }
     }
 }
