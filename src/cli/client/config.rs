@@ -46,7 +46,7 @@ enum ConfigCommand {
     /// Prints every mistake and warning with its file, line and column. With --live a running ringway checks
     /// it too: its claims on hosts, its rules, its size. Exit codes: 0 valid, perhaps with warnings; 2 it has
     /// mistakes.
-    #[command(after_long_help = VALIDATE_EXAMPLES)]
+    #[command(alias = "check", after_long_help = VALIDATE_EXAMPLES)]
     Validate {
         /// File, or folder of files; - is standard input
         path: PathBuf,
