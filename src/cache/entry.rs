@@ -111,6 +111,11 @@ impl Entry {
         &self.head
     }
 
+    /// Resource whose variant it is.
+    pub fn variant_of(&self) -> Option<&Arc<VariantSet>> {
+        self.variant_of.as_ref()
+    }
+
     /// The content.
     pub fn body(&self) -> &Arc<Body> {
         &self.body

@@ -155,6 +155,19 @@ impl RequestFacts {
         facts
     }
 
+    /// Facts of a refresh for this request: a GET of the whole response, without conditions and credentials.
+    pub fn of_refresh(&self) -> Self {
+        Self {
+            method: Method::Get,
+            directives: Directives::default(),
+            range: RangeRequest::None,
+            if_modified_since: None,
+            traits: self.traits,
+            fields: Fields::default(),
+            asks_for_no_cache: false,
+        }
+    }
+
     /// Decides whether the request may use the cache.
     ///
     /// # Errors
