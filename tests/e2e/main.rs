@@ -18,6 +18,7 @@ mod auth;
 mod auth_operators;
 mod balancing;
 mod bodies;
+mod cache;
 mod canary;
 mod certificate_api;
 mod certificates;
