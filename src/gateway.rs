@@ -28,7 +28,7 @@ use ringway_store::{Memory, Store};
 use ringway_telemetry::{LogHandle, Observer, Registry, Telemetry};
 use ringway_tls::{ServerSettings, ServerTls};
 use ringway_traffic::policy::Defaults;
-use ringway_worker::{HttpMode, ListenerConfig};
+use ringway_worker::{HttpMode, ListenerConfig, SharedCache};
 
 pub use self::cache::CacheSettings;
 pub use self::error::StartError;
@@ -378,9 +378,16 @@ impl Builder {
     ) -> io::Result<Wired> {
         let mut wired = Wired::default();
         let rebalancers = ringway_worker::rebalancers(listeners.len())?;
-        for ((index, listeners), rebalancer) in listeners.into_iter().enumerate().zip(rebalancers) {
+        let wakes = listeners.iter().map(|_| wake_pair()).collect::<io::Result<Vec<_>>>()?;
+        let wakers: Vec<_> = wakes.iter().map(|(waker, _)| waker.clone()).collect();
+        let mut caches = self.cache.map(|settings| {
+            let (fills, wakeups) = ringway_worker::fill_wakeups(&wakers);
+            let shared = SharedCache::new(settings.store(), fills);
+            wakeups.into_iter().map(move |wakeups| (shared.clone(), wakeups))
+        });
+        let parts = listeners.into_iter().zip(rebalancers).zip(wakes);
+        for (index, ((listeners, rebalancer), (waker, wake))) in parts.enumerate() {
             let core = CoreId(index as u16);
-            let (waker, wake) = wake_pair()?;
             let (loader, loaded) = mailbox(limits::CERTIFICATES_LOADED_MAX, waker.clone());
             wired.loaders.push(loader);
             let (snapshots, snapshots_of_worker) = slot(waker.clone());
@@ -397,6 +404,7 @@ impl Builder {
                 orders: orders_of_worker,
                 wake,
                 rebalancer,
+                cache: caches.as_mut().and_then(Iterator::next),
                 telemetry: Telemetry::new(registry.add_core(core), log, self.observer.clone()),
             });
         }

@@ -40,7 +40,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("ringway-middleware", &["model", "wire", "compress"]),
     ("ringway-cache", &["model", "wire"]),
     ("ringway-health", &["model", "wire", "net"]),
-    ("ringway-worker", &["model", "wire", "traffic", "middleware", "telemetry", "bridge", "net", "tls"]),
+    (
+        "ringway-worker",
+        &["model", "wire", "traffic", "middleware", "cache", "telemetry", "bridge", "net", "tls"],
+    ),
     (
         "ringway-control",
         &[
@@ -72,6 +75,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "tls",
             "traffic",
             "middleware",
+            "cache",
             "telemetry",
             "worker",
             "store",

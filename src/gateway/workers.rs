@@ -15,7 +15,7 @@ use ringway_telemetry::Telemetry;
 use ringway_tls::{SecretRequest, SecretUpdate, ServerTls};
 use ringway_traffic::report::{Order, Report};
 use ringway_traffic::snapshot::Snapshot;
-use ringway_worker::{ListenerConfig, Rebalancer, SecretSource};
+use ringway_worker::{FillWakeups, ListenerConfig, Rebalancer, SecretSource, SharedCache};
 
 use super::StartError;
 
@@ -40,6 +40,7 @@ pub(super) struct WorkerParts {
     pub(super) orders: MailboxReceiver<Order>,
     pub(super) wake: WakeSource,
     pub(super) rebalancer: Option<Rebalancer>,
+    pub(super) cache: Option<(SharedCache, FillWakeups)>,
     pub(super) telemetry: Telemetry,
 }
 
@@ -101,6 +102,7 @@ fn start_worker(
         tls: Some(common.tls),
         secrets: Some(SecretSource { requests: common.wanted, updates: part.loaded }),
         rebalancer: part.rebalancer,
+        cache: part.cache,
         resolves_hosts: common.resolves,
         snapshot,
         snapshots: part.snapshots,

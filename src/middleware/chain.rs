@@ -240,6 +240,11 @@ impl Run {
         &self.edits
     }
 
+    /// The same, to be changed by what stands behind the stages.
+    pub fn edit_request(&mut self) -> &mut Edits {
+        &mut self.edits
+    }
+
     /// Transforms of the request's body.
     pub fn request_body(&mut self) -> &mut BodyTransforms {
         &mut self.request_body

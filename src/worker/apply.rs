@@ -30,6 +30,9 @@ pub(crate) async fn apply(
     loop {
         // Re-armed before the queues are emptied: what is sent from here on wakes again.
         wake.rearm();
+        if let Some(cache) = &core.cache {
+            cache.handle_wakeups();
+        }
         // Taken before the snapshot, and carried out after it: an order may be about a snapshot that was sent
         // before it.
         received.extend(orders.drain(ringway_model::limits::ORDERS_MAX));

@@ -23,6 +23,7 @@ use crate::accept::pending_connection::PendingConnections;
 use crate::accept::rebalance::Rebalancer;
 use crate::accept::secrets::{SecretSource, Secrets};
 use crate::exchange::attempt_warnings::Warnings;
+use crate::exchange::cache::CacheState;
 use crate::exchange::date_line::DateLine;
 use crate::exchange::load_queues::{self, LoadQueues};
 use crate::exchange::mirror::Mirrors;
@@ -85,6 +86,8 @@ pub(crate) struct Core<R: Runtime> {
     pub(crate) stage_waits: StageWaits,
     /// Calls of stages under way.
     pub(crate) calls: Calls,
+    /// The cache; none where the process has none.
+    pub(crate) cache: Option<CacheState>,
     /// Copies of requests for other pools.
     pub(crate) mirrors: Mirrors,
     /// Rate limit of warnings about attempts.
@@ -111,6 +114,7 @@ pub(crate) struct CoreParts {
     /// Whether hosts without a route are resolved on demand.
     pub(crate) resolves_hosts: bool,
     pub(crate) rebalancer: Option<Rebalancer>,
+    pub(crate) cache: Option<CacheState>,
 }
 
 impl<R: Runtime> Core<R> {
@@ -164,6 +168,7 @@ impl<R: Runtime> Core<R> {
             stages: CoreState::default(),
             stage_waits: StageWaits::default(),
             calls: Calls::default(),
+            cache: parts.cache,
             mirrors: Mirrors::default(),
             warnings: Warnings::default(),
             rebalancer: parts.rebalancer,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! decode ─► admit ─► match ─► limit rate ─► choose pool ─► request stages ─► (redirect, fixed response)
-//!   ─► [ select ─► connect ─► send ─► response head ], again while it is safe
+//!   ─► (cache) ─► [ select ─► connect ─► send ─► response head ], again while it is safe
 //!   ─► response stages ─► deliver ─► finish
 //! Each phase may end with an interrupt instead ─► response stages ─► local reply ─► finish
 //! ```
@@ -16,6 +16,7 @@
 //! | choose pool     | [`match_rule`]                                                     |
 //! | request stages  | [`stages`]                                                         |
 //! | local action    | [`local_action`]: redirects and fixed responses of rules           |
+//! | cache           | [`cache`]: stored responses, and storing; [`deliver_stored`]               |
 //! | select          | [`attempts`]                                                       |
 //! | connect to head | [`Attempt`](crate::upstream::Attempt)                              |
 //! | response stages | [`stages`]                                                         |
@@ -33,12 +34,14 @@ pub(crate) mod attempt_warnings;
 mod attempts;
 mod body_framing;
 pub(crate) mod body_pipe;
+pub(crate) mod cache;
 mod call_message;
 pub(crate) mod cause;
 mod circuits;
 pub(crate) mod date_line;
 pub(crate) mod deadlines;
 mod deliver;
+mod deliver_stored;
 pub(crate) mod disposition;
 pub(crate) mod failure;
 pub(crate) mod forwarded;
@@ -92,7 +95,7 @@ use crate::limits;
 use crate::runtime::Runtime;
 use crate::session::downstream_conn::DownstreamConn;
 use crate::session::limits_of;
-use crate::upstream::Transfer;
+use crate::upstream::{Transfer, UpstreamResponse};
 
 /// Everything that one request holds.
 pub(crate) struct Exchange<'a, R: Runtime> {
@@ -225,15 +228,36 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         let target = self.choose_pool(matched)?;
         self.request_stages(matched).await?;
         let Some(target) = target else { return Err(self.local_action(matched.rule)) };
-        self.admit_load(matched).await?;
-        let response = self.fetch(&target).await?;
-        self.note_response_head(&target);
-        let edits = self.response_stages(&target);
-        let delivered = self.deliver(&target, response, edits.as_ref()).await;
+        if let Some(cache) = &matched.rule.cache {
+            // Boxed: exchanges without a cache need not be larger for it.
+            return Box::pin(self.through_cache(&target, cache)).await;
+        }
+        self.forward(&target).await
+    }
+
+    /// Gets a response of an endpoint, and delivers it.
+    async fn forward(&mut self, target: &Target<'a>) -> Result<Disposition, Interrupt<'a>> {
+        self.admit_load(target.matched).await?;
+        let response = self.fetch(target).await?;
+        self.note_response_head(target);
+        if let Some(cache) = &target.matched.rule.cache {
+            self.note_uncached(cache);
+        }
+        self.deliver_response(target, response).await.map_err(Interrupt::Failure)
+    }
+
+    /// Runs the response stages, and delivers the response.
+    async fn deliver_response(
+        &mut self,
+        target: &Target<'a>,
+        response: UpstreamResponse<'a, R>,
+    ) -> Result<Disposition, Failure> {
+        let edits = self.response_stages(target);
+        let delivered = self.deliver(target, response, edits.as_ref()).await;
         if let Some(edits) = edits {
             self.stages.give_response_edits(edits);
         }
-        delivered.map_err(Interrupt::Failure)
+        delivered
     }
 
     /// Admits the request, or ends it by rules that need no route.
@@ -280,6 +304,14 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         self.send_local_reply(&self.with_limits(*reply)).await
     }
 
+    /// Whether the client's connection can carry another request after a response that no endpoint sends.
+    fn keeps_connection(&self) -> bool {
+        let ConnBuffers { request, client_in, .. } = &*self.buffers;
+        // A body that is not all there would be taken for the next request.
+        let body_is_there = self.info.bytes_in == 0 && is_all_there(request, client_in);
+        body_is_there && request.keep_alive() && !self.core.draining.get()
+    }
+
     /// The reply with the limit that caused it, and the fields of the rate limit.
     fn with_limits(&self, mut reply: LocalReply<'a>) -> LocalReply<'a> {
         if let Some(by) = self.info.limited_by {
@@ -301,14 +333,9 @@ impl<'a, R: Runtime> Exchange<'a, R> {
     async fn send_local_reply(&mut self, reply: &LocalReply<'_>) -> Disposition {
         let edits = self.reply_stages(reply);
         let Self { core, client, .. } = *self;
+        let keep = reply.disposition() == Disposition::Keep && self.keeps_connection();
         let ConnBuffers { request, client_in, out, .. } = &mut *self.buffers;
         self.info.code = self.info.code.or(reply.code());
-        // A body that is not all there would be taken for the next request.
-        let body_is_there = self.info.bytes_in == 0 && is_all_there(request, client_in);
-        let keep = reply.disposition() == Disposition::Keep
-            && body_is_there
-            && request.keep_alive()
-            && !core.draining.get();
         let options = ReplyOptions::of(request, client_in, self.info.is_grpc, keep);
         out.clear();
         let id = self.info.request_id_str(client_in);

@@ -48,6 +48,8 @@ use ringway_traffic::snapshot::Snapshot;
 pub use accept::listener::{Handler, HttpMode, ListenerConfig, ListenerLimits, ListenerProtocol};
 pub use accept::rebalance::{Rebalancer, rebalancers};
 pub use accept::secrets::SecretSource;
+pub use exchange::cache::state::SharedCache;
+pub use exchange::cache::waits::{FillWakers, FillWakeups, fill_wakeups};
 pub use exchange::public_health::{PublicHealth, PublicHealthError};
 pub use exchange::via::{NoPseudonym, Via};
 pub use settings::Settings;
@@ -70,6 +72,8 @@ pub struct Parts {
     pub secrets: Option<SecretSource>,
     /// Link to the other workers; none for a single worker.
     pub rebalancer: Option<Rebalancer>,
+    /// The cache of all workers, with the wake-ups of this one; none without a cache.
+    pub cache: Option<(SharedCache, FillWakeups)>,
     /// Whether requests for hosts without a route wait for the resolver.
     pub resolves_hosts: bool,
     /// First configuration.
@@ -121,6 +125,7 @@ async fn serve(parts: Parts, driver: Driver, started: &dyn Fn(Driver)) -> std::i
         secrets: parts.secrets,
         resolves_hosts: parts.resolves_hosts,
         rebalancer: parts.rebalancer,
+        cache: parts.cache.map(|(shared, wakeups)| exchange::cache::CacheState::new(shared, wakeups)),
     };
     let core = core::Core::new(monoio_runtime::MonoioRuntime::new()?, core_parts);
     core.prefetch_secrets();

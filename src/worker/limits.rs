@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Wake-ups of fills that wait for a core; with more, all of its waiting tasks look again.
+pub(crate) const FILL_WAKEUPS_MAX: usize = 1024;
+
 // --- Certificates ------------------------------------------------------------------------------------------
 
 /// Retry interval of a secret that failed to load, or whose request timed out.

@@ -79,6 +79,7 @@ impl Core {
             listeners: vec![(listener, ListenerConfig::http(mode))],
             https_port: Some(443),
             rebalancer: None,
+            cache: None,
             tls: None,
             secrets,
             resolves_hosts: false,

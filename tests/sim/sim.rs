@@ -448,6 +448,7 @@ fn core(
         secrets: None,
         resolves_hosts: false,
         rebalancer: None,
+        cache: None,
     };
     Core::new(world, parts)
 }

@@ -12,12 +12,9 @@ pub(super) fn unsupported(draft: &Draft) -> Vec<Finding> {
         let chain = draft.middlewares.iter().find(|chain| chain.id == *id);
         chain.is_some_and(|chain| chain.stages.iter().any(|stage| matches!(stage, StageSpec::Compress(_))))
     };
-    let cached = draft.routes.iter().find(|route| route.cache.is_some());
     let compressed = draft.routes.iter().find(|route| route.middleware.iter().any(compresses));
-    let parts = [
-        (cached, "has a cache, which this version does not support: its responses are not stored"),
-        (compressed, "compresses, which this version does not support: its responses stay as they are"),
-    ];
+    let parts =
+        [(compressed, "compresses, which this version does not support: its responses stay as they are")];
     let finding = |(route, message): (Option<&_>, &str)| {
         Some(warning(about(draft, route?, "unsupported", message.to_owned())))
     };

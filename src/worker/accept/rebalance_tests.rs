@@ -214,6 +214,7 @@ fn core_of(id: u16, rebalancer: Rebalancer) -> (Rc<Core<MonoioRuntime>>, Mailbox
         secrets: None,
         resolves_hosts: false,
         rebalancer: Some(rebalancer),
+        cache: None,
     };
     let core = Core::new(MonoioRuntime::new().unwrap(), parts);
     (core, reported, registry)
@@ -281,6 +282,7 @@ fn a_worker_that_has_ended_gets_no_connection() {
             tls: None,
             secrets: None,
             rebalancer: made.pop().unwrap(),
+            cache: None,
             resolves_hosts: false,
             snapshot: Compiler::new(CompilerSettings { cores: 4, ..CompilerSettings::default() })
                 .snapshot()

@@ -66,8 +66,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         target: &Target<'a>,
     ) -> Result<UpstreamResponse<'a, R>, Interrupt<'a>> {
         self.begin_body(target.matched.rule.policy.body_bytes_max)?;
-        self.write_added_headers(target);
-        self.rewrite_target(target);
+        self.prepare_request(target);
         let mut attempts = Attempts::default();
         let mut picked = self.select_first(target, &mut attempts)?;
         let traffic = target.matched.rule.traffic.as_deref();
@@ -282,6 +281,18 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             Box::pin(self.core.runtime.sleep(pause)).await;
         }
         (!pause.is_zero() || self.has_waited(self.info.attempt_us)) && self.has_left().await
+    }
+
+    /// Gives up a response whose place another one takes.
+    pub(super) fn give_up_response(&mut self, target: &Target<'a>, response: UpstreamResponse<'a, R>) {
+        let picked = response.picked;
+        self.give_up(target, &picked, Ok(response));
+    }
+
+    /// Writes what stages cannot change: the added fields, and the target.
+    pub(super) fn prepare_request(&mut self, target: &Target<'a>) {
+        self.write_added_headers(target);
+        self.rewrite_target(target);
     }
 
     /// Judges the beginning of the request's body.

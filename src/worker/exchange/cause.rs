@@ -190,6 +190,7 @@ fn of_failure(
         Failure::ResponseStalled => fixed("no byte of the response body in time"),
 
         Failure::BadRequest(_)
+        | Failure::OriginFailed(_)
         | Failure::BadPath(_)
         | Failure::TotalTimedOut
         | Failure::HeadTimedOut

@@ -177,8 +177,8 @@ impl<R: Runtime> ResponseRelay<'_, '_, R> {
         edits: Option<&Edits>,
     ) {
         self.writer.write_head(self.reader.upstream_in, head, signal, framing, edits);
-        if let Some((limiter, decision)) = &self.info.rate_limit {
-            self.writer.push_lines(|lines| limiter.push_fields(lines, decision));
+        if self.info.has_lines() {
+            self.writer.push_lines(|lines| self.info.push_lines(lines));
         }
     }
 

@@ -85,6 +85,10 @@ pub(crate) enum Failure {
     /// down.
     UpstreamRefused,
 
+    /// Another request got this status of the app, and a stored response in its place; there is none for this
+    /// one.
+    OriginFailed(u16),
+
     /// The exchange took longer than its rule allows, bodies included.
     TotalTimedOut,
 
@@ -217,6 +221,21 @@ impl Failure {
         is_timeout.then_some(grpc::Status::DeadlineExceeded)
     }
 
+    /// Whether the endpoint could not be reached, or broke off before a whole response head.
+    pub(crate) fn is_disconnect(self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable(_)
+                | Self::ConnectFailed
+                | Self::ConnectTimedOut
+                | Self::UpstreamTlsFailed
+                | Self::UpstreamNoHttp2
+                | Self::UpstreamRefused
+                | Self::UpstreamClosed
+                | Self::ResponseHeadCut
+        )
+    }
+
     /// Whether the client failed, before or while an endpoint processed its request.
     pub(crate) fn is_clients(self) -> bool {
         matches!(
@@ -284,6 +303,10 @@ impl Failure {
                 "the app's instance takes no more requests at the moment",
                 Blame::Nothing,
             ),
+
+            Self::OriginFailed(_) => {
+                upstream(502, "origin_failed", "the app fails at the moment", Blame::Nothing)
+            }
 
             Self::TotalTimedOut => {
                 row(504, "total_timeout", "the request took longer than this path allows", Close)

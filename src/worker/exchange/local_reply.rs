@@ -122,6 +122,15 @@ impl<'a> LocalReply<'a> {
         )
     }
 
+    /// Nothing that is stored answers the request, and the client wants no other answer (RFC 9111 §5.2.1.7).
+    pub(crate) fn only_if_cached() -> Self {
+        Self::error(
+            504,
+            "only_if_cached",
+            "nothing is stored that answers this request, which asks for stored responses only",
+        )
+    }
+
     /// A request stage waited longer than the rule allows for a response head.
     pub(crate) fn middleware_timeout() -> Self {
         Self::error(504, "middleware_timeout", "a middleware did not decide on the request in time")

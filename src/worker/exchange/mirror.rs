@@ -138,7 +138,7 @@ async fn send<R: Runtime>(
 
 /// Picks an endpoint that takes requests without being tried by this one: a copy is no probe, and has no
 /// verdict.
-fn pick<'p, R: Runtime>(core: &Core<R>, pool: &'p Pool) -> Option<(&'p Endpoint, Guard<'p>)> {
+pub(super) fn pick<'p, R: Runtime>(core: &Core<R>, pool: &'p Pool) -> Option<(&'p Endpoint, Guard<'p>)> {
     let now = core.runtime.now();
     if !pool.has_available(now) {
         return None;

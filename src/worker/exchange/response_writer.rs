@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::ops::Range;
 
 use crate::limits;
+use bytes::Bytes;
 use ringway_middleware::Edits;
 use ringway_model::Tick;
 use ringway_net::{Stream, WriteRate};
@@ -88,6 +89,26 @@ impl<R: Runtime> ResponseWriter<'_, R> {
             sent.map_err(|error| client_failed(&error))?;
         }
         Ok(())
+    }
+
+    /// Sends `out`, then a range of the bytes that `chunks` have together; in one piece when that is cheap.
+    pub(crate) async fn send_shared(&mut self, chunks: &[Bytes], range: Range<usize>) -> Result<(), Failure> {
+        if let [chunk] = chunks
+            && let Some(part) = chunk.get(range.clone())
+            && part.len() <= JOINED_BYTES_MAX
+        {
+            self.out.reserve_exact(part.len());
+            self.out.extend_from_slice(part);
+            return self.send_out().await;
+        }
+        let rate = self.rate();
+        let begun = self.core.runtime.now();
+        let stream = &self.client.stream;
+        let (sent, back) = stream.write_shared(std::mem::take(self.out), chunks, range, rate).await;
+        *self.out = back;
+        self.out.clear();
+        self.note_wait(begun);
+        sent.map_err(|error| client_failed(&error))
     }
 
     /// Does the work of [`send_part`](Self::send_part) as far as the kernel takes it at once, to send it with

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
+use ringway_cache::policy::Outcome;
 use ringway_model::AppId;
 use ringway_telemetry::{
     AttemptFailed, Exchange, HedgeOutcome, Protocol, RequestId, RetryOutcome, Upgrade, Variant,
@@ -68,6 +69,8 @@ pub(crate) struct StreamInfo<'a> {
     pub(super) breaker: Option<&'static str>,
     /// Stage that replied.
     pub(super) stage: Option<&'static str>,
+    /// Use of the cache, where the rule has one.
+    pub(super) cache: Option<Outcome>,
 }
 
 impl<'a> StreamInfo<'a> {
@@ -116,6 +119,7 @@ impl<'a> StreamInfo<'a> {
             hedge: None,
             breaker: None,
             stage: None,
+            cache: None,
         }
     }
 
@@ -144,6 +148,25 @@ impl<'a> StreamInfo<'a> {
     pub(super) fn set_failure(&mut self, failure: Failure) {
         self.failure = Some(failure);
         self.code = Some(failure.code());
+    }
+
+    /// Whether this exchange adds field lines to its response.
+    pub(super) fn has_lines(&self) -> bool {
+        self.rate_limit.is_some() || self.cache.is_some()
+    }
+
+    /// Appends the field lines that this exchange adds to its response.
+    pub(super) fn push_lines(&self, lines: &mut Vec<u8>) {
+        if let Some((limiter, decision)) = &self.rate_limit {
+            limiter.push_fields(lines, decision);
+        }
+        if let Some(outcome) = &self.cache {
+            lines.extend_from_slice(b"X-Cache-Status: ");
+            lines.extend_from_slice(outcome.x_cache_status().as_bytes());
+            lines.extend_from_slice(b"\r\nCache-Status: ");
+            outcome.write_cache_status(lines);
+            lines.extend_from_slice(b"\r\n");
+        }
     }
 
     /// Begins an attempt.

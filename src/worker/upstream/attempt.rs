@@ -470,7 +470,7 @@ pub(crate) fn write_head(
     };
     let own = rewrite.append;
     let rewrite = RequestRewrite { append: [added_headers, edits.lines()], ..rewrite };
-    if own.iter().all(|lines| lines.is_empty()) {
+    if rewrite.remove.is_empty() && own.iter().all(|lines| lines.is_empty()) {
         return h1::write_request(
             out,
             client_in,

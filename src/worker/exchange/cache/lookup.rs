@@ -1,0 +1,219 @@
+//! Look-up: from the head that the origin would get to the stored response that answers it.
+
+use std::sync::Arc;
+
+use ringway_cache::policy::{
+    self, Access, Bypass, Forward, Outcome, RequestFacts, RequestTraits, Revalidation, Verdict, judge,
+};
+use ringway_cache::{
+    Body, Entry, Found, KeyError, KeyParts, Lines, RefreshPermit, Scope, StoredHead, VariantSet, write_key,
+};
+use ringway_model::Timestamp;
+use ringway_traffic::cache_rule::CacheRule;
+use ringway_wire::message::Framing;
+
+use super::state::Keys;
+use crate::core::ConnBuffers;
+use crate::exchange::{Exchange, Target, match_rule};
+use crate::runtime::Runtime;
+
+/// Result of a look-up.
+pub(in crate::exchange) enum Lookup {
+    /// The cache has no part in the request.
+    Bypass(Bypass),
+    /// A stored response answers it.
+    Answer(Answer),
+    /// Nothing that is stored may answer, and the client wants no other.
+    OnlyIfCached,
+    /// The origin is asked.
+    Ask(Box<Question>),
+}
+
+/// Stored response that answers a request.
+pub(in crate::exchange) struct Answer {
+    pub(super) head: Arc<StoredHead>,
+    pub(super) body: Arc<Body>,
+    pub(super) facts: RequestFacts,
+    pub(super) outcome: Outcome,
+    /// Permission to refresh it meanwhile.
+    pub(super) refresh: Option<RefreshPermit>,
+}
+
+/// Request that goes to the origin, as the cache sees it.
+pub(in crate::exchange) struct Question {
+    pub(super) facts: RequestFacts,
+    pub(super) access: Access,
+    pub(super) scope: Arc<Scope>,
+    pub(super) primary: Box<[u8]>,
+    /// Target that the client asked for, if the origin is asked for another one.
+    pub(super) asked: Option<Box<[u8]>>,
+    /// Variants of the resource, and the key that the request selects among them.
+    pub(super) variant: Option<(Arc<VariantSet>, Box<[u8]>)>,
+    /// Stored response to validate.
+    pub(super) entry: Option<(Arc<Entry>, Revalidation)>,
+    pub(super) forward: Forward,
+}
+
+impl Question {
+    /// Key of its response, as far as it is known: of the resource, or of a variant.
+    pub(super) fn key(&self) -> &[u8] {
+        self.variant.as_ref().map_or(&self.primary, |(_, key)| key)
+    }
+
+    /// Path and query that the origin is asked for.
+    pub(super) fn path(&self) -> &[u8] {
+        KeyParts::parse(&self.primary).map_or(b"", |parts| parts.target)
+    }
+
+    /// Whether the origin was asked about stored responses.
+    pub(super) fn is_conditional(&self) -> bool {
+        self.entry.is_some() || self.variant.is_some()
+    }
+}
+
+/// Entry that was found, or the key under which none is.
+enum Selected {
+    Entry(Arc<Entry>),
+    Nothing(Option<Arc<VariantSet>>),
+}
+
+impl<R: Runtime> Exchange<'_, R> {
+    /// Looks up the request, whose added fields and target are written.
+    pub(in crate::exchange) fn look_up(&mut self, target: &Target<'_>, cache: &CacheRule) -> Lookup {
+        let core = self.core;
+        let Some(state) = &core.cache else { return Lookup::Bypass(Bypass::Method) };
+        let now = core.runtime.timestamp();
+        let head = self.head_for_origin();
+        let mut keys = state.keys.borrow_mut();
+        let lookup = self.look_up_head(target, cache, (field_lines(&head), now), &mut keys);
+        self.buffers.out = head;
+        lookup
+    }
+
+    fn look_up_head(
+        &self,
+        target: &Target<'_>,
+        cache: &CacheRule,
+        (lines, now): (Lines<'_>, Timestamp),
+        keys: &mut Keys,
+    ) -> Lookup {
+        let core = self.core;
+        let Some(state) = &core.cache else { return Lookup::Bypass(Bypass::Method) };
+        let ConnBuffers { request, .. } = &*self.buffers;
+        let traits = RequestTraits {
+            has_body: request.framing() != Framing::Empty,
+            upgrades: self.upgrade || request.upgrade().is_some(),
+            passes_certificate: !self.client.client_cert_headers(target.matched.host).is_empty(),
+        };
+        let facts = RequestFacts::read(request.method(), traits, lines, now);
+        let access = match facts.access(&cache.settings) {
+            Ok(access) => access,
+            Err(bypass) => return Lookup::Bypass(bypass),
+        };
+        let scope = cache.scope(&state.store).clone();
+        let written =
+            write_key(&mut keys.primary, &self.key_parts(target, cache, &scope), &cache.settings, lines);
+        let selected = written.and_then(|()| select(state, keys, cache, lines));
+        let selected = match selected {
+            Ok(selected) => selected,
+            Err(KeyError::TooLong) => return Lookup::Bypass(Bypass::KeyTooLong),
+        };
+        let question = |entry, set: Option<Arc<VariantSet>>, forward| {
+            Lookup::Ask(Box::new(Question {
+                facts,
+                access,
+                scope,
+                primary: (*keys.primary).into(),
+                asked: self.asked_target(),
+                variant: set.map(|set| (set, (*keys.variant).into())),
+                entry,
+                forward,
+            }))
+        };
+        let entry = match selected {
+            Selected::Entry(entry) => entry,
+            Selected::Nothing(_) if facts.directives.has(ringway_cache::control::Directive::OnlyIfCached) => {
+                return Lookup::OnlyIfCached;
+            }
+            Selected::Nothing(set) => {
+                let forward = if set.is_some() { Forward::VaryMiss } else { Forward::UriMiss };
+                return question(None, set, forward);
+            }
+        };
+        let answer = |outcome, refresh| {
+            let (head, body) = (entry.head().clone(), entry.body().clone());
+            Lookup::Answer(Answer { head, body, facts, outcome, refresh })
+        };
+        match judge(cache.settings.mode, &facts, entry.head(), entry.fresh_until(), now) {
+            Verdict::Serve { ttl } => answer(Outcome::Hit { ttl }, None),
+            Verdict::ServeStale { ttl, reason } => {
+                let refresh = (reason == policy::StaleReason::Revalidating)
+                    .then(|| entry.begin_refresh(core.runtime.now()))
+                    .flatten();
+                answer(Outcome::Stale { ttl, reason }, refresh)
+            }
+            Verdict::OnlyIfCached => Lookup::OnlyIfCached,
+            Verdict::Forward => question(None, None, Forward::Stale),
+            Verdict::Revalidate(why) => {
+                let forward = if why == Revalidation::Request { Forward::Request } else { Forward::Stale };
+                let set = entry.variant_of().cloned();
+                question(Some((entry, why)), set, forward)
+            }
+        }
+    }
+
+    /// Parts of the request's key.
+    fn key_parts<'b>(&'b self, target: &Target<'b>, cache: &CacheRule, scope: &Scope) -> KeyParts<'b> {
+        let ConnBuffers { request, client_in, target: rewritten, .. } = &*self.buffers;
+        let is_https = match_rule::is_secure(self.client, request, client_in);
+        let sent = if rewritten.is_empty() { request.path_and_query(client_in) } else { rewritten };
+        KeyParts {
+            scope: scope.id(),
+            is_https,
+            port: request.port().unwrap_or(if is_https { 443 } else { 80 }),
+            host: request.host(),
+            target: sent.as_bytes(),
+            pool: if cache.has_pools { target.pool.app.as_str() } else { "" },
+        }
+    }
+
+    /// Target that the client asked for, where a rule rewrites it.
+    fn asked_target(&self) -> Option<Box<[u8]>> {
+        let ConnBuffers { request, client_in, target: rewritten, .. } = &*self.buffers;
+        let asked = request.path_and_query(client_in);
+        (!rewritten.is_empty() && *rewritten != *asked).then(|| asked.as_bytes().into())
+    }
+}
+
+/// Finds the entry of the primary key, or of the variant that the request selects.
+fn select(
+    state: &super::CacheState,
+    keys: &mut Keys,
+    cache: &CacheRule,
+    lines: Lines<'_>,
+) -> Result<Selected, KeyError> {
+    let (store, mode) = (&state.store, cache.settings.mode);
+    let set = match store.find(&keys.primary, cache.epoch) {
+        None => return Ok(Selected::Nothing(None)),
+        Some(Found::Entry(entry)) => return Ok(Selected::Entry(entry)),
+        Some(Found::Variants(set)) => set,
+    };
+    let marker = set.marker();
+    marker.write_key(&mut keys.variant, &keys.primary, lines, mode)?;
+    if let Some(Found::Entry(entry)) = store.find(&keys.variant, cache.epoch) {
+        return Ok(Selected::Entry(entry));
+    }
+    if marker.write_language_key(&mut keys.variant, &keys.primary, lines, mode)? {
+        if let Some(Found::Entry(entry)) = store.find(&keys.variant, cache.epoch) {
+            return Ok(Selected::Entry(entry));
+        }
+        marker.write_key(&mut keys.variant, &keys.primary, lines, mode)?;
+    }
+    Ok(Selected::Nothing(Some(set)))
+}
+
+/// The field lines of a head.
+pub(super) fn field_lines(head: &[u8]) -> Lines<'_> {
+    let start = head.iter().position(|byte| *byte == b'\n').map_or(head.len(), |end| end + 1);
+    Lines(&head[start..])
+}

@@ -1,0 +1,157 @@
+//! Refreshes: a stale response that was served is asked about in the background, once at a time.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ringway_cache::policy::{
+    CONDITIONAL_FIELDS, Freshened, RequestFacts, ResponseFacts, ResponseSource, Times, freshen, storable,
+    store, write_conditions,
+};
+use ringway_cache::{Entry, NewEntry, RefreshPermit, Request, Scope, Start, Vary};
+use ringway_traffic::cache_rule::CacheRule;
+use ringway_traffic::virtual_host::Rule;
+use ringway_wire::h1::RequestRewrite;
+use ringway_wire::message::Method;
+
+use super::fill::Fill;
+use super::lookup::field_lines;
+use crate::core::Core;
+use crate::exchange::{Exchange, Target, mirror};
+use crate::runtime::Runtime;
+use crate::upstream::{Detached, DetachedResponse, Reuse, Stop, Transfer, Versions, write_head};
+
+/// A refresh under way.
+struct Refresh<R: Runtime> {
+    core: Rc<Core<R>>,
+    rule: Arc<Rule>,
+    cache: Arc<CacheRule>,
+    pool: ringway_traffic::snapshot::PoolId,
+    scope: Arc<Scope>,
+    facts: RequestFacts,
+    path: Box<[u8]>,
+    /// Head of the request.
+    request: Vec<u8>,
+    permit: RefreshPermit,
+}
+
+impl<R: Runtime> Exchange<'_, R> {
+    /// Begins to refresh an entry, as for this request but without its cookies and credentials, unless they
+    /// are part of the key.
+    pub(super) fn refresh(
+        &mut self,
+        target: &Target<'_>,
+        cache: &Arc<CacheRule>,
+        (permit, facts): (RefreshPermit, RequestFacts),
+    ) {
+        let core = self.core;
+        let Some(state) = &core.cache else { return };
+        let mut conditions = Vec::new();
+        write_conditions(&mut conditions, permit.entry().head());
+        let keyed = |name: &&str| cache.settings.vary_headers.iter().any(|known| **known == **name);
+        let personal = ["cookie", "authorization"].into_iter().filter(|name| !keyed(name));
+        let removed = CONDITIONAL_FIELDS.into_iter().chain(["cache-control", "pragma"]).chain(personal);
+        let remove: String = removed.flat_map(|name| [name, "\n"]).collect();
+        let append = [conditions.as_slice(), b""];
+        let rewrite = RequestRewrite { remove: &remove, append, ..RequestRewrite::default() };
+        let mut request = Vec::new();
+        write_head(&mut request, self.buffers, self.stages.request_edits(), &rewrite);
+        let parts = permit.entry().parts();
+        let refresh = Refresh {
+            core: core.handle(),
+            rule: target.matched.rule.clone(),
+            cache: cache.clone(),
+            pool: target.pool.id,
+            scope: cache.scope(&state.store).clone(),
+            facts: facts.of_refresh(),
+            path: parts.map_or(&b""[..], |parts| parts.target).into(),
+            request,
+            permit,
+        };
+        let id = core.id;
+        core.runtime.spawn(refresh.run(), move |panic| {
+            tracing::error!(core = id.0, %panic, "task of a cache refresh panicked; the entry stays stale");
+        });
+    }
+}
+
+impl<R: Runtime> Refresh<R> {
+    async fn run(self) {
+        let Self { core, rule, cache, pool, scope, facts, path, request, permit } = self;
+        let Some(state) = &core.cache else { return };
+        let entry = permit.entry().clone();
+        let tables = core.tables();
+        let picked = tables.snapshot.pool(pool).and_then(|pool| Some((pool, mirror::pick(&core, pool)?)));
+        let Some((pool, (endpoint, _in_flight))) = picked else { return permit.fail(core.runtime.now()) };
+        let lead = state.fills.lead_alone(&Request {
+            scope: &scope,
+            key: entry.key(),
+            asked: entry.asked(),
+            epoch: cache.epoch,
+            known: Some(&entry),
+            core: core.id.0.into(),
+            now: core.runtime.now(),
+            successions: 0,
+        });
+        let transfer = Transfer::default();
+        transfer.activity.deadlines.end_at(core.runtime.now().after(rule.policy.head_timeout()));
+        let asked_at = core.runtime.timestamp();
+        let detached = Detached {
+            core: &core,
+            pool,
+            endpoint,
+            policy: &rule.policy,
+            transfer: &transfer,
+            versions: Versions::OfPool,
+            reuse: Reuse::Allowed,
+            request: request.clone(),
+            method: Method::Get,
+            stop: &Stop::default(),
+        };
+        let Ok(response) = detached.run().await else { return permit.fail(core.runtime.now()) };
+        let times = Times { asked_at, received_at: core.runtime.timestamp() };
+        let DetachedResponse { conn, head, bytes } = response;
+        let (source, lines) = ((&head, bytes.as_slice()), field_lines(&request));
+        if head.status() == 304 {
+            let Freshened { head: updated, stored } =
+                freshen(&cache.settings, entry.head(), &facts, lines, &path, source, times);
+            let new = stored.is_ok().then(|| updated_entry(&entry, Arc::new(updated), cache.epoch));
+            let inserted = new.is_some_and(|new| state.store.insert(lead.ticket(), new).is_ok());
+            DetachedResponse { conn, head, bytes }.discard(&core, core.runtime.now(), 0).await;
+            if !inserted {
+                permit.fail(core.runtime.now());
+            }
+            return;
+        }
+        let read = ResponseFacts::read(&cache.settings, head.status(), source, times.received_at);
+        let path = ResponseSource::new(&path, source);
+        let freshness = storable(&cache.settings, &facts, &read, &path, times);
+        // A response that varies otherwise, or is none to store, is left to the next request.
+        let is_same_kind = matches!(read.vary, Vary::Nothing) == entry.variant_of().is_none();
+        let Some(freshness) = freshness.ok().filter(|_| is_same_kind && head.status() < 500) else {
+            return permit.fail(core.runtime.now());
+        };
+        let reason = head.reason(&bytes);
+        let stored = store(&cache.settings, lines, &read, source, reason, freshness, times);
+        let (writer, reader) = lead.stream(Start {
+            head: Arc::new(stored),
+            variant: entry.variant_of().map(|set| (set.clone(), entry.key().into())),
+            expected: head.content_length(),
+            content_max: cache.settings.object_bytes_max,
+            core: core.id.0.into(),
+            now: core.runtime.now(),
+        });
+        Fill::detached(core.clone(), &rule, (conn, head, bytes), writer).complete().await;
+        drop(reader);
+    }
+}
+
+fn updated_entry(entry: &Entry, head: Arc<ringway_cache::StoredHead>, epoch: u64) -> NewEntry {
+    NewEntry {
+        key: entry.key().into(),
+        asked: entry.asked().map(Into::into),
+        epoch,
+        head,
+        body: entry.body().clone(),
+        variant_of: entry.variant_of().cloned(),
+    }
+}
