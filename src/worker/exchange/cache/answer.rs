@@ -26,7 +26,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         target: &Target<'a>,
         answer: Answer,
     ) -> Result<Disposition, Failure> {
-        let Answer { head, body, facts, outcome, .. } = answer;
+        let Answer { head, body, facts, outcome, extra, .. } = answer;
         let core = self.core;
         let ConnBuffers { request, client_in, response, upstream_in, .. } = &mut *self.buffers;
         let reply = reply(&facts, (&*request, client_in.as_slice()), &head, Some(body.len()));
@@ -43,6 +43,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         if let Some(length) = reply.content_length(body.len()) {
             write_length(upstream_in, length);
         }
+        upstream_in.extend_from_slice(&extra);
         upstream_in.extend_from_slice(b"\r\n");
         response.reset();
         match response.parse(upstream_in, request.method(), &core.settings.heads) {

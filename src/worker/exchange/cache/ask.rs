@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use ringway_cache::control::Codings;
 use ringway_cache::policy::{
-    Access, CONDITIONAL_FIELDS, Forward, Freshened, NotStored, OriginFailure, Outcome, ResponseFacts,
-    ResponseSource, StaleReason, Storing, Times, freshen, may_serve_stale, storable, store, write_conditions,
-    write_variant_conditions,
+    Access, CONDITIONAL_FIELDS, EntryChange, Forward, Freshened, NotStored, OriginFailure, Outcome,
+    ResponseFacts, ResponseSource, StaleReason, Storing, Times, freshen, may_serve_stale, storable, store,
+    write_conditions, write_variant_conditions,
 };
 use ringway_cache::{
     Body, Entry, FieldSource, Found, Join, Lead, NewEntry, Progress, Request, Start, StoredHead, VariantSet,
     Vary, Waiter,
 };
-use ringway_model::Timestamp;
+use ringway_model::{SetCookiePolicy, Timestamp};
 use ringway_traffic::cache_rule::CacheRule;
 
 use super::lookup::{Answer, Lookup, Question, field_lines};
@@ -236,6 +236,11 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             Ok(started) => started,
             Err(reason) => {
                 lead.pass(core.runtime.now());
+                if let (Storing::Not(reason), Some((entry, _))) = (reason, &question.entry)
+                    && let EntryChange::Drop(_) = EntryChange::of(status, Err(reason))
+                {
+                    self.drop_entry(cache, entry);
+                }
                 let forward = question.forward;
                 self.info.cache =
                     Some(Outcome::Forwarded { forward, status, storing: reason, collapsed: false });
@@ -299,32 +304,48 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             return self.deliver_response(target, response).await.map_err(Interrupt::Failure);
         };
         let sent = self.head_for_origin();
-        let Freshened { head, stored } = {
+        let Freshened { head, change } = {
             let ConnBuffers { response: not_modified, upstream_in, .. } = &*self.buffers;
             let source = (not_modified, upstream_in.as_slice());
             let lines = field_lines(&sent);
             freshen(&cache.settings, entry.head(), &question.facts, lines, question.path(), source, times)
         };
         self.buffers.out = sent;
+        let mut cookies = Vec::new();
+        if cache.settings.set_cookies != SetCookiePolicy::Store {
+            let ConnBuffers { response: not_modified, upstream_in, .. } = &*self.buffers;
+            for cookie in not_modified.field(upstream_in, "set-cookie") {
+                [b"Set-Cookie: ", cookie, b"\r\n"].iter().for_each(|part| cookies.extend_from_slice(part));
+            }
+        }
         self.give_up_response(target, response);
         let head = Arc::new(head);
-        let stored = stored.ok().and_then(|()| {
-            let new = NewEntry {
-                key: entry.key().into(),
-                asked: entry.asked().map(Into::into),
-                epoch: cache.epoch,
-                head: head.clone(),
-                body: entry.body().clone(),
-                variant_of: entry.variant_of().cloned(),
-            };
-            state.store.insert(lead.ticket(), new).ok()
-        });
+        let stored = match change {
+            EntryChange::Replace => {
+                let new = entry_with(&entry, head.clone(), cache.epoch);
+                state.store.insert(lead.ticket(), new).ok()
+            }
+            EntryChange::Keep => None,
+            EntryChange::Drop(_) => {
+                self.drop_entry(cache, &entry);
+                None
+            }
+        };
         match stored {
             Some(entry) => lead.validated(entry),
             None => lead.pass(core.runtime.now()),
         }
         let answer = self.confirmed(question, head, entry.body().clone());
+        let answer = Answer { extra: cookies, ..answer };
         self.answer(target, answer).await.map_err(Interrupt::Failure)
+    }
+
+    /// Drops an entry that its origin does not want to be stored any longer.
+    fn drop_entry(&self, cache: &CacheRule, entry: &Entry) {
+        if let (Some(state), Some(parts)) = (&self.core.cache, entry.parts()) {
+            let scope = cache.scope(&state.store);
+            state.store.invalidate(scope, &parts, &cache.settings, self.core.runtime.timestamp());
+        }
     }
 
     /// The entry that a 304 is about: the one that was asked about, or the variant with its entity tag.
@@ -341,7 +362,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
     fn confirmed(&self, question: &Question, head: Arc<StoredHead>, body: Arc<Body>) -> Answer {
         let ttl = ttl(head.fresh_until(), self.core.runtime.timestamp());
         let outcome = Outcome::Revalidated { forward: question.forward, ttl };
-        Answer { head, body, facts: question.facts, outcome, refresh: None }
+        Answer { head, body, facts: question.facts, outcome, extra: Vec::new(), refresh: None }
     }
 
     /// Answers for a failed origin: by what is stored, or with the failure.
@@ -375,7 +396,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             _ => Outcome::Stale { ttl, reason },
         };
         let (head, body) = (entry.head().clone(), entry.body().clone());
-        Some(Answer { head, body, facts: question.facts, outcome, refresh: None })
+        Some(Answer { head, body, facts: question.facts, outcome, extra: Vec::new(), refresh: None })
     }
 
     /// Judges the response whose head stands in the buffers: how it is stored, or the reason not to.
@@ -396,8 +417,8 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             let source = (response, upstream_in.as_slice());
             let facts = ResponseFacts::read(settings, response.status(), source, times.received_at);
             let path = ResponseSource::new(question.path(), source);
-            let freshness =
-                storable(settings, &question.facts, &facts, &path, times).map_err(Storing::Not)?;
+            let freshness = storable(settings, &question.facts.without_conditions(), &facts, &path, times)
+                .map_err(Storing::Not)?;
             let reason = response.reason(upstream_in);
             let head = Arc::new(store(settings, lines, &facts, source, reason, freshness, times));
             let variant = match &facts.vary {
@@ -431,6 +452,18 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         })();
         self.buffers.out = sent;
         result
+    }
+}
+
+/// The entry with another head.
+pub(super) fn entry_with(entry: &Entry, head: Arc<StoredHead>, epoch: u64) -> NewEntry {
+    NewEntry {
+        key: entry.key().into(),
+        asked: entry.asked().map(Into::into),
+        epoch,
+        head,
+        body: entry.body().clone(),
+        variant_of: entry.variant_of().cloned(),
     }
 }
 

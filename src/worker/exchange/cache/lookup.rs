@@ -35,6 +35,8 @@ pub(in crate::exchange) struct Answer {
     pub(super) body: Arc<Body>,
     pub(super) facts: RequestFacts,
     pub(super) outcome: Outcome,
+    /// Field lines for this client only: cookies of the 304 that confirmed the response.
+    pub(super) extra: Vec<u8>,
     /// Permission to refresh it meanwhile.
     pub(super) refresh: Option<RefreshPermit>,
 }
@@ -142,7 +144,7 @@ impl<R: Runtime> Exchange<'_, R> {
         };
         let answer = |outcome, refresh| {
             let (head, body) = (entry.head().clone(), entry.body().clone());
-            Lookup::Answer(Answer { head, body, facts, outcome, refresh })
+            Lookup::Answer(Answer { head, body, facts, outcome, extra: Vec::new(), refresh })
         };
         match judge(cache.settings.mode, &facts, entry.head(), entry.fresh_until(), now) {
             Verdict::Serve { ttl } => answer(Outcome::Hit { ttl }, None),

@@ -4,15 +4,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ringway_cache::policy::{
-    CONDITIONAL_FIELDS, Freshened, RequestFacts, ResponseFacts, ResponseSource, Times, freshen, storable,
-    store, write_conditions,
+    CONDITIONAL_FIELDS, EntryChange, Freshened, RequestFacts, ResponseFacts, ResponseSource, Times, freshen,
+    storable, store, write_conditions,
 };
-use ringway_cache::{Entry, NewEntry, RefreshPermit, Request, Scope, Start, Vary};
+use ringway_cache::{RefreshPermit, Request, Scope, Start, Vary};
 use ringway_traffic::cache_rule::CacheRule;
 use ringway_traffic::virtual_host::Rule;
 use ringway_wire::h1::RequestRewrite;
 use ringway_wire::message::Method;
 
+use super::ask::entry_with;
 use super::fill::Fill;
 use super::lookup::field_lines;
 use crate::core::Core;
@@ -112,9 +113,10 @@ impl<R: Runtime> Refresh<R> {
         let DetachedResponse { conn, head, bytes } = response;
         let (source, lines) = ((&head, bytes.as_slice()), field_lines(&request));
         if head.status() == 304 {
-            let Freshened { head: updated, stored } =
+            let Freshened { head: updated, change } =
                 freshen(&cache.settings, entry.head(), &facts, lines, &path, source, times);
-            let new = stored.is_ok().then(|| updated_entry(&entry, Arc::new(updated), cache.epoch));
+            let is_stored = change == EntryChange::Replace;
+            let new = is_stored.then(|| entry_with(&entry, Arc::new(updated), cache.epoch));
             let inserted = new.is_some_and(|new| state.store.insert(lead.ticket(), new).is_ok());
             DetachedResponse { conn, head, bytes }.discard(&core, core.runtime.now(), 0).await;
             if !inserted {
@@ -142,16 +144,5 @@ impl<R: Runtime> Refresh<R> {
         });
         Fill::detached(core.clone(), &rule, (conn, head, bytes), writer).complete().await;
         drop(reader);
-    }
-}
-
-fn updated_entry(entry: &Entry, head: Arc<ringway_cache::StoredHead>, epoch: u64) -> NewEntry {
-    NewEntry {
-        key: entry.key().into(),
-        asked: entry.asked().map(Into::into),
-        epoch,
-        head,
-        body: entry.body().clone(),
-        variant_of: entry.variant_of().cloned(),
     }
 }
