@@ -86,7 +86,8 @@ impl Entry {
         }
     }
 
-    /// The key, as [`write_key`](crate::write_key) or [`Marker::write_key`](crate::Marker::write_key) made it.
+    /// The key, as [`write_key`](crate::write_key) or [`Marker::write_key`](crate::Marker::write_key) made
+    /// it.
     pub fn key(&self) -> &[u8] {
         &self.key
     }
@@ -258,8 +259,8 @@ impl Refresh {
     }
 }
 
-/// Right to refresh an entry. A refresh that succeeds replaces the entry, and this with it; dropped, it counts
-/// as a failed one.
+/// Right to refresh an entry. A refresh that succeeds replaces the entry, and this with it; dropped, it
+/// counts as a failed one.
 #[derive(Debug)]
 #[must_use = "dropped, it counts as a failed refresh"]
 pub struct RefreshPermit {

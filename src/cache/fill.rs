@@ -23,8 +23,8 @@
 //! | Streaming | complete | stored, unless it was purged meanwhile |
 //!
 //! The fill owns the request to the origin, not the client that asked first: a [`Writer`] goes on without it.
-//! Waiters and readers are polled; [`Wakeups`] says when. A request that joins after a purge never joins a fill that
-//! began before it.
+//! Waiters and readers are polled; [`Wakeups`] says when. A request that joins after a purge never joins a
+//! fill that began before it.
 
 mod content;
 mod cores;
@@ -192,8 +192,8 @@ impl<F: Clone> Fills<F> {
         Lead::new(self.0.clone(), self.0.new_fill(hash, request))
     }
 
-    /// Ends the wait of a request whose time is over. The first one of a fill leads a new one; the others, and
-    /// those that come later, find that one.
+    /// Ends the wait of a request whose time is over. The first one of a fill leads a new one; the others,
+    /// and those that come later, find that one.
     pub fn time_out(&self, waiter: Waiter<F>, request: &Request<'_>) -> Join<F> {
         let old = waiter.fill().clone();
         drop(waiter);

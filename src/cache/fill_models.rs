@@ -1,4 +1,5 @@
-//! Loom models of fills: joins, leaders that leave, and ends, on two threads. A lost wake-up shows as a deadlock.
+//! Loom models of fills: joins, leaders that leave, and ends, on two threads. A lost wake-up shows as a
+//! deadlock.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" cargo test -p ringway-cache --lib --target-dir target/loom models

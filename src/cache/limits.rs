@@ -35,8 +35,8 @@ pub const STORE_BYTES_MAX: u64 = 256_000_000;
 pub const STORE_ENTRIES_MAX: u64 = 10_000;
 /// 25 %: share of one tenant of the store's memory and entries.
 pub const TENANT_SHARE_PERCENT: u64 = 25;
-/// Entries that are evicted for one insertion at most: 64 KiB of the smallest ones. Without room then, the new
-/// one is not stored.
+/// Entries that are evicted for one insertion at most: 64 KiB of the smallest ones. Without room then, the
+/// new one is not stored.
 pub(crate) const EVICTIONS_MAX: usize = 256;
 /// Scopes that are drawn and compared to find the one that evicts.
 pub(crate) const SAMPLED_SCOPES: usize = 8;
@@ -56,7 +56,8 @@ pub(crate) const KEEP_UNUSABLE: std::time::Duration = std::time::Duration::from_
 pub(crate) const REFRESH_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 /// 30 s: the longest such pause.
 pub(crate) const REFRESH_PAUSE_MAX: std::time::Duration = std::time::Duration::from_secs(30);
-/// 120 s: time for which requests for a key do not wait for each other after its response could not be stored.
+/// 120 s: time for which requests for a key do not wait for each other after its response could not be
+/// stored.
 pub(crate) const UNCACHEABLE_TIME: std::time::Duration = std::time::Duration::from_secs(120);
 /// Such keys of one scope.
 pub(crate) const UNCACHEABLE_KEYS_MAX: usize = 4_096;

@@ -195,8 +195,8 @@ impl Store {
         }
     }
 
-    /// Finds the value of a key, and counts its use. Entries of another epoch are misses. About 100 ns; takes a
-    /// read lock for one comparison, and allocates nothing.
+    /// Finds the value of a key, and counts its use. Entries of another epoch are misses. About 100 ns; takes
+    /// a read lock for one comparison, and allocates nothing.
     #[inline]
     pub fn find(&self, key: &[u8], epoch: u64) -> Option<Found> {
         self.find_hashed(self.index.hash(key), key, epoch)
@@ -265,8 +265,8 @@ impl Store {
         }
     }
 
-    /// Copies the entries that `matches` selects, `limit` at most: for listings and explanations. Compares all
-    /// entries, by slices; for the control thread.
+    /// Copies the entries that `matches` selects, `limit` at most: for listings and explanations. Compares
+    /// all entries, by slices; for the control thread.
     pub fn entries(&self, limit: usize, mut matches: impl FnMut(&Scope, &Entry) -> bool) -> Vec<Arc<Entry>> {
         let mut found = Vec::new();
         for scope in self.scopes().iter() {

@@ -5,8 +5,8 @@
 //!                                                                       ▼
 //!                              meta-block: three prefix codes, then the commands; stored if that is smaller
 //! ```
-//! It has one block type of each kind and no literal contexts, and leaves the static dictionary alone: a tenth
-//! of the code and tables of the reference encoder, for about the sizes of gzip at its level 6.
+//! It has one block type of each kind and no literal contexts, and leaves the static dictionary alone: a
+//! tenth of the code and tables of the reference encoder, for about the sizes of gzip at its level 6.
 
 mod bits;
 mod commands;

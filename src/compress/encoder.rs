@@ -119,8 +119,8 @@ impl Encoder {
                 Ok(())
             }
             Kind::Gzip { deflate, level, has_ended } => {
-                // In the middle of a body, a reset of zlib-rs 0.6 at level 1 forgets that a block is open, and
-                // the next body is corrupt.
+                // In the middle of a body, a reset of zlib-rs 0.6 at level 1 forgets that a block is open,
+                // and the next body is corrupt.
                 match std::mem::take(has_ended) {
                     true => deflate.reset(),
                     false => *deflate = gzip(*level),

@@ -111,7 +111,8 @@ pub const DECISION_FIELDS_MAX: usize = 64;
 
 // --- Caches ------------------------------------------------------------------------------------------------
 
-/// Longest configured lifetime: a year, beyond which caches treat responses as good for ever (RFC 9111 §1.2.2).
+/// Longest configured lifetime: a year, beyond which caches treat responses as good for ever (RFC 9111
+/// §1.2.2).
 pub const CACHE_TTL_MAX: Duration = Duration::from_secs(366 * 86_400);
 /// Longest time past its lifetime that a response is served.
 pub const CACHE_STALE_MAX: Duration = Duration::from_secs(30 * 86_400);

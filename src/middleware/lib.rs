@@ -12,7 +12,8 @@
 //! - Stages run on the core that serves the request, between two of its I/O operations: they must not block.
 //!   A stage that has to wait returns [`Flow::Wait`]; a future is boxed only in this case.
 //!
-//! - Stages of the configuration are compiled from its chains (module `compile`), each is a module of `builtin`.
+//! - Stages of the configuration are compiled from its chains (module `compile`), each is a module of
+//!   `builtin`.
 //!
 //! The crate is pure: it has no sockets, no clock and no snapshots. What a stage needs of its core, it gets
 //! by [`Services`].

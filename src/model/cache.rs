@@ -15,8 +15,8 @@ use crate::serde_text::duration;
 pub struct CacheSpec {
     /// Rules that decide what is stored and what is served.
     pub mode: CacheMode,
-    /// Lifetime of responses that have none of their own; of all, if `respect_cache_headers` is false. Absent:
-    /// responses without a lifetime are not stored.
+    /// Lifetime of responses that have none of their own; of all, if `respect_cache_headers` is false.
+    /// Absent: responses without a lifetime are not stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<CacheTtl>,
     /// Whether the lifetimes of responses come before `ttl`. `no-store` and `private` always do.

@@ -26,8 +26,8 @@ impl CacheRule {
         Self { settings, name, epoch, has_pools, scope: OnceLock::new() }
     }
 
-    /// Its scope in the store of the process. The first call takes a lock of the store: rules are compiled for
-    /// questions and trials too, and only those that serve requests belong into the store.
+    /// Its scope in the store of the process. The first call takes a lock of the store: rules are compiled
+    /// for questions and trials too, and only those that serve requests belong into the store.
     #[inline]
     pub fn scope(&self, store: &Store) -> &Arc<Scope> {
         self.scope.get_or_init(|| store.scope(&self.name, &self.scope_settings()))

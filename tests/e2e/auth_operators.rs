@@ -1,4 +1,5 @@
-//! Authentication from the operators' side: credentials are checked, requests explained, and refusals counted.
+//! Authentication from the operators' side: credentials are checked, requests explained, and refusals
+//! counted.
 
 use std::process::Output;
 

@@ -1,4 +1,5 @@
-//! The cache of routes: what is answered without the origin, what the origin is asked, and what is never shared.
+//! The cache of routes: what is answered without the origin, what the origin is asked, and what is never
+//! shared.
 
 use crate::kit::*;
 

@@ -75,16 +75,16 @@ impl<F: Clone> Lead<F> {
         (Writer::new(self.shared.clone(), fill, started, content_max, core), reader)
     }
 
-    /// Ends the fill: the response is for this request only. The waiters go on together, and requests for the key
-    /// do not wait for each other for a while.
+    /// Ends the fill: the response is for this request only. The waiters go on together, and requests for the
+    /// key do not wait for each other for a while.
     pub fn pass(mut self, now: Tick) {
         let fill = self.take();
         fill.ticket.scope().uncacheable.insert(fill.hash, now);
         self.shared.end(&fill, End::Alone);
     }
 
-    /// Ends the fill: the origin failed, and all waiters get the failure. They are not sent to the origin, which
-    /// has enough to bear.
+    /// Ends the fill: the origin failed, and all waiters get the failure. They are not sent to the origin,
+    /// which has enough to bear.
     pub fn fail(mut self, failure: F) {
         let fill = self.take();
         self.shared.end(&fill, End::Failed(failure));

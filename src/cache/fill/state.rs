@@ -219,8 +219,8 @@ impl<F: Clone> State<F> {
         is_orphaned
     }
 
-    /// Makes a waiter a reader, from the beginning of the content. `None` when that has passed, or the response
-    /// broke off.
+    /// Makes a waiter a reader, from the beginning of the content. `None` when that has passed, or the
+    /// response broke off.
     pub(super) fn follow(&mut self, now: Tick) -> Option<usize> {
         let Phase::Streaming(stream) = &mut self.phase else { return None };
         if stream.content.start() > 0 {
@@ -326,8 +326,8 @@ impl<F: Clone> State<F> {
             })
     }
 
-    /// Ends the content. `false`, and no end, if its length is another one than the origin named: a connection
-    /// that vanished is to be cut.
+    /// Ends the content. `false`, and no end, if its length is another one than the origin named: a
+    /// connection that vanished is to be cut.
     pub(super) fn complete(&mut self) -> bool {
         let Phase::Streaming(stream) = &mut self.phase else { return false };
         let len = stream.content.len();
@@ -335,8 +335,8 @@ impl<F: Clone> State<F> {
         stream.is_complete
     }
 
-    /// Breaks off; returns the former state, to be freed without the lock. Waiters that have not begun to read
-    /// elect another leader.
+    /// Breaks off; returns the former state, to be freed without the lock. Waiters that have not begun to
+    /// read elect another leader.
     pub(super) fn cut(&mut self) -> impl Sized + use<F> {
         // They look up again as those of a next fill.
         self.successions = self.successions.saturating_add(1);
@@ -345,8 +345,8 @@ impl<F: Clone> State<F> {
 
     // --- Readers ---
 
-    /// Reads for a reader. The second value has the chunks that no reader needs any longer, to be freed without
-    /// the lock.
+    /// Reads for a reader. The second value has the chunks that no reader needs any longer, to be freed
+    /// without the lock.
     pub(super) fn read(&mut self, reader: usize, now: Tick) -> (Read, Vec<Bytes>) {
         let Phase::Streaming(stream) = &mut self.phase else { return (Read::Cut, Vec::new()) };
         let Some(Some(state)) = stream.readers.get_mut(reader) else { return (Read::Cut, Vec::new()) };

@@ -121,8 +121,8 @@ impl<F: Clone> Follower<F> {
     /// Reads the response from its beginning on.
     ///
     /// # Errors
-    /// The response has broken off since, or its beginning has passed because it is too large to be stored: the
-    /// waiter, to be polled again.
+    /// The response has broken off since, or its beginning has passed because it is too large to be stored:
+    /// the waiter, to be polled again.
     pub fn follow(mut self, now: Tick) -> Result<Reader<F>, Waiter<F>> {
         let Some(number) = self.place.fill.state.lock().follow(now) else {
             return Err(Waiter { place: self.place });

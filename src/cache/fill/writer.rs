@@ -114,7 +114,8 @@ impl<F: Clone> Writer<F> {
         self.shared.wake(&self.fill);
     }
 
-    /// Room for more bytes. Always ready while the response is to be stored; afterwards as far as its readers are.
+    /// Room for more bytes. Always ready while the response is to be stored; afterwards as far as its readers
+    /// are.
     pub fn room(&mut self, now: Tick) -> Room {
         if self.not_kept.is_none() {
             return Room::Ready;
@@ -129,7 +130,8 @@ impl<F: Clone> Writer<F> {
         room
     }
 
-    /// Whether the rest of the response is worth fetching. If not, drop the writer, and with it the connection.
+    /// Whether the rest of the response is worth fetching. If not, drop the writer, and with it the
+    /// connection.
     pub fn is_wanted(&self) -> bool {
         self.fill.state.lock().is_wanted()
     }

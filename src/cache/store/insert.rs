@@ -18,7 +18,8 @@ use crate::sync::{AtomicU64, Ordering};
 use crate::vary::{Marker, VaryNames};
 use crate::{KeyParts, StoredHead};
 
-/// Moment before an origin was asked. A response may be stored with it, unless an invalidation came since then.
+/// Moment before an origin was asked. A response may be stored with it, unless an invalidation came since
+/// then.
 #[derive(Debug)]
 pub struct Ticket {
     scope: Arc<Scope>,
@@ -139,7 +140,8 @@ impl Store {
         Ok(Arc::new(Body::new(chunks, charge)))
     }
 
-    /// Keeps the content of an entry in a coding beside it, for all that share the body. Returns what is kept.
+    /// Keeps the content of an entry in a coding beside it, for all that share the body. Returns what is
+    /// kept.
     ///
     /// # Errors
     /// [`InsertError::Full`].
@@ -156,7 +158,8 @@ impl Store {
         Ok(entry.body().keep_coded(coding, Body::new(chunks, charge)))
     }
 
-    /// Makes the set of a resource whose response varies. It is found from the insertion of its first variant on.
+    /// Makes the set of a resource whose response varies. It is found from the insertion of its first variant
+    /// on.
     ///
     /// # Errors
     /// [`InsertError::Full`].
@@ -172,7 +175,8 @@ impl Store {
         Ok(Arc::new(VariantSet::new(key, marker, ticket.partition.clone(), charge)))
     }
 
-    /// Stores a response. It replaces the one of the same key, and takes over its place in the order of eviction.
+    /// Stores a response. It replaces the one of the same key, and takes over its place in the order of
+    /// eviction.
     ///
     /// # Errors
     /// See [`InsertError`]; nothing is stored then, and what was stored before stays.

@@ -43,8 +43,8 @@ impl Partition {
         self.queues.lock().len()
     }
 
-    /// Calls `visit` with each entry until it returns `false`. Entries are copied by slices under the lock and
-    /// visited outside; those that are inserted meanwhile may be missed.
+    /// Calls `visit` with each entry until it returns `false`. Entries are copied by slices under the lock
+    /// and visited outside; those that are inserted meanwhile may be missed.
     pub(crate) fn scan(&self, mut visit: impl FnMut(&Arc<Entry>) -> bool) {
         let mut slice = Vec::with_capacity(limits::SCAN_SLICE);
         let mut next = Some(0);

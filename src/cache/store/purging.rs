@@ -15,9 +15,9 @@ impl Store {
     /// Purges entries. Responses that were asked for before are not stored afterwards, and no request joins
     /// their fills.
     ///
-    /// Everything, a tenant and a route cost a step for each scope: their entries are freed later, in slices. All
-    /// else is a scan of the entries: 2 ms for 100,000 by tags, 40 ms by a pattern with many asterisks. For the
-    /// control thread.
+    /// Everything, a tenant and a route cost a step for each scope: their entries are freed later, in slices.
+    /// All else is a scan of the entries: 2 ms for 100,000 by tags, 40 ms by a pattern with many asterisks.
+    /// For the control thread.
     pub fn purge(&self, purge: &Purge, now: Timestamp) -> Purged {
         let Purge { selector, effect } = purge;
         if *effect != Effect::DryRun {
@@ -41,8 +41,8 @@ impl Store {
         invalidated
     }
 
-    /// Invalidates the entries of a URL in a scope, after a request with an unsafe method (RFC 9111 §4.4): all
-    /// variants, for both schemes. Returns the number of entries.
+    /// Invalidates the entries of a URL in a scope, after a request with an unsafe method (RFC 9111 §4.4):
+    /// all variants, for both schemes. Returns the number of entries.
     ///
     /// Two lookups; where keys have more than the URL, a scan of the scope's entries.
     pub fn invalidate(

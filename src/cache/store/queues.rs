@@ -7,9 +7,9 @@
 //!          │ seen lately              ▼                                  │  ▼ else
 //!          └───────────────► ghost (hashes only) ────────────────────────┘  evicted
 //! ```
-//! Keys that are asked for once pass through the small queue and push out nothing that is used. Both queues are
-//! linked lists over one table of nodes: an entry that is replaced or purged leaves its queue at once, and no
-//! dead entry keeps memory.
+//! Keys that are asked for once pass through the small queue and push out nothing that is used. Both queues
+//! are linked lists over one table of nodes: an entry that is replaced or purged leaves its queue at once,
+//! and no dead entry keeps memory.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -106,8 +106,8 @@ impl Queues {
         }
     }
 
-    /// Removes the entry that is to be evicted; `None` when there is none. At most [`REINSERTIONS_MAX`] entries
-    /// get another round before it.
+    /// Removes the entry that is to be evicted; `None` when there is none. At most [`REINSERTIONS_MAX`]
+    /// entries get another round before it.
     pub(crate) fn pop(&mut self) -> Option<Arc<Entry>> {
         for _ in 0..REINSERTIONS_MAX {
             let node = self.candidate()?;

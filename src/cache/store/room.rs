@@ -73,8 +73,8 @@ impl Store {
         true
     }
 
-    /// Draws a few scopes, and adds the one that was evicted from last: one that floods the store is found by one
-    /// draw in many, and stays found.
+    /// Draws a few scopes, and adds the one that was evicted from last: one that floods the store is found by
+    /// one draw in many, and stays found.
     fn sampled_scopes(&self) -> Vec<Arc<Scope>> {
         let scopes = self.scopes();
         if scopes.len() <= limits::SAMPLED_SCOPES {

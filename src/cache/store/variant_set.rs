@@ -1,8 +1,8 @@
 //! Variants of a resource whose response varies by request fields.
 //!
-//! The primary key holds the set, with the marker by which a request selects a variant; each variant is an entry
-//! of its own, under a key with the marker's generation and the values of the fields. Without the set no
-//! variant can be found.
+//! The primary key holds the set, with the marker by which a request selects a variant; each variant is an
+//! entry of its own, under a key with the marker's generation and the values of the fields. Without the set
+//! no variant can be found.
 
 use std::sync::Arc;
 

@@ -157,8 +157,8 @@ enum ConfigCommand {
         /// Header field; repeatable
         #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = header)]
         headers: Vec<(String, String)>,
-        /// File with header fields, one a line; - is standard input. For credentials: arguments are visible to
-        /// other users of the machine
+        /// File with header fields, one a line; - is standard input. For credentials: arguments are visible
+        /// to other users of the machine
         #[arg(long = "headers", value_name = "PATH")]
         headers_file: Option<PathBuf>,
         /// Address of the client, for stages that judge it

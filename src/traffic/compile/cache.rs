@@ -10,8 +10,8 @@ use crate::cache_rule::CacheRule;
 use crate::virtual_host::Rule;
 
 impl Draft<'_> {
-    /// The cache of a rule that is complete otherwise, of this tenant; `None` without one, or where the process
-    /// has no store. Entries outlive changes of the configuration that change nothing of them.
+    /// The cache of a rule that is complete otherwise, of this tenant; `None` without one, or where the
+    /// process has no store. Entries outlive changes of the configuration that change nothing of them.
     pub(super) fn cache(
         &mut self,
         route: &Route,

@@ -131,8 +131,8 @@ pub struct RequestRewrite<'a> {
     pub remove_kinds: FieldKinds,
     /// Further names to remove, case-insensitive, each with a line feed behind it.
     pub remove: &'a str,
-    /// Field lines with CRLF to add, written with [`crate::headers::push_field`]; the second part is for those
-    /// that are kept elsewhere.
+    /// Field lines with CRLF to add, written with [`crate::headers::push_field`]; the second part is for
+    /// those that are kept elsewhere.
     pub append: [&'a [u8]; 2],
 }
 
@@ -148,8 +148,8 @@ pub struct ResponseRewrite<'a> {
     pub remove_kinds: FieldKinds,
     /// Further names to remove, case-insensitive, each with a line feed behind it.
     pub remove: &'a str,
-    /// Field lines with CRLF to add, written with [`crate::headers::push_field`]; the second part is for those
-    /// that are kept elsewhere.
+    /// Field lines with CRLF to add, written with [`crate::headers::push_field`]; the second part is for
+    /// those that are kept elsewhere.
     pub append: [&'a [u8]; 2],
 }
 

@@ -19,8 +19,8 @@
 //! | refresh what was served stale | [`refresh`] |
 //! | wake waiting tasks | [`waits`] |
 //!
-//! Decisions are those of `ringway_cache::policy`; here is their place in an exchange. What a request is to the
-//! cache is the head that its origin would get: stages, rewrites and added fields are in it.
+//! Decisions are those of `ringway_cache::policy`; here is their place in an exchange. What a request is to
+//! the cache is the head that its origin would get: stages, rewrites and added fields are in it.
 
 mod answer;
 mod ask;

@@ -77,8 +77,8 @@ impl<'a, R: Runtime> Exchange<'a, R> {
     }
 
     /// Awaits a future until the timeout, or until the client has left; then it is dropped. A client of
-    /// HTTP/2 is seen to leave at once, others within [`QUEUE_WATCH_INTERVAL`](limits::QUEUE_WATCH_INTERVAL), unless
-    /// they have sent more than this request.
+    /// HTTP/2 is seen to leave at once, others within [`QUEUE_WATCH_INTERVAL`](limits::QUEUE_WATCH_INTERVAL),
+    /// unless they have sent more than this request.
     async fn beside_client<F: Future>(&self, future: F, timeout: Duration) -> Waited<F::Output> {
         let (runtime, begun_us) = (&self.core.runtime, self.core.runtime.now_micros());
         let mut future = pin!(future);

@@ -1,4 +1,5 @@
-//! Keys that sign JSON web tokens, and the tokens: written by RFC 7515 and RFC 7518, without the product's code.
+//! Keys that sign JSON web tokens, and the tokens: written by RFC 7515 and RFC 7518, without the product's
+//! code.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -20,7 +20,8 @@ pub(super) fn write_length(lines: &mut Vec<u8>, length: u64) {
 }
 
 impl<'a, R: Runtime> Exchange<'a, R> {
-    /// Answers by a stored response: the condition and the range of the request decide about status and bytes.
+    /// Answers by a stored response: the condition and the range of the request decide about status and
+    /// bytes.
     pub(in crate::exchange) async fn answer(
         &mut self,
         target: &Target<'a>,

@@ -252,8 +252,8 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         self.follow(target, reader, question, false).await.map_err(Interrupt::Failure)
     }
 
-    /// Edits the request for the origin: what is asked is what is to be stored, whatever part or condition this
-    /// client asks for, and what is stored already is asked about.
+    /// Edits the request for the origin: what is asked is what is to be stored, whatever part or condition
+    /// this client asks for, and what is stored already is asked about.
     fn edit_for_origin(&mut self, question: &Question) {
         let head = self.head_for_origin();
         let accepted = Codings::parse(field_lines(&head).values("accept-encoding")).value();

@@ -1,5 +1,5 @@
-//! Filling: a task reads the response that an exchange asked for into chunks that all cores share, for as long as
-//! it takes, whatever becomes of the client that asked first.
+//! Filling: a task reads the response that an exchange asked for into chunks that all cores share, for as
+//! long as it takes, whatever becomes of the client that asked first.
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Following: a response is delivered while it arrives, to the request that asked for it and to all that joined.
+//! Following: a response is delivered while it arrives, to the request that asked for it and to all that
+//! joined.
 
 use bytes::Bytes;
 use ringway_cache::policy::{Outcome, Reply, Storing, reply, write_reply_fields};
