@@ -1,7 +1,9 @@
 //! Limits of the cache.
 
+use std::time::Duration;
+
 /// 2^31 seconds, 68 years: the largest lifetime and age; larger numbers become it (RFC 9111 §1.2.2).
-pub const DELTA_SECONDS_MAX: u32 = 1 << 31;
+pub const DELTA_SECONDS_MAX: u32 = 2_147_483_648;
 /// 8: names that a response's `Vary` may list; each is part of every key of its resource.
 pub const VARY_NAMES_MAX: usize = 8;
 /// 32: variants of one resource; more mean that the origin varies by something with no bound.
@@ -51,14 +53,14 @@ pub const PURGE_PATTERN_BYTES_MAX: usize = 1_024;
 /// Asterisks in a purge's pattern.
 pub const PURGE_PATTERN_STARS_MAX: usize = 8;
 /// 1 h: time past its last use, as stale response too, after which an entry is removed.
-pub(crate) const KEEP_UNUSABLE: std::time::Duration = std::time::Duration::from_secs(3600);
+pub(crate) const KEEP_UNUSABLE: Duration = Duration::from_secs(3600);
 /// 1 s: pause after the first failed refresh of an entry.
-pub(crate) const REFRESH_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+pub(crate) const REFRESH_PAUSE: Duration = Duration::from_secs(1);
 /// 30 s: the longest such pause.
-pub(crate) const REFRESH_PAUSE_MAX: std::time::Duration = std::time::Duration::from_secs(30);
+pub(crate) const REFRESH_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// 120 s: time for which requests for a key do not wait for each other after its response could not be
 /// stored.
-pub(crate) const UNCACHEABLE_TIME: std::time::Duration = std::time::Duration::from_secs(120);
+pub(crate) const UNCACHEABLE_TIME: Duration = Duration::from_secs(120);
 /// Such keys of one scope.
 pub(crate) const UNCACHEABLE_KEYS_MAX: usize = 4_096;
 /// Bytes of such keys in all scopes: 16 MiB.
@@ -75,6 +77,6 @@ pub(crate) const SUCCESSIONS_MAX: u8 = 2;
 /// 1 MiB: bytes ahead of the slowest reader while a response passes that is too large to be stored.
 pub(crate) const WINDOW_BYTES: u64 = 1024 * 1024;
 /// 10 s: time without a read after which a reader that holds up such a response is cut off.
-pub(crate) const READER_STALL: std::time::Duration = std::time::Duration::from_secs(10);
+pub(crate) const READER_STALL: Duration = Duration::from_secs(10);
 /// 1 MiB: remainder that is fetched although no client reads it any longer.
 pub(crate) const ORPHAN_REST_BYTES: u64 = 1024 * 1024;
