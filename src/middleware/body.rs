@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
+use ringway_model::Coding;
+
 /// Streaming transform of one body. Its input is data without framing.
 ///
 /// A transformed body has no known length: it is sent chunked, or in HTTP/2 frames.
@@ -21,6 +23,33 @@ pub trait BodyTransform {
         let _ = out;
         Ok(())
     }
+
+    /// Appends what is held of the data so far, as far as the receiver can use it without the rest. Called
+    /// when no more data has come: a slow stream must not stand still.
+    ///
+    /// # Errors
+    /// As [`on_data`](Self::on_data).
+    fn on_pause(&mut self, out: &mut Vec<u8>) -> Result<(), BodyError> {
+        let _ = out;
+        Ok(())
+    }
+
+    /// The content coding that this transform applies. It comes behind all others, whatever the order of
+    /// their stages.
+    fn coded(&self) -> Option<Coded> {
+        None
+    }
+}
+
+/// Content coding of a body, and the bytes so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coded {
+    /// The coding.
+    pub coding: Coding,
+    /// Bytes before it.
+    pub bytes_in: u64,
+    /// Bytes behind it.
+    pub bytes_out: u64,
 }
 
 /// Failure of a body transform.
@@ -49,7 +78,23 @@ impl BodyTransforms {
     }
 
     pub(crate) fn push(&mut self, transform: impl BodyTransform + 'static) {
-        self.0.push(Box::new(transform));
+        let is_coding = |known: &Box<dyn BodyTransform>| known.coded().is_some();
+        let at = self.0.iter().position(is_coding).unwrap_or(self.0.len());
+        self.0.insert(at, Box::new(transform));
+    }
+
+    /// The content coding that a stage applies.
+    pub fn coded(&self) -> Option<Coded> {
+        self.0.last()?.coded()
+    }
+
+    /// The content coding, where nothing else is done to the body: a copy that was coded before can be sent
+    /// instead.
+    pub fn sole_coding(&self) -> Option<Coding> {
+        match self.0.as_slice() {
+            [only] => only.coded().map(|coded| coded.coding),
+            _ => None,
+        }
     }
 
     /// Runs a piece of the body through all transforms and appends the result to `out`.
@@ -65,10 +110,30 @@ impl BodyTransforms {
     /// # Errors
     /// The error of the first transform that fails.
     pub fn on_end(&mut self, out: &mut Vec<u8>) -> Result<(), BodyError> {
+        self.drain(out, |transform, left| transform.on_end(left))
+    }
+
+    /// Appends what the transforms hold; see [`BodyTransform::on_pause`].
+    ///
+    /// # Errors
+    /// The error of the first transform that fails.
+    pub fn on_pause(&mut self, out: &mut Vec<u8>) -> Result<(), BodyError> {
+        self.drain(out, |transform, left| transform.on_pause(left))
+    }
+
+    /// Calls `f` with each transform in order, and passes its output through those behind it.
+    fn drain(
+        &mut self,
+        out: &mut Vec<u8>,
+        f: impl Fn(&mut dyn BodyTransform, &mut Vec<u8>) -> Result<(), BodyError>,
+    ) -> Result<(), BodyError> {
         let mut transforms = self.0.as_mut_slice();
         while let Some((first, behind)) = transforms.split_first_mut() {
+            if behind.is_empty() {
+                return f(&mut **first, out);
+            }
             let mut left = Vec::new();
-            first.on_end(&mut left)?;
+            f(&mut **first, &mut left)?;
             if !left.is_empty() {
                 pass(behind, &left, out)?;
             }
@@ -99,6 +164,7 @@ fn pass(transforms: &mut [Box<dyn BodyTransform>], data: &[u8], out: &mut Vec<u8
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     /// Transform that doubles each byte.
@@ -161,6 +227,53 @@ mod tests {
         first_doubles.push(Double);
         first_doubles.push(Hold::default());
         assert_eq!(through(first_doubles, &[b"a", b"b"]), Ok(b"aabb!".to_vec()));
+    }
+
+    /// Coding that buffers everything until a pause.
+    #[derive(Default)]
+    struct Code(Vec<u8>);
+
+    impl BodyTransform for Code {
+        fn on_data(&mut self, data: &[u8], _: &mut Vec<u8>) -> Result<(), BodyError> {
+            self.0.extend_from_slice(data);
+            Ok(())
+        }
+
+        fn on_pause(&mut self, out: &mut Vec<u8>) -> Result<(), BodyError> {
+            out.append(&mut self.0);
+            Ok(())
+        }
+
+        fn coded(&self) -> Option<Coded> {
+            Some(Coded { coding: Coding::Gzip, bytes_in: 0, bytes_out: 0 })
+        }
+    }
+
+    #[test]
+    fn a_coding_comes_last() {
+        let mut transforms = BodyTransforms::default();
+        transforms.push(Code::default());
+        assert_eq!(transforms.sole_coding(), Some(Coding::Gzip));
+        transforms.push(Double);
+        assert_eq!((transforms.sole_coding(), transforms.coded().is_some()), (None, true));
+        let mut out = Vec::new();
+        transforms.on_data(b"ab", &mut out).unwrap();
+        assert_eq!(out, b"");
+        transforms.on_pause(&mut out).unwrap();
+        assert_eq!(out, b"aabb");
+    }
+
+    #[test]
+    fn a_pause_brings_out_what_can_be_used() {
+        let mut transforms = BodyTransforms::default();
+        transforms.push(Hold::default());
+        transforms.push(Double);
+        let mut out = Vec::new();
+        transforms.on_data(b"a", &mut out).unwrap();
+        transforms.on_pause(&mut out).unwrap();
+        assert_eq!(out, b"", "it holds until the end");
+        transforms.on_end(&mut out).unwrap();
+        assert_eq!(out, b"aa!!");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::request::RequestCtx;
 use crate::response::ResponseCtx;
 use crate::{Flow, Pending};
 
+pub(crate) mod compress;
 pub(crate) mod cors;
 pub(crate) mod error_pages;
 pub(crate) mod header_transform;
@@ -22,6 +23,7 @@ pub(crate) mod security_headers;
 pub(crate) mod tracing;
 
 use crate::auth::Auth;
+use compress::Compress;
 use cors::Cors;
 use error_pages::ErrorPages;
 use header_transform::Headers;
@@ -64,6 +66,7 @@ pub(crate) enum Kind {
     Redirect(Redirect),
     CanonicalHost(CanonicalHost),
     Maintenance(Maintenance),
+    Compress(Compress),
     ErrorPages(ErrorPages),
     /// Number of the rate limit.
     Limit(usize),
@@ -125,6 +128,7 @@ impl Builtin {
         match &self.kind {
             Kind::Tracing(tracing) => tracing.on_request(request),
             Kind::Headers(headers) => headers.on_request(request),
+            Kind::Compress(compress) => compress.on_request(request),
             Kind::Cors(cors) => cors.on_request(request),
             Kind::Auth(auth) => auth.on_request(request),
             Kind::IpAcl(acl) => acl.on_request(request),
@@ -159,6 +163,7 @@ impl Builtin {
             Kind::Headers(headers) => headers.on_response(response),
             Kind::Cors(cors) => cors.on_response(response),
             Kind::SecurityHeaders(headers) => headers.on_response(response),
+            Kind::Compress(compress) => compress.on_response(response),
             Kind::ErrorPages(pages) => pages.on_response(response),
             Kind::External(external) => external.on_response(response),
             Kind::Tracing(_)

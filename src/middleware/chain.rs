@@ -8,6 +8,8 @@ use std::sync::Arc;
 use ringway_model::StageSpec;
 
 use crate::auth::reason::Reason;
+use ringway_compress::EncoderPool;
+
 use crate::body::BodyTransforms;
 use crate::builtin::Builtin;
 use crate::edits::Edits;
@@ -198,6 +200,10 @@ pub struct Run {
     pub(crate) refusal: Option<Reason>,
     pub(crate) request_body: BodyTransforms,
     pub(crate) response_body: BodyTransforms,
+    /// Encoders of the core, where a stage compresses.
+    pub(crate) encoders: Option<EncoderPool>,
+    /// Reason why a stage did not compress.
+    pub(crate) not_compressed: Option<&'static str>,
 }
 
 impl Run {
@@ -233,6 +239,11 @@ impl Run {
     /// Reason for which authentication refused the request.
     pub fn refusal(&self) -> Option<Reason> {
         self.refusal
+    }
+
+    /// The reason why the stage `compress` left the response as it is, from a fixed vocabulary.
+    pub fn not_compressed(&self) -> Option<&'static str> {
+        self.not_compressed
     }
 
     /// Edits of the forwarded request head.

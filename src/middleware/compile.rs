@@ -8,6 +8,7 @@ use ringway_model::{
 };
 
 use crate::auth::Auth;
+use crate::builtin::compress::Compress;
 use crate::builtin::cors::Cors;
 use crate::builtin::error_pages::ErrorPages;
 use crate::builtin::header_transform::Headers;
@@ -139,8 +140,7 @@ impl CompiledChain {
                 self.rewrite = Some(rewrite.clone());
                 return None;
             }
-            // Not yet part of the data plane; the configuration says so.
-            StageSpec::Compress(_) => return None,
+            StageSpec::Compress(spec) => Kind::Compress(Compress::new(spec)),
             StageSpec::AccessLog(log) => {
                 self.is_logged = Some(log.enabled);
                 return None;

@@ -71,7 +71,7 @@ use std::pin::Pin;
 
 pub use auth::explain::{CredentialKind, MethodExplanation, Outcome};
 pub use auth::reason::Reason;
-pub use body::{BodyError, BodyTransform, BodyTransforms};
+pub use body::{BodyError, BodyTransform, BodyTransforms, Coded};
 pub use builtin::Builtin;
 pub use chain::{Chain, Run, Stage};
 pub use compile::{Builtins, ChainSource, CompiledChain, compile};

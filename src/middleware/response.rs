@@ -2,6 +2,7 @@
 
 use ringway_wire::h1::ResponseHead;
 use ringway_wire::headers::FieldError;
+use ringway_wire::message::Method;
 
 use crate::body::BodyTransform;
 use crate::chain::Run;
@@ -74,6 +75,27 @@ impl<'a> ResponseCtx<'a> {
             ResponseHeadView::Local { lines, .. } => (None, Some(edits::values(lines, name))),
         };
         endpoint.into_iter().flatten().chain(local.into_iter().flatten())
+    }
+
+    /// Values of a field in the client's head as it is so far: received ones that no stage has removed, and
+    /// those of earlier response stages.
+    pub(crate) fn values(&self, name: &'a str) -> impl Iterator<Item = &[u8]> {
+        let is_received = !self.edits.removes(name.as_bytes());
+        let received = self.field(name).filter(move |_| is_received);
+        received.chain(edits::values(self.edits.lines(), name))
+    }
+
+    /// The length of the body, where it is known; also of one that a response to HEAD does not have.
+    pub(crate) fn content_length(&self) -> Option<u64> {
+        match self.head {
+            ResponseHeadView::Endpoint(head, _) => head.content_length(),
+            ResponseHeadView::Local { .. } => None,
+        }
+    }
+
+    /// Whether the request was HEAD.
+    pub(crate) fn is_head(&self) -> bool {
+        self.request.head().method() == Method::Head
     }
 
     /// Whether the response has a field: received, or of an earlier response stage.

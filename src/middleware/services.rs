@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use ringway_compress::EncoderPool;
 use ringway_model::{AppId, CredentialSource};
 
 use crate::auth::failures::Failures;
@@ -166,4 +167,12 @@ pub struct CoreState {
     pub(crate) passwords: RefCell<PasswordCache>,
     pub(crate) failures: RefCell<Failures>,
     pub(crate) decisions: RefCell<DecisionCache>,
+    pub(crate) encoders: EncoderPool,
+}
+
+impl CoreState {
+    /// Encoders of content codings on this core.
+    pub fn encoders(&self) -> &EncoderPool {
+        &self.encoders
+    }
 }
