@@ -121,6 +121,7 @@ mod tests {
             hedge: None,
             breaker: None,
             middleware: None,
+            compression: None,
             is_logged: true,
         }
     }

@@ -41,12 +41,17 @@ pub(crate) struct WordCounters<W = &'static str> {
 impl<W: Copy + PartialEq> WordCounters<W> {
     /// Counts a word; a linear search over the words seen so far.
     pub(crate) fn add(&self, word: W) {
+        self.add_many(word, 1);
+    }
+
+    /// Counts a word several times.
+    pub(crate) fn add_many(&self, word: W, count: u64) {
         for (entry, counter) in &self.entries {
             if *entry.get_or_init(|| word) == word {
-                return counter.add(1);
+                return counter.add(count);
             }
         }
-        self.beyond.add(1);
+        self.beyond.add(count);
     }
 
     /// Returns the words seen with their counts; those beyond the limit as `None`, if there are any.

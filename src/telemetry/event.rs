@@ -167,6 +167,8 @@ pub struct Exchange<'a> {
     pub breaker: Option<&'static str>,
     /// Type of the middleware stage that replied in place of an endpoint.
     pub middleware: Option<&'static str>,
+    /// Result of the stage `compress`; `None` without one.
+    pub compression: Option<Compression>,
     /// Whether the access log gets a line; its route may want none.
     pub is_logged: bool,
 }
@@ -207,6 +209,32 @@ impl HedgeOutcome {
             Self::Lost => "lost",
             Self::Budget => "budget",
             Self::DryRun => "dry_run",
+        }
+    }
+}
+
+/// Result of the stage `compress` for one response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// The body was coded, as far as it was sent.
+    Coded {
+        /// The content coding.
+        coding: &'static str,
+        /// Bytes before it.
+        bytes_in: u64,
+        /// Bytes behind it.
+        bytes_out: u64,
+    },
+    /// The body was forwarded as it came; the reason, from a fixed vocabulary.
+    Skipped(&'static str),
+}
+
+impl Compression {
+    /// The content coding, if there is one.
+    pub fn coding(self) -> Option<&'static str> {
+        match self {
+            Self::Coded { coding, .. } => Some(coding),
+            Self::Skipped(_) => None,
         }
     }
 }

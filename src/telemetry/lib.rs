@@ -29,10 +29,11 @@ mod telemetry;
 
 pub use app::{AppReading, DURATION_LIMITS_US, quantile};
 pub use event::{
-    AttemptFailed, BreakerOpened, Called, ConnectionAbused, ConnectionClosed, ConnectionHandedOver,
-    ConnectionOpened, ConnectionRefused, Event, Exchange, FilterAsked, HandshakeDone, HandshakeRefused,
-    HedgeOutcome, MirrorOutcome, Mirrored, Panicked, PolicyDecided, PolicyDecision, Protocol, RefusalReason,
-    Rejected, RetryOutcome, SecretLoaded, SnapshotApplied, Upgrade, UpgradeEnded, Upgraded, UpstreamError,
+    AttemptFailed, BreakerOpened, Called, Compression, ConnectionAbused, ConnectionClosed,
+    ConnectionHandedOver, ConnectionOpened, ConnectionRefused, Event, Exchange, FilterAsked, HandshakeDone,
+    HandshakeRefused, HedgeOutcome, MirrorOutcome, Mirrored, Panicked, PolicyDecided, PolicyDecision,
+    Protocol, RefusalReason, Rejected, RetryOutcome, SecretLoaded, SnapshotApplied, Upgrade, UpgradeEnded,
+    Upgraded, UpstreamError,
 };
 pub use log::{AccessLog, LogFields, LogFieldsError, LogFormat, LogHandle, LogReading, LogSink};
 pub use observer::Observer;

@@ -77,6 +77,7 @@ impl Registry {
         self.render_cores(&mut text);
         self.render_words(&mut text);
         self.render_stages(&mut text);
+        self.render_compression(&mut text);
         self.render_handshakes(&mut text);
         render_control(reading, &mut text);
     }
@@ -259,6 +260,35 @@ impl Registry {
             let labels =
                 format_args!("stage=\"{}\",result=\"{}\"", escape_label(stage), escape_label(result));
             text.sample("proxy_middleware_total", labels, count);
+        }
+    }
+
+    fn render_compression(&self, text: &mut Text<'_>) {
+        let (mut bytes, mut skipped): (BTreeMap<_, u64>, BTreeMap<_, u64>) = Default::default();
+        for shard in &self.shards {
+            for (words, count) in shard.compressed.read() {
+                *bytes.entry(words.unwrap_or((OTHER, OTHER))).or_default() += count;
+            }
+            for (reason, count) in shard.not_compressed.read() {
+                *skipped.entry(reason.unwrap_or(OTHER)).or_default() += count;
+            }
+        }
+        text.family(
+            "proxy_compress_bytes_total",
+            "counter",
+            "Bytes of compressed responses before (in) and behind (out) their coding.",
+        );
+        for ((coding, direction), count) in bytes {
+            let labels = format_args!("coding=\"{coding}\",direction=\"{direction}\"");
+            text.sample("proxy_compress_bytes_total", labels, count);
+        }
+        text.family(
+            "proxy_compress_skipped_total",
+            "counter",
+            "Responses that the stage compress forwarded as they came, by reason.",
+        );
+        for (why, count) in skipped {
+            text.sample("proxy_compress_skipped_total", format_args!("why=\"{why}\""), count);
         }
     }
 

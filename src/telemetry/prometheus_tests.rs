@@ -8,9 +8,10 @@ use ringway_model::{CoreId, Serial, Timestamp, limits};
 
 use super::*;
 use crate::event::{
-    AttemptFailed, BreakerOpened, Called, ConnectionAbused, ConnectionClosed, ConnectionHandedOver,
-    ConnectionOpened, ConnectionRefused, Event, Exchange, FilterAsked, Mirrored, Panicked, Protocol,
-    RefusalReason, Rejected, SnapshotApplied, Upgrade, UpgradeEnded, Upgraded, UpstreamError,
+    AttemptFailed, BreakerOpened, Called, Compression, ConnectionAbused, ConnectionClosed,
+    ConnectionHandedOver, ConnectionOpened, ConnectionRefused, Event, Exchange, FilterAsked, Mirrored,
+    Panicked, Protocol, RefusalReason, Rejected, SnapshotApplied, Upgrade, UpgradeEnded, Upgraded,
+    UpstreamError,
 };
 use crate::observer::Observer;
 use crate::shard::Metrics;
@@ -55,6 +56,7 @@ fn exchange(route: u16, pool: u16, status: u16) -> Exchange<'static> {
         hedge: None,
         breaker: None,
         middleware: None,
+        compression: None,
         is_logged: true,
     }
 }
@@ -613,6 +615,25 @@ fn decisions_of_policies_are_counted_by_route() {
     assert_eq!(series["proxy_queue_seconds_sum{route=\"api\"}"], 2.0);
     assert_eq!(series["proxy_queue_seconds_count{route=\"api\"}"], 1.0);
     assert_eq!(series["proxy_refused_total{route=\"api\",code=\"queue_timeout\"}"], 1.0);
+}
+
+#[test]
+fn compression_is_counted_by_coding_and_reason() {
+    let (registry, metrics) = one_core();
+    let coded = |coding, bytes_in, bytes_out| Compression::Coded { coding, bytes_in, bytes_out };
+    for compression in
+        [coded("gzip", 1000, 200), coded("gzip", 500, 100), coded("br", 7, 9), Compression::Skipped("small")]
+    {
+        metrics
+            .on_event(&Event::Exchange(&Exchange { compression: Some(compression), ..exchange(1, 1, 200) }));
+    }
+    let series = scrape(&registry, &reading());
+    let bytes = |coding, direction| {
+        series[&format!("proxy_compress_bytes_total{{coding=\"{coding}\",direction=\"{direction}\"}}")]
+    };
+    assert_eq!((bytes("gzip", "in"), bytes("gzip", "out")), (1500.0, 300.0));
+    assert_eq!((bytes("br", "in"), bytes("br", "out")), (7.0, 9.0));
+    assert_eq!(series["proxy_compress_skipped_total{why=\"small\"}"], 1.0);
 }
 
 #[test]

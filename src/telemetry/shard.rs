@@ -15,8 +15,8 @@ use ringway_model::{CoreId, Variant, limits};
 
 use crate::counter::{Counter, WordCounters};
 use crate::event::{
-    Event, Exchange, FilterAsked, HedgeOutcome, MirrorOutcome, PolicyDecision, RefusalReason, RetryOutcome,
-    UpstreamError,
+    Compression, Event, Exchange, FilterAsked, HedgeOutcome, MirrorOutcome, PolicyDecision, RefusalReason,
+    RetryOutcome, UpstreamError,
 };
 use crate::observer::Observer;
 
@@ -122,6 +122,10 @@ pub(crate) struct Shard {
     pub(crate) handshakes_refused: WordCounters,
     /// Replies of middleware stages, by type of the stage and error code.
     pub(crate) stages: WordCounters<(&'static str, &'static str)>,
+    /// Bytes of compressed bodies, by coding and direction.
+    pub(crate) compressed: WordCounters<(&'static str, &'static str)>,
+    /// Responses that were not compressed, by reason.
+    pub(crate) not_compressed: WordCounters,
     /// By kind; first the failed loads, then the successful ones.
     pub(crate) secrets: [WordCounters; 2],
     pub(crate) failures: WordCounters,
@@ -154,6 +158,8 @@ impl Shard {
             handshake_us: Counter::default(),
             handshakes_refused: WordCounters::default(),
             stages: WordCounters::default(),
+            compressed: WordCounters::default(),
+            not_compressed: WordCounters::default(),
             secrets: Default::default(),
             failures: WordCounters::default(),
             routes: Pages::default(),
@@ -194,6 +200,9 @@ impl Shard {
                 self.stages.add((stage, event.failure.unwrap_or("reply")));
             }
         }
+        if let Some(compression) = event.compression {
+            self.count_compression(compression);
+        }
         if event.attempts > 0 {
             self.count_upstream(event.pool, event.endpoint, event.upstream_us.unwrap_or(0), event.failure);
         }
@@ -214,6 +223,18 @@ impl Shard {
             self.errors.add(1);
         }
         self.count_error(event.pool, event.upstream_error);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn count_compression(&self, compression: Compression) {
+        match compression {
+            Compression::Coded { coding, bytes_in, bytes_out } => {
+                self.compressed.add_many((coding, "in"), bytes_in);
+                self.compressed.add_many((coding, "out"), bytes_out);
+            }
+            Compression::Skipped(reason) => self.not_compressed.add(reason),
+        }
     }
 
     fn count_error(&self, pool: u16, error: Option<UpstreamError<'_>>) {

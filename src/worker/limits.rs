@@ -83,6 +83,14 @@ pub(crate) const RELAY_BUFFER_BYTES: usize =
     ringway_model::limits::BODY_BUFFER_BYTES + ringway_model::limits::HEAD_BUFFER_BYTES;
 /// Minimum length of bodies that are spliced instead of copied.
 pub(crate) const SPLICE_BYTES_MIN: u64 = 64 * 1024;
+/// Bytes of a body that the transforms of stages get at once: at most half a millisecond of compression, after
+/// which other requests of the core are served.
+pub(crate) const TRANSFORM_STEP_BYTES: usize = 16 * 1024;
+/// Bytes of transformed data that are sent while more of the body is there: as much as one TLS record holds.
+pub(crate) const TRANSFORMED_BYTES: usize = 16 * 1024;
+/// Reads of a body that is transformed before what came of it is sent: at most 288 KiB, whose output a client
+/// does not wait for.
+pub(crate) const TRANSFORM_FILLS_MAX: usize = 4;
 /// Connections by which a core may be ahead of the least busy one before that one gets the next, beside
 /// [`MIGRATION_SHARE_MARGIN`]. A migration costs a few microseconds, too much for many short connections; but
 /// of eight long ones each counts, so that the fixed part is as small as it can be without migrating nearly

@@ -128,6 +128,10 @@ impl Runtime for MonoioRuntime {
         ringway_net::sleep(duration)
     }
 
+    async fn yield_now(&self) {
+        ringway_net::yield_now().await;
+    }
+
     fn spawn<F, P>(&self, future: F, on_panic: P)
     where
         F: Future<Output = ()> + 'static,

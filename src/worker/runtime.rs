@@ -32,6 +32,9 @@ pub(crate) trait Runtime: Connector {
         ringway_net::timeout(future, self.sleep(duration))
     }
 
+    /// Lets other tasks, completed I/O and timers of this core run. May be dropped at any time.
+    fn yield_now(&self) -> impl Future<Output = ()>;
+
     /// Runs `future` as a task of this core. A panic ends this task only, and is reported to `on_panic`.
     fn spawn<F, P>(&self, future: F, on_panic: P)
     where

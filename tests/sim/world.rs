@@ -75,6 +75,10 @@ impl Runtime for Sim {
         self.engine.sleep(duration.as_micros() as u64).await;
     }
 
+    async fn yield_now(&self) {
+        self.engine.sleep(0).await;
+    }
+
     fn spawn<F, P>(&self, future: F, _on_panic: P)
     where
         F: Future<Output = ()> + 'static,

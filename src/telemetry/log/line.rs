@@ -8,7 +8,7 @@ use ringway_model::Timestamp;
 
 use super::escape::{GROWTH, write_escaped};
 use super::fields::LogFields;
-use crate::event::Exchange;
+use crate::event::{Compression, Exchange};
 use crate::request_id::hex;
 
 /// Format of access-log lines.
@@ -46,7 +46,7 @@ const LIMITED_BY_BYTES_MAX: usize = 80;
 /// Most bytes of a failure code.
 const FAILURE_BYTES_MAX: usize = 64;
 /// Bytes of keys, punctuation, numbers, time and address.
-const FIXED_BYTES_MAX: usize = 930;
+const FIXED_BYTES_MAX: usize = 946;
 /// Bytes of key and punctuation of a query or a referer.
 const CHOSEN_BYTES_MAX: usize = 16;
 const ALL_FIELDS: LogFields =
@@ -184,7 +184,7 @@ fn write_text(out: &mut Vec<u8>, fields: LogFields, clock: &mut ClockText, event
 fn optional_strings<'a>(
     fields: LogFields,
     event: &Exchange<'a>,
-) -> [(&'static str, Option<&'a [u8]>, usize); 15] {
+) -> [(&'static str, Option<&'a [u8]>, usize); 16] {
     let upstream_error = event.upstream_error.map(|error| error.text.as_bytes());
     let referer = event.referer.filter(|_| fields.referer).map(|referer| match fields.query {
         true => referer,
@@ -205,6 +205,7 @@ fn optional_strings<'a>(
         ("canary_variant", event.variant.map(|variant| variant.as_str().as_bytes()), FAILURE_BYTES_MAX),
         ("breaker_state", event.breaker.map(str::as_bytes), FAILURE_BYTES_MAX),
         ("middleware", event.middleware.map(str::as_bytes), FAILURE_BYTES_MAX),
+        ("coding", event.compression.and_then(Compression::coding).map(str::as_bytes), FAILURE_BYTES_MAX),
         ("upgrade", event.upgrade.map(|kind| kind.as_str().as_bytes()), FAILURE_BYTES_MAX),
         ("tls", event.tls.map(str::as_bytes), FAILURE_BYTES_MAX),
         ("user_agent", event.user_agent.filter(|_| fields.user_agent), limits::LOG_FIELD_BYTES_MAX),
@@ -371,6 +372,7 @@ mod tests {
             hedge: None,
             breaker: Some("closed"),
             middleware: Some("auth"),
+            compression: Some(Compression::Coded { coding: "gzip", bytes_in: 4_096, bytes_out: 512 }),
             is_logged: true,
         }
     }
@@ -402,6 +404,7 @@ mod tests {
             limited_by: None,
             breaker: None,
             middleware: None,
+            compression: None,
             is_logged: true,
             ..full()
         }
@@ -427,7 +430,7 @@ mod tests {
                 r#""method":"GET","host":"shop.example","path":"/v1/users/123","protocol":"HTTP/1.1","status":200,"#,
                 r#""duration_ms":12.345,"upstream_ms":11.002,"bytes_in":0,"bytes_out":512,"attempts":2,"retries":1,"queue_ms":1.250,"middleware_ms":3.500,"#,
                 r#""route":"shop-api","app":"shop","instance":"shop-1","failure":"upstream_bad_response","#,
-                r#""upstream_error":"Transfer-Encoding given twice","limited_by":"strict","canary_variant":"canary","breaker_state":"closed","middleware":"auth","upgrade":"websocket","tls":"TLSv1.3","#,
+                r#""upstream_error":"Transfer-Encoding given twice","limited_by":"strict","canary_variant":"canary","breaker_state":"closed","middleware":"auth","coding":"gzip","upgrade":"websocket","tls":"TLSv1.3","#,
                 r#""user_agent":"curl/8","tenant":"00000000000000ab"}"#,
                 "\n"
             )
@@ -464,7 +467,7 @@ mod tests {
                 r#"2026-01-20T10:30:45.007Z 203.0.113.7 "GET shop.example/v1/users/123 HTTP/1.1" 200 12.345ms "#,
                 r#"request_id="abc123" upstream_ms=11.002 bytes_in=0 bytes_out=512 attempts=2 retries=1 queue_ms=1.250 middleware_ms=3.500 route="shop-api" "#,
                 r#"app="shop" instance="shop-1" failure="upstream_bad_response" upstream_error="Transfer-Encoding given twice" "#,
-                r#"limited_by="strict" canary_variant="canary" breaker_state="closed" middleware="auth" upgrade="websocket" tls="TLSv1.3" user_agent="curl/8" "#,
+                r#"limited_by="strict" canary_variant="canary" breaker_state="closed" middleware="auth" coding="gzip" upgrade="websocket" tls="TLSv1.3" user_agent="curl/8" "#,
                 "tenant=00000000000000ab\n"
             )
         );

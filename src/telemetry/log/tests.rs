@@ -101,6 +101,7 @@ fn exchange(request_id: &str) -> Exchange<'_> {
         hedge: None,
         breaker: None,
         middleware: None,
+        compression: None,
         is_logged: true,
     }
 }

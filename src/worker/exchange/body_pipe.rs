@@ -10,6 +10,7 @@ use ringway_middleware::{BodyError, BodyTransforms};
 use ringway_wire::h1;
 
 use crate::exchange::failure::Failure;
+use crate::limits;
 
 /// Source of a body's data.
 pub(crate) trait BodySource {
@@ -18,6 +19,14 @@ pub(crate) trait BodySource {
 
     /// Waits for more.
     async fn fill(&mut self) -> Result<(), Failure>;
+
+    /// Reads what has come meanwhile, without waiting. Whether there is any.
+    fn fill_now(&mut self) -> bool {
+        false
+    }
+
+    /// Lets other tasks of the core run.
+    async fn yield_now(&self);
 
     /// Data that was taken; may be empty.
     fn data(&self) -> &[u8];
@@ -52,18 +61,12 @@ pub(crate) async fn copy(
     sink: &mut impl BodySink,
     mut on_sent: impl FnMut(usize),
 ) -> Result<(), Failure> {
-    let mut transformed = Vec::new();
+    if !transforms.is_empty() {
+        return copy_transformed(source, transforms, sink, on_sent).await;
+    }
     loop {
         let part = source.take()?;
-        let mut data = source.data();
-        if !transforms.is_empty() {
-            transformed.clear();
-            transforms.on_data(data, &mut transformed).map_err(transform_failed)?;
-            if part == BodyPart::Last {
-                transforms.on_end(&mut transformed).map_err(transform_failed)?;
-            }
-            data = &transformed;
-        }
+        let data = source.data();
         match part {
             BodyPart::Inner => sink.write(data).await?,
             BodyPart::Last => sink.finish(data, source.trailers()).await?,
@@ -73,6 +76,51 @@ pub(crate) async fn copy(
             BodyPart::Inner => source.fill().await?,
             BodyPart::Last => return Ok(()),
         }
+    }
+}
+
+/// Moves a body in steps, between which other tasks of the core run. Output is sent when there is enough for
+/// a write, and before each wait for more.
+async fn copy_transformed(
+    source: &mut impl BodySource,
+    transforms: &mut BodyTransforms,
+    sink: &mut impl BodySink,
+    mut on_sent: impl FnMut(usize),
+) -> Result<(), Failure> {
+    let (mut out, mut fills_now) = (Vec::new(), 0);
+    loop {
+        let part = source.take()?;
+        for at in (0..source.data().len()).step_by(limits::TRANSFORM_STEP_BYTES) {
+            let data = source.data();
+            let step = &data[at..data.len().min(at + limits::TRANSFORM_STEP_BYTES)];
+            let is_last = part == BodyPart::Last && at + step.len() == data.len();
+            transforms.on_data(step, &mut out).map_err(transform_failed)?;
+            if !is_last {
+                if out.len() >= limits::TRANSFORMED_BYTES {
+                    sink.write(&out).await?;
+                    on_sent(out.len());
+                    out.clear();
+                }
+                source.yield_now().await;
+            }
+        }
+        if part == BodyPart::Last {
+            transforms.on_end(&mut out).map_err(transform_failed)?;
+            sink.finish(&out, source.trailers()).await?;
+            on_sent(out.len());
+            return Ok(());
+        }
+        if fills_now < limits::TRANSFORM_FILLS_MAX && source.fill_now() {
+            fills_now += 1;
+            continue;
+        }
+        fills_now = 0;
+        transforms.on_pause(&mut out).map_err(transform_failed)?;
+        // The first write sends the head too, which is not to wait for the body.
+        sink.write(&out).await?;
+        on_sent(out.len());
+        out.clear();
+        source.fill().await?;
     }
 }
 
@@ -97,3 +145,7 @@ pub(crate) fn push_last_chunk(out: &mut Vec<u8>, trailers: &[u8]) {
     out.extend_from_slice(trailers);
     out.extend_from_slice(b"\r\n");
 }
+
+#[cfg(test)]
+#[path = "body_pipe_tests.rs"]
+mod tests;

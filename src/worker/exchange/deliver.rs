@@ -9,8 +9,9 @@
 use std::pin::pin;
 
 use crate::limits;
-use ringway_middleware::{BodyTransforms, Edits};
+use ringway_middleware::{BodyTransforms, Coded, Edits};
 use ringway_net::{SenderLimits, Stream};
+use ringway_telemetry::Compression;
 use ringway_traffic::policy::Policy;
 use ringway_wire::h1::{ConnectionSignal, OutFraming, ResponseHead};
 use ringway_wire::message::Framing;
@@ -193,8 +194,13 @@ impl<R: Runtime> ResponseRelay<'_, '_, R> {
         let Self { reader, writer, info, transforms, .. } = self;
         let mut source = ResponseSource::new(reader, framing, head_bytes);
         let mut sink = ClientBody { writer, framing: sink };
-        body_pipe::copy(&mut source, transforms, &mut sink, |bytes| info.bytes_out += bytes as u64).await?;
-        Ok(source.has_more())
+        let copied =
+            body_pipe::copy(&mut source, transforms, &mut sink, |bytes| info.bytes_out += bytes as u64).await;
+        if let Some(coded) = transforms.coded() {
+            let Coded { coding, bytes_in, bytes_out } = coded;
+            info.compression = Some(Compression::Coded { coding: coding.as_str(), bytes_in, bytes_out });
+        }
+        copied.map(|()| source.has_more())
     }
 
     /// Sends the head in `out` and then the body in its own framing. True when the endpoint sent more than

@@ -85,6 +85,10 @@ impl<R: Runtime> BodySource for RequestSource<'_, R> {
         self.window.read(self.runtime, self.client, &mut self.buf, self.activity).await
     }
 
+    async fn yield_now(&self) {
+        self.runtime.yield_now().await;
+    }
+
     fn data(&self) -> &[u8] {
         &self.buf[self.data.clone()]
     }

@@ -10,6 +10,7 @@ use ringway_model::Tick;
 use ringway_net::{Stream, WriteRate};
 use ringway_wire::h1::{self, ConnectionSignal, OutFraming, ResponseHead, ResponseRewrite};
 use ringway_wire::headers::FieldKind;
+use ringway_wire::message::Framing;
 
 use crate::core::Core;
 use crate::exchange::body_framing::SinkFraming;
@@ -50,9 +51,14 @@ impl<R: Runtime> ResponseWriter<'_, R> {
             return h1::write_response(self.out, upstream_in, response, &rewrite);
         };
         // A stage that sets or removes the date wins.
-        let date = if edits.removes(b"date") { b"" } else { date };
+let date = if edits.removes(b"date") { b"" } else { date };
         let append = [date, edits.lines()];
-        let rewrite = ResponseRewrite { remove: edits.removed_names(), append, ..rewrite };
+        // The length of a body that is not sent is that of another one, if a stage has coded it.
+        let framing = match response.framing() == Framing::Empty && edits.removes(b"content-length") {
+            true => OutFraming::None,
+            false => framing,
+        };
+        let rewrite = ResponseRewrite { framing, remove: edits.removed_names(), append, ..rewrite };
         h1::write_response(self.out, upstream_in, response, &rewrite);
     }
 

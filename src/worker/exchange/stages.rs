@@ -11,6 +11,7 @@ use ringway_middleware::{
     ResponseHeadView, Stage,
 };
 use ringway_net::Stream;
+use ringway_telemetry::Compression;
 use ringway_traffic::plan::Bucket;
 
 use crate::core::ConnBuffers;
@@ -140,6 +141,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             let head = ResponseHeadView::Endpoint(response, upstream_in);
             let request = self.request_view(target.matched);
             stages.on_response(&mut ResponseCtx::new(request, head, &mut edits, &mut run));
+            self.info.compression = run.not_compressed().map(Compression::Skipped);
             self.stages = run;
             edits
         });

@@ -6,7 +6,7 @@ use std::ops::Range;
 use ringway_cache::policy::Outcome;
 use ringway_model::AppId;
 use ringway_telemetry::{
-    AttemptFailed, Exchange, HedgeOutcome, Protocol, RequestId, RetryOutcome, Upgrade, Variant,
+    AttemptFailed, Compression, Exchange, HedgeOutcome, Protocol, RequestId, RetryOutcome, Upgrade, Variant,
 };
 use ringway_traffic::policy::Policy;
 use ringway_traffic::rate_limit::{Decision, RateLimiter};
@@ -71,6 +71,8 @@ pub(crate) struct StreamInfo<'a> {
     pub(super) stage: Option<&'static str>,
     /// Use of the cache, where the rule has one.
     pub(super) cache: Option<Outcome>,
+    /// Result of the stage `compress`.
+    pub(super) compression: Option<Compression>,
 }
 
 impl<'a> StreamInfo<'a> {
@@ -120,6 +122,7 @@ impl<'a> StreamInfo<'a> {
             breaker: None,
             stage: None,
             cache: None,
+            compression: None,
         }
     }
 
@@ -263,6 +266,7 @@ impl<'a> StreamInfo<'a> {
             hedge: self.hedge,
             breaker: self.breaker,
             middleware: self.stage,
+            compression: self.compression,
             is_logged: self.matched.is_none_or(|matched| matched.rule.is_logged),
         });
     }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use ringway_net::Stream;
 use ringway_wire::message::Framing;
 
 use super::body_decoder::{BodyDecoder, Decoded};
@@ -26,6 +27,13 @@ impl<'r, 'x, R: Runtime> ResponseSource<'r, 'x, R> {
         Self { reader, decoder: BodyDecoder::new(framing), taken: head_bytes, data: 0..0, trailers: 0..0 }
     }
 
+    /// Makes room for more behind the bytes that the framing cannot judge yet.
+    fn make_room(&mut self) {
+        self.reader.upstream_in.drain(..std::mem::take(&mut self.taken));
+        (self.data, self.trailers) = (0..0, 0..0);
+        self.reader.make_room();
+    }
+
     /// Whether the endpoint sent more than the body.
     pub(crate) fn has_more(&self) -> bool {
         self.taken < self.reader.upstream_in.len()
@@ -44,15 +52,23 @@ impl<R: Runtime> BodySource for ResponseSource<'_, '_, R> {
     }
 
     async fn fill(&mut self) -> Result<(), Failure> {
-        // Bytes that the framing cannot judge yet stay at the front.
-        self.reader.upstream_in.drain(..std::mem::take(&mut self.taken));
-        (self.data, self.trailers) = (0..0, 0..0);
-        self.reader.make_room();
+        self.make_room();
         match self.reader.read_body().await {
             Ok(()) => Ok(()),
             Err(ReadError::Ended) => self.decoder.close(),
             Err(error) => Err(body_failure(error, &self.reader.transfer.upload)),
         }
+    }
+
+    fn fill_now(&mut self) -> bool {
+        self.make_room();
+        let before = self.reader.upstream_in.len();
+        self.reader.upstream.read_more(self.reader.upstream_in);
+        self.reader.upstream_in.len() > before
+    }
+
+    async fn yield_now(&self) {
+        self.reader.core.runtime.yield_now().await;
     }
 
     fn data(&self) -> &[u8] {
