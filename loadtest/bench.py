@@ -334,13 +334,13 @@ class idle:
             one.close()
 
 
-def wrk(url, host, seconds, connections, cores, threads=1, close=False, script=None, arguments=()):
+def wrk(url, host, seconds, connections, cores, threads=1, close=False, script=None, arguments=(), fields=()):
     """Runs wrk once, with a connection for each request if told to `close`, or with a script of `loadtest/wrk`; requests,
     errors, and latencies in ms."""
     command = ["taskset", "-c", cores, "wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s"]
     command += ["--latency", "-H", f"Host: {host}", url]
-    if close:
-        command[-1:-1] = ["-H", "Connection: close"]
+    for field in ["Connection: close"] * close + list(fields):
+        command[-1:-1] = ["-H", field]
     if script:
         command[-1:-1] = ["-s", str(ROOT / "loadtest" / "wrk" / script)]
         command += ["--", *map(str, arguments)] if arguments else []

@@ -21,8 +21,8 @@ struct Connection {
     sent: usize,
     /// Remaining bytes of a request body.
     body_left: usize,
-    /// Size of the response after it.
-    due: Option<usize>,
+    /// Size of the response after it, and whether it is JSON.
+    due: Option<(usize, bool)>,
     is_tunnel: bool,
     is_waiting_to_write: bool,
 }
@@ -48,7 +48,7 @@ fn serve(port: u16) -> io::Result<()> {
     }
     watch(epoll, libc::EPOLL_CTL_ADD, listener.as_raw_fd(), libc::EPOLLIN)?;
     let mut connections: HashMap<RawFd, Connection> = HashMap::new();
-    let mut bodies: HashMap<usize, Vec<u8>> = HashMap::new();
+    let mut bodies: HashMap<(usize, bool), Vec<u8>> = HashMap::new();
     let mut events = vec![libc::epoll_event { events: 0, u64: 0 }; 1024];
     loop {
         // SAFETY: the buffer is ours and has the length that is passed.
@@ -96,7 +96,7 @@ impl Connection {
     }
 
     /// Reads, responds and writes as much as possible. Returns `false` at the end of the connection.
-    fn turn(&mut self, bodies: &mut HashMap<usize, Vec<u8>>) -> io::Result<bool> {
+    fn turn(&mut self, bodies: &mut HashMap<(usize, bool), Vec<u8>>) -> io::Result<bool> {
         let mut piece = [0; 64 * 1024];
         // Backpressure: a client that does not read is not read from.
         while self.output.len() - self.sent < BODY_BYTES_MAX {
@@ -125,7 +125,7 @@ impl Connection {
         Ok(true)
     }
 
-    fn answer(&mut self, bodies: &mut HashMap<usize, Vec<u8>>) -> io::Result<()> {
+    fn answer(&mut self, bodies: &mut HashMap<(usize, bool), Vec<u8>>) -> io::Result<()> {
         let mut at = 0;
         loop {
             if self.is_tunnel {
@@ -137,12 +137,12 @@ impl Connection {
             at += swallowed;
             // As most servers do: the whole request first, then the response.
             if self.body_left == 0
-                && let Some(size) = self.due.take()
+                && let Some((size, is_json)) = self.due.take()
             {
                 if bodies.len() > 16 {
                     bodies.clear();
                 }
-                self.output.extend_from_slice(bodies.entry(size).or_insert_with(|| response(size)));
+                self.output.extend_from_slice(bodies.entry((size, is_json)).or_insert_with(|| response(size, is_json)));
             }
             let Some(end) = find(&self.input[at..], b"\r\n\r\n") else { break };
             let head = &self.input[at..at + end + 2];
@@ -157,20 +157,44 @@ impl Connection {
             }
             let target = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
             let size = target.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-            self.due = Some(number(size).min(BODY_BYTES_MAX));
+            self.due = Some((number(size).min(BODY_BYTES_MAX), target.starts_with(b"/json/")));
         }
         self.input.drain(..at);
         Ok(())
     }
 }
 
-fn response(size: usize) -> Vec<u8> {
+fn response(size: usize, is_json: bool) -> Vec<u8> {
+    let media_type = if is_json { "application/json" } else { "application/octet-stream" };
     let mut bytes = format!(
-        "HTTP/1.1 200 OK\r\nServer: origin\r\nDate: Sat, 21 Nov 2026 12:00:00 GMT\r\nContent-Type: application/octet-stream\r\nContent-Length: {size}\r\n\r\n"
+        "HTTP/1.1 200 OK\r\nServer: origin\r\nDate: Sat, 21 Nov 2026 12:00:00 GMT\r\nContent-Type: {media_type}\r\nContent-Length: {size}\r\n\r\n"
     )
     .into_bytes();
-    bytes.extend((0..size).map(|at| b'a' + (at % 26) as u8));
+    match is_json {
+        true => bytes.extend(json().take(size)),
+        false => bytes.extend((0..size).map(|at| b'a' + (at % 26) as u8)),
+    }
     bytes
+}
+
+/// Rows of an API: names that repeat, values that do not; about a fifth is left by gzip.
+fn json() -> impl Iterator<Item = u8> {
+    const WORDS: [&str; 8] = ["berlin", "oslo", "pending", "shipped", "lisbon", "returned", "prague", "paid"];
+    (1_u64..).flat_map(|row| {
+        let noise = row.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let word = |shift: u32| WORDS[(noise >> shift) as usize % WORDS.len()];
+        format!(
+            "{{\"id\":{row},\"customer\":\"{}-{}\",\"city\":\"{}\",\"state\":\"{}\",\"total\":{}.{:02},\"token\":\"{:08x}\"}},\n",
+            word(3),
+            noise >> 44,
+            word(11),
+            word(19),
+            noise >> 50,
+            noise % 100,
+            noise as u32
+        )
+        .into_bytes()
+    })
 }
 
 fn watch(epoll: RawFd, operation: i32, fd: RawFd, interest: i32) -> io::Result<()> {

@@ -160,6 +160,8 @@ const LABELS: &[(&str, &str)] = &[
     ("proxy_overload_would_refuse_total", "route"),
     ("proxy_queue_seconds", "route"),
     ("proxy_stage_calls_total", "pool, result"),
+    ("proxy_compress_bytes_total", "coding, direction"),
+    ("proxy_compress_skipped_total", "why"),
     ("proxy_filter_decisions_total", "pool, decision"),
     ("proxy_filter_duration_seconds", "pool, le"),
     ("proxy_middleware_total", "stage, result"),

@@ -24,6 +24,7 @@ mod certificate_api;
 mod certificates;
 mod churn;
 mod cli;
+mod compression;
 mod config_cli;
 mod config_file;
 mod config_trial;

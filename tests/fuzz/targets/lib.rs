@@ -9,7 +9,9 @@
 //! unchanged, an independent parser agrees. Targets use no clock, file or randomness.
 #![forbid(unsafe_code)]
 
+mod accept_encoding;
 mod api;
+mod brotli;
 mod cache_dates;
 mod cache_directives;
 mod cache_ranges;
@@ -40,7 +42,9 @@ pub struct Target {
 
 /// All targets.
 pub const TARGETS: &[Target] = &[
+    Target { name: "accept_encoding", run: accept_encoding::check },
     Target { name: "api", run: api::check },
+    Target { name: "brotli", run: brotli::check },
     Target { name: "cache_dates", run: cache_dates::check },
     Target { name: "cache_directives", run: cache_directives::check },
     Target { name: "cache_ranges", run: cache_ranges::check },

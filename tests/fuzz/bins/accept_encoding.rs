@@ -1,0 +1,4 @@
+//! See `targets/accept_encoding.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ringway_fuzz_targets::run("accept_encoding", bytes));

@@ -1,0 +1,4 @@
+//! See `targets/brotli.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ringway_fuzz_targets::run("brotli", bytes));
