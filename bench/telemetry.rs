@@ -50,6 +50,7 @@ pub(crate) fn run(bench: &mut Harness) {
         hedge: None,
         breaker: None,
         middleware: None,
+        compression: None,
         is_logged: true,
     };
     bench.line("metrics: count an exchange", || {

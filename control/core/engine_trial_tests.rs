@@ -239,6 +239,7 @@ fn exchange(status: u16) -> Exchange<'static> {
         hedge: None,
         breaker: None,
         middleware: None,
+        compression: None,
         is_logged: true,
     }
 }

@@ -172,7 +172,7 @@ on_both_drivers! {
         let origin = library();
         let secure = h2::secure(configured(Proxy::on(driver), &origin));
         let mut peer = h2::H2::connect(&secure);
-        let mut begin = |peer: &mut h2::H2, path: &str, coding: &str| {
+        let begin = |peer: &mut h2::H2, path: &str, coding: &str| {
             peer.begin(
                 &[(":method", "GET"), (":scheme", "https"), (":authority", "app.test"), (":path", path), ("accept-encoding", coding)],
                 true,

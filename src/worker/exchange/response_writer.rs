@@ -51,7 +51,7 @@ impl<R: Runtime> ResponseWriter<'_, R> {
             return h1::write_response(self.out, upstream_in, response, &rewrite);
         };
         // A stage that sets or removes the date wins.
-let date = if edits.removes(b"date") { b"" } else { date };
+        let date = if edits.removes(b"date") { b"" } else { date };
         let append = [date, edits.lines()];
         // The length of a body that is not sent is that of another one, if a stage has coded it.
         let framing = match response.framing() == Framing::Empty && edits.removes(b"content-length") {
