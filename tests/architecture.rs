@@ -89,11 +89,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("ringway-bench", &["model", "wire", "traffic", "bridge", "cache", "middleware", "telemetry"]),
     (
         "ringway-fuzz-targets",
-<<<<<<< HEAD
-        &["model", "config", "wire", "traffic", "cache", "worker", "store", "certs", "api"],
-=======
-        &["model", "config", "wire", "compress", "traffic", "worker", "store", "certs", "api"],
->>>>>>> 95abafd (tests: judge compression from outside)
+        &["model", "config", "wire", "compress", "traffic", "cache", "worker", "store", "certs", "api"],
     ),
 ];
 
