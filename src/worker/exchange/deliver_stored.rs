@@ -137,6 +137,14 @@ impl BodySource for WholeSource<'_> {
         Ok(())
     }
 
+    fn fill_now(&mut self) -> bool {
+        true
+    }
+
+    async fn yield_now(&self) {
+        ringway_net::yield_now().await;
+    }
+
     fn data(&self) -> &[u8] {
         self.data
     }

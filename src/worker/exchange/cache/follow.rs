@@ -127,6 +127,10 @@ impl<R: Runtime> BodySource for Arriving<'_, R> {
         Ok(())
     }
 
+    async fn yield_now(&self) {
+        self.core.runtime.yield_now().await;
+    }
+
     fn data(&self) -> &[u8] {
         &self.data
     }
