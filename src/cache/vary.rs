@@ -78,13 +78,16 @@ impl VaryNames {
     }
 }
 
+/// A language, and the normal form of `Accept-Language` under which its variant is kept.
+type Language = (Box<[u8]>, Box<[u8]>);
+
 /// Value of a primary key whose resource has variants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Marker {
     names: VaryNames,
     generation: u64,
     /// Languages of variants, and the normal form of the `Accept-Language` that they are kept under.
-    languages: Box<[(Box<[u8]>, Box<[u8]>)]>,
+    languages: Box<[Language]>,
 }
 
 impl Marker {

@@ -51,7 +51,7 @@ impl Brotli {
         self.end_block(out);
         // An empty block of metadata, which ends at a whole byte: not last, no nibbles, reserved, no length.
         if self.bits.has_rest() {
-            self.bits.put(out, 6, 0b00_0_11_0);
+            self.bits.put(out, 6, 0b00_0110);
             self.bits.pad(out);
         }
     }

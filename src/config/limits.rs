@@ -131,6 +131,6 @@ pub const CACHE_NAME_BYTES_MAX: usize = 256;
 /// Patterns of one cache: each is tried for a response without a lifetime.
 pub const CACHE_PATTERNS_MAX: usize = 64;
 /// Least memory of a route's cache, and of an entry: a small response with its head.
-pub const CACHE_BYTES_MIN: u64 = 1 * 1024;
+pub const CACHE_BYTES_MIN: u64 = 1024;
 /// Most memory of a route's cache: 1 TiB, more than machines have.
 pub const CACHE_BYTES_MAX: u64 = 1024 * 1024 * 1024 * 1024;

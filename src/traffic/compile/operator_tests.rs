@@ -401,7 +401,7 @@ fn entries_outlive_changes_that_change_nothing_of_them() {
     let spec = cached(&route("r", "a.test", "", to_pool("web")));
     let other = route("other", "b.test", "", to_pool("web"));
     let mut replace = |specs: &[&RouteSpec], pools: &[&str]| {
-        let routes = specs.iter().map(|spec| RouteSpec::clone(spec)).collect();
+        let routes = specs.iter().copied().cloned().collect();
         plane.replace(set(pools.iter().map(|id| pool(id)).collect(), routes));
         plane.rule("a.test", "/").unwrap().cache.clone()
     };
