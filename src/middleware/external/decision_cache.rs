@@ -48,6 +48,11 @@ impl DecisionCache {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+
     fn insert(&mut self, key: Key, entry: Entry) {
         if self.young.len() >= limits::DECISIONS_CACHED_MAX / 2 {
             self.old = std::mem::take(&mut self.young);
