@@ -7,7 +7,7 @@
 //! ```
 //! | | allowed | denied | failed |
 //! |---|---|---|---|
-//! | HTTP | 2xx | 3xx and 4xx, with some of its fields and its content | the rest |
+//! | HTTP | 2xx | 3xx and 4xx, with some of its fields and its content | the rest, and 304 |
 //! | gRPC | `status.code` 0 | another code, by `denied_response` or as 403 | the rest |
 //!
 //! A filter gets fields of the request as the endpoint would, and `X-Forwarded-*` of ringway's own only. It
@@ -23,7 +23,7 @@ use ringway_wire::h1;
 use crate::reply::LocalReply;
 use crate::request::RequestCtx;
 use crate::response::ResponseCtx;
-use crate::services::{Call, CallKind, DecisionResult};
+use crate::services::{Call, CallError, CallKind, DecisionResult};
 use crate::{Flow, Pending, limits};
 
 pub(crate) mod decision_cache;
@@ -161,8 +161,18 @@ impl External {
             timeout: filter.timeout,
             response_bytes_max: limits::DECISION_BYTES_MAX,
         };
-        let response = request.services.call(call).await.map_err(|error| error.as_str())?;
         let client = ClientKind::of(request);
+        let response = match request.services.call(call).await {
+            Ok(response) => response,
+            // A service that has said no has decided: a client must not get past an open filter because it
+            // made the page about that too long.
+            Err(CallError::Cut(status)) if http::denies(status) => {
+                // A redirect to nowhere is no answer.
+                let status = if status < 400 { 403 } else { status };
+                return Ok(Decision::Denied(denial(status, Vec::new(), std::iter::empty(), client)));
+            }
+            Err(error) => return Err(error.as_str()),
+        };
         match &filter.protocol {
             ExternalProtocol::Http { .. } => http::decision(filter, response, client),
             ExternalProtocol::Grpc => grpc::decision(filter, &response.body, client),

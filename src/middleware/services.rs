@@ -142,6 +142,8 @@ pub enum CallError {
     TooLarge,
     /// A call of gRPC ended with a status other than 0.
     Status,
+    /// Of HTTP: the head came, with this status, and the content is too large or broke off.
+    Cut(u16),
 }
 
 impl CallError {
@@ -156,6 +158,7 @@ impl CallError {
             Self::Invalid => "invalid",
             Self::TooLarge => "too_large",
             Self::Status => "grpc_status",
+            Self::Cut(_) => "cut",
         }
     }
 }

@@ -137,6 +137,11 @@ fn statuses_allow_deny_or_fail_and_failures_follow_the_fail_mode() {
             assert_eq!(*services.decisions.borrow(), [DecisionResult::Denied]);
         }
     }
+    for (cut, status) in [(302, 403), (403, 403), (401, 401), (429, 429)] {
+        let services = answering(vec![Err(CallError::Cut(cut))]);
+        let reply = judge(&open(http()), PLAIN, &services).unwrap_err();
+        assert_eq!((reply.status(), code(&reply)), (status, "filter_denied"));
+    }
     let failures = [304, 500, 502, 503, 504, 599, 600, 999].map(|status| response(status, "", "no"));
     let errors = [
         CallError::Unavailable,
@@ -147,6 +152,9 @@ fn statuses_allow_deny_or_fail_and_failures_follow_the_fail_mode() {
         CallError::Invalid,
         CallError::TooLarge,
         CallError::Status,
+        CallError::Cut(200),
+        CallError::Cut(304),
+        CallError::Cut(500),
     ];
     for failure in failures.into_iter().chain(errors.map(Err)) {
         let reason = failure.as_ref().map_or_else(|error| error.as_str(), |_| "status");

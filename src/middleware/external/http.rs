@@ -79,13 +79,18 @@ pub(super) fn decision(
             }
             Ok(Decision::Allowed(Arc::new(grant)))
         }
-        300..=303 | 305..=499 => {
+        status if denies(status) => {
             let is_listed = |name: &str| DENIAL_FIELDS.iter().any(|known| known.eq_ignore_ascii_case(name));
             let listed = fields.filter(|(name, _)| is_listed(name));
-            Ok(Decision::Denied(denial(response.status, response.body, listed, client)))
+            Ok(Decision::Denied(denial(status, response.body, listed, client)))
         }
         _ => Err("status"),
     }
+}
+
+/// Whether a status denies the request. A 304 is about content that the client has, and says nothing.
+pub(super) fn denies(status: u16) -> bool {
+    matches!(status, 300..=499) && status != 304
 }
 
 /// Fields of a denial that the client gets.

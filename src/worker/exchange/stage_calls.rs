@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ahash::AHashMap;
-use ringway_middleware::{Call, CallError, CallResponse};
+use ringway_middleware::{Call, CallError, CallKind, CallResponse};
 use ringway_model::{InstanceId, Tick};
 use ringway_net::sync::oneshot;
 use ringway_telemetry::Called;
@@ -138,8 +138,8 @@ async fn call_pool<R: Runtime>(
         request,
         method: call_message::method_of(call.kind),
         versions: match call.kind {
-            ringway_middleware::CallKind::Http { .. } => Versions::OfPool,
-            ringway_middleware::CallKind::Grpc { .. } => Versions::Http2,
+            CallKind::Http { .. } => Versions::OfPool,
+            CallKind::Grpc { .. } => Versions::Http2,
         },
         data_max: call_message::response_bytes_max(call),
         deadline: core.runtime.now().after(call.timeout.saturating_add(TASK_GRACE)),
@@ -156,12 +156,24 @@ async fn call_pool<R: Runtime>(
         }
         Some(Ok(Ended::TooLarge { status })) => {
             pending.succeed(status);
-            Err(CallError::TooLarge)
+            Err(cut(call, Some(status)).unwrap_or(CallError::TooLarge))
         }
-        Some(Ok(Ended::Failed(lost))) => Err(pending.fail(lost, call.timeout)),
+        Some(Ok(Ended::Failed(lost))) => {
+            let cut = cut(call, lost.status);
+            let error = pending.fail(lost, call.timeout);
+            Err(cut.unwrap_or(error))
+        }
         // The task panicked, for which no endpoint is to blame.
         Some(Err(_)) => Err(CallError::Broken),
         None => Err(pending.fail(Lost::of(Failure::ResponseTimedOut), call.timeout)),
+    }
+}
+
+/// The error of a response without its whole content. Of gRPC the content has the result.
+fn cut(call: &Call<'_>, status: Option<u16>) -> Option<CallError> {
+    match call.kind {
+        CallKind::Http { .. } => status.map(CallError::Cut),
+        CallKind::Grpc { .. } => None,
     }
 }
 
