@@ -36,6 +36,7 @@ mod doors;
 mod drain;
 mod embedding;
 mod errors;
+mod external_filters;
 mod faults;
 mod faults_system;
 mod grpc;
