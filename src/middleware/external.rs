@@ -272,16 +272,25 @@ fn denial<'f>(
         true => LocalReply::refusal(status, "filter_denied", message),
         false => LocalReply::new(status, body),
     };
-    let mut has_type = is_own;
+    // An error of ringway's own form has these.
+    let (mut has_type, mut has_caching) = (is_own, is_own);
     for (name, value) in fields.take(limits::DECISION_EDITS_MAX) {
         let is_type = name.eq_ignore_ascii_case("content-type");
-        if !(is_type && has_type) && reply.push_field(name, value).is_ok() {
+        let is_caching = name.eq_ignore_ascii_case("cache-control");
+        let is_taken = is_type && has_type || is_caching && is_own;
+        if !is_taken && reply.push_field(name, value).is_ok() {
             has_type |= is_type;
+            has_caching |= is_caching;
         }
     }
+    // Names and values can stand in a head.
     if !has_type {
         // A browser must not guess that it is a page.
         let _ = reply.push_field("Content-Type", b"text/plain; charset=utf-8");
+    }
+    if !has_caching {
+        // It is about one request: a 301 or 404 would be kept for others (RFC 9111 §4.2.2).
+        let _ = reply.push_field("Cache-Control", b"no-store");
     }
     reply
 }

@@ -10,7 +10,7 @@ use ringway::middleware::{
     BodyError, BodyTransform, Flow, LocalReply, Middleware, Pending, RequestCtx, ResponseCtx,
 };
 use ringway::telemetry::{Event, Observer};
-use ringway::{DataSettings, DriverChoice, Gateway, Handle, Policy};
+use ringway::{Admin, DataSettings, DriverChoice, Gateway, Handle, Policy};
 
 use crate::kit::*;
 
@@ -27,6 +27,16 @@ fn gateway(driver: Driver, build: impl FnOnce(ringway::Builder) -> ringway::Buil
 
 fn client(gateway: &Handle) -> Client {
     Client::connect(gateway.http_addresses()[0])
+}
+
+/// Stage for plugins.
+struct Stamp;
+
+impl Middleware for Stamp {
+    fn on_request(&self, request: &mut RequestCtx<'_>) -> Flow {
+        request.set("X-Stamp", b"yes").unwrap();
+        Flow::Continue
+    }
 }
 
 struct House;
@@ -193,6 +203,31 @@ on_both_drivers! {
         assert_eq!(stuck.status(), 504);
         assert!(stuck.text().contains("middleware_timeout"), "{}", stuck.text());
         assert_eq!(origin.request_count(), 0);
+    }
+
+    fn a_plugin_may_be_a_stage_of_the_program(driver) {
+        let origin = Origin::named("a");
+        let gateway = gateway(driver, |builder| {
+            let addresses = vec!["127.0.0.1:0".parse().unwrap()];
+            builder.builtin("stamp", Stamp).admin(Admin { addresses, ..Admin::default() })
+        });
+        let api = Api::new(gateway.admin_addresses()[0]);
+        let config = |name: &str| json!({ "config": {
+            "plugins": [{ "id": "own", "type": "builtin", "name": name }],
+            "routes": [
+                { "id": "in", "host": "app.test", "path_prefix": "/in", "pool": "p", "middleware": { "type": "plugin", "ref": "own" } },
+                { "id": "out", "host": "app.test", "path_prefix": "/out", "pool": "p" },
+            ],
+            "pools": [{ "id": "p", "endpoints": [{ "address": origin.address().to_string() }] }],
+        }});
+        let refused = api.post("/api/v2/config/apply", &config("stomp")).is(422).json.to_string();
+        assert!(refused.contains("stomp, which this program does not have; it has structured_logger, stamp"), "{refused}");
+        api.post("/api/v2/config/apply", &config("stamp")).is(200);
+        let mut client = client(&gateway);
+        for (path, expected) in [("/in", Some("yes")), ("/out", None)] {
+            assert_eq!(client.get("app.test", path).status(), 200);
+            assert_eq!(origin.requests().pop().unwrap().field("x-stamp"), expected, "{path}");
+        }
     }
 
     fn middleware_transforms_bodies_in_both_directions(driver) {

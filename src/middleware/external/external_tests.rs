@@ -262,7 +262,10 @@ fn a_denial_has_its_content_and_the_listed_fields() {
     assert_eq!(lines(&reply), fields[..fields.find("X-Internal").unwrap()]);
     let services = answering(vec![response(403, "Location: /\r\n", "<script>")]);
     let reply = judge(&http(), PLAIN, &services).unwrap_err();
-    assert_eq!(lines(&reply), "Location: /\r\nContent-Type: text/plain; charset=utf-8\r\n");
+    assert_eq!(
+        lines(&reply),
+        "Location: /\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n"
+    );
     let services =
         answering(vec![response(401, "WWW-Authenticate: Basic\r\nContent-Type: text/html\r\n", "")]);
     let reply = judge(&http(), PLAIN, &services).unwrap_err();
@@ -445,7 +448,10 @@ fn a_denial_has_its_status_fields_and_content() {
         option("X-Why", "1"),
     ];
     let reply = denied(Some(401), bad.into_iter().chain(good).collect(), "{}");
-    assert_eq!(lines(&reply), "WWW-Authenticate: Basic\r\nContent-Type: application/json\r\nX-Why: 1\r\n");
+    assert_eq!(
+        lines(&reply),
+        "WWW-Authenticate: Basic\r\nContent-Type: application/json\r\nX-Why: 1\r\nCache-Control: no-store\r\n"
+    );
     assert_eq!(*reply.body(), ReplyBody::Bytes(b"{}".to_vec().into()));
     let many = (0..1000).map(|number| option("X-Many", &number.to_string())).collect();
     let reply = denied(None, many, "no");
