@@ -92,6 +92,8 @@ pub(crate) fn key(filter: &ExternalFilter, request: &RequestCtx<'_>) -> Option<K
     }
     push(parts.certificate.unwrap_or_default().as_bytes());
     push(&[ClientKind::of(request) as u8]);
+    // Collected once: a client may send as many fields as are removed.
+    let fields: Vec<(&str, &[u8])> = forwarded_fields(request).collect();
     for part in &cache.key {
         match &**part {
             "method" | "x-forwarded-method" => push(request.method().as_bytes()),
@@ -101,11 +103,9 @@ pub(crate) fn key(filter: &ExternalFilter, request: &RequestCtx<'_>) -> Option<K
             "x-forwarded-proto" => push(view.scheme().as_bytes()),
             "x-forwarded-for" => push(request.client().to_string().as_bytes()),
             name => {
-                let is_named = |(known, _): &(&str, &[u8])| known.eq_ignore_ascii_case(name);
-                push(&(forwarded_fields(request).filter(is_named).count() as u64).to_be_bytes());
-                for (_, value) in forwarded_fields(request).filter(is_named) {
-                    push(value);
-                }
+                let named = fields.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+                push(&(named.clone().count() as u64).to_be_bytes());
+                named.for_each(|(_, value)| push(value));
             }
         }
     }

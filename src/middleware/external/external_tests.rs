@@ -93,8 +93,11 @@ fn run(chain: &Chain, text: &str, services: &TestServices, run: &mut Run) -> Res
         Some(reply) => Err(reply),
         None => {
             let (head, mut out, edits) = (testing::head(text), Vec::new(), run.request_edits());
-            let remove: Vec<_> = edits.removed().collect();
-            let rewrite = RequestRewrite { remove: &remove, append: edits.lines(), ..Default::default() };
+            let rewrite = RequestRewrite {
+                remove: edits.removed_names(),
+                append: [edits.lines(), b""],
+                ..Default::default()
+            };
             write_request(&mut out, text.as_bytes(), &head, &rewrite);
             Ok(String::from_utf8(out).unwrap())
         }
