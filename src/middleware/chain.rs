@@ -13,6 +13,7 @@ use ringway_compress::EncoderPool;
 use crate::body::BodyTransforms;
 use crate::builtin::Builtin;
 use crate::edits::Edits;
+use crate::field_names::FieldNames;
 use crate::identity::{Identity, SharedIdentity};
 use crate::reply::LocalReply;
 use crate::request::RequestCtx;
@@ -90,17 +91,15 @@ impl Eq for Stage {}
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Chain {
     stages: Box<[Stage]>,
-    /// Fields that only stages may set, folded: those of a client are removed.
-    asserted: Box<[Box<str>]>,
+    /// Fields that only stages may set: those of a client are removed.
+    asserted: FieldNames,
 }
 
 impl Chain {
     /// Returns a chain of these stages.
     pub fn new(stages: Vec<Stage>) -> Self {
-        let mut asserted: Vec<Box<str>> = stages.iter().flat_map(asserted_by).collect();
-        asserted.sort_unstable();
-        asserted.dedup();
-        Self { stages: stages.into(), asserted: asserted.into() }
+        let asserted = FieldNames::new(stages.iter().flat_map(asserted_by));
+        Self { stages: stages.into(), asserted }
     }
 
     /// Its stages.
@@ -140,12 +139,16 @@ impl Chain {
     pub(crate) fn remove_asserted(&self, request: &mut RequestCtx<'_>) {
         let view = request.view;
         for field in view.head().fields(view.buf()) {
-            // Names are tokens, which are ASCII.
-            let Ok(name) = std::str::from_utf8(field.name) else { continue };
-            if self.asserted.iter().any(|asserted| is_folded(name, asserted)) {
-                request.run.edits.remove(name);
+            if self.asserted.contain(field.name) {
+                request.run.edits.remove_received(field.name);
             }
         }
+    }
+
+    /// Names of trailers that the request may not have: fields that only stages may set, and those that the
+    /// stages of this run have removed or replaced.
+    pub fn refused_trailers(&self, run: &Run) -> FieldNames {
+        FieldNames::new(self.asserted.iter().chain(run.edits.removed()))
     }
 
     /// Runs the response stages of those that let the request continue, in reverse order: the first stage of
@@ -166,24 +169,11 @@ impl fmt::Debug for Chain {
     }
 }
 
-fn asserted_by(stage: &Stage) -> Vec<Box<str>> {
+fn asserted_by(stage: &Stage) -> Vec<&str> {
     match stage {
         Stage::Custom(_) => Vec::new(),
-        Stage::Builtin(stage) => stage.asserted().map(fold).collect(),
+        Stage::Builtin(stage) => stage.asserted().collect(),
     }
-}
-
-/// A field name in the form in which servers compare variables: lower case, punctuation as `-`.
-fn fold(name: &str) -> Box<str> {
-    name.chars().map(fold_char).collect::<String>().into()
-}
-
-fn fold_char(char: char) -> char {
-    if char.is_ascii_alphanumeric() { char.to_ascii_lowercase() } else { '-' }
-}
-
-fn is_folded(name: &str, folded: &str) -> bool {
-    name.len() == folded.len() && name.chars().map(fold_char).eq(folded.chars())
 }
 
 /// State of one request's run through a chain. Empty, and without heap memory, until a stage uses it.

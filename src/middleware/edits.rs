@@ -16,6 +16,14 @@ impl Edits {
         self.removed.extend([name, "\n"]);
     }
 
+    /// Removes all received lines of a field whose name stands in a head.
+    pub(crate) fn remove_received(&mut self, name: &[u8]) {
+        // Names are tokens, which are ASCII.
+        if let Ok(name) = std::str::from_utf8(name) {
+            self.remove(name);
+        }
+    }
+
     /// Takes back the lines of a field that were added.
     pub(crate) fn withdraw(&mut self, name: &str) {
         if values(&self.lines, name).next().is_some() {

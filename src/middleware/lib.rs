@@ -55,6 +55,7 @@ mod credentials;
 mod edits;
 mod explain;
 mod external;
+mod field_names;
 mod identity;
 mod limits;
 mod reply;
@@ -81,6 +82,7 @@ pub use explain::{
     AuthCheck, ChainExplanation, CheckError, FieldChanges, StageExplanation, StageVerdict, check_auth,
     explain,
 };
+pub use field_names::FieldNames;
 pub use identity::Identity;
 pub use reply::{LocalReply, ReplyBody};
 pub use request::{RequestCtx, RequestParts, RequestView};

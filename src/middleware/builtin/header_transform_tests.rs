@@ -47,6 +47,24 @@ fn values_of_the_request_are_filled_in() {
     assert_eq!(reply_lines(&chain, text, &LocalReply::error(403), &mut run), "x-route: routeb\r\n");
 }
 
+#[test]
+fn other_spellings_of_the_client_are_removed() {
+    let edits = HeaderEdits {
+        set: fields(&[("x-client", "${client_ip}")]),
+        remove: ["X-Internal-Secret".into()].into(),
+        ..HeaderEdits::default()
+    };
+    let chain = chain(HeaderTransform { request: edits, response: HeaderEdits::default() });
+    let (services, mut run) = (TestServices::default(), Run::default());
+    let text = "GET / HTTP/1.1\r\nHost: a.example\r\nX.Internal~Secret: 1\r\nX.Client: 1\r\nX.Other: 1\r\n\r\n";
+    assert!(matches!(request(&chain, text, &services, &mut run), Flow::Continue));
+    let edits = run.request_edits();
+    assert!(edits.removes(b"X.Internal~Secret") && edits.removes(b"X.Client") && !edits.removes(b"X.Other"));
+    let refused = chain.refused_trailers(&run);
+    assert!(refused.contain(b"x_internal_secret") && refused.contain(b"X-Client"));
+    assert!(!refused.contain(b"X-Checksum"));
+}
+
 /// Documents refuse edits of the fields that the data plane sets or removes itself.
 #[test]
 fn the_fields_of_the_proxy_are_those_that_documents_protect() {

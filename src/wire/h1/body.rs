@@ -89,7 +89,19 @@ impl ChunkedBody {
     /// # Errors
     /// [`BodyError`]: both connections must be closed without a last chunk; bytes kept before remain valid.
     pub fn feed(&mut self, buf: &mut [u8]) -> Result<Fed, BodyError> {
-        let mut pass = Pass { buf, read: 0, kept: 0, trailers: 0 };
+        self.feed_refusing(buf, &|_| false)
+    }
+
+    /// As [`feed`](Self::feed), without the trailers whose names are refused.
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed).
+    pub fn feed_refusing(
+        &mut self,
+        buf: &mut [u8],
+        is_refused: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Fed, BodyError> {
+        let mut pass = Pass { buf, read: 0, kept: 0, trailers: 0, is_refused };
         while self.step(&mut pass)? {}
         let state = if self.is_done() { BodyState::Done } else { BodyState::More };
         Ok(Fed { kept: pass.kept, consumed: pass.read, trailers: pass.trailers, state })
@@ -264,6 +276,8 @@ struct Pass<'a> {
     read: usize,
     kept: usize,
     trailers: usize,
+    /// Whether the caller refuses trailers of a name.
+    is_refused: &'a dyn Fn(&[u8]) -> bool,
 }
 
 impl Pass<'_> {
@@ -375,7 +389,9 @@ fn check_extension(extension: &[u8]) -> Result<(), BodyError> {
 fn pass_trailers(pass: &mut Pass<'_>) {
     while let Ok(Line::Field(line)) = scan_line(pass.rest(), 0) {
         let len = line.end as usize;
-        if is_permitted_trailer(pass.rest(), &line) { pass.keep(len) } else { pass.skip(len) }
+        let passes =
+            is_permitted_trailer(pass.rest(), &line) && !(pass.is_refused)(line.name(pass.rest()));
+        if passes { pass.keep(len) } else { pass.skip(len) }
     }
 }
 

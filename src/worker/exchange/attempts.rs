@@ -12,6 +12,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ringway_middleware::FieldNames;
 use ringway_model::Retries;
 use ringway_net::Stream;
 use ringway_telemetry::{HedgeOutcome, RetryOutcome};
@@ -21,7 +22,7 @@ use ringway_traffic::in_flight;
 use ringway_traffic::request_key::key_value;
 use ringway_traffic::retry::{self, Allowance, Body, FailedAttempt, Retry, Stopped};
 use ringway_traffic::snapshot::{Endpoint, Pool};
-use ringway_traffic::virtual_host::Action;
+use ringway_traffic::virtual_host::{Action, Rule};
 use ringway_wire::h1::ResponseHead;
 use ringway_wire::message::Framing;
 
@@ -65,7 +66,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         &mut self,
         target: &Target<'a>,
     ) -> Result<UpstreamResponse<'a, R>, Interrupt<'a>> {
-        self.begin_body(target.matched.rule.policy.body_bytes_max)?;
+        self.begin_body(target.matched.rule)?;
         self.prepare_request(target);
         let mut attempts = Attempts::default();
         let mut picked = self.select_first(target, &mut attempts)?;
@@ -296,13 +297,20 @@ impl<'a, R: Runtime> Exchange<'a, R> {
     }
 
     /// Judges the beginning of the request's body.
-    fn begin_body(&mut self, bytes_max: Option<u64>) -> Result<(), Failure> {
+    fn begin_body(&mut self, rule: &Rule) -> Result<(), Failure> {
         let (framing, head_bytes) = (self.buffers.request.framing(), self.buffers.request.len());
         let body_use =
             if self.stages.request_body().is_empty() { BodyUse::PassThrough } else { BodyUse::Data };
+        let refused_trailers = match &rule.stages {
+            Some(stages) if framing == Framing::Chunked => stages.refused_trailers(&self.stages),
+            _ => FieldNames::default(),
+        };
         read_more(self.client, self.buffers);
         let client_in = &mut self.buffers.client_in;
-        self.body = Some(RequestBody::begin(framing, head_bytes, client_in, bytes_max, body_use)?);
+        let bytes_max = rule.policy.body_bytes_max;
+        let body =
+            RequestBody::begin(framing, head_bytes, client_in, bytes_max, body_use, refused_trailers)?;
+        self.body = Some(body);
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::limits;
+use ringway_middleware::FieldNames;
 use ringway_model::Tick;
 use ringway_net::{Rate, SenderLimits, Stream, WriteRate};
 use ringway_wire::h1::{BodyState, ChunkMode, ChunkedBody, RequestHead};
@@ -31,6 +32,8 @@ pub(crate) struct RequestBody {
     /// Bytes that the upload read beyond the body: the next request.
     pub(crate) rest_read: Option<Vec<u8>>,
     bytes_max: Option<u64>,
+    /// Names of trailers that do not pass.
+    refused_trailers: FieldNames,
     /// Trailer lines behind `first`, of a body that is read as data.
     pub(super) trailers: Range<usize>,
     /// The body is read as data ([`RequestSource`](crate::exchange::request_source)), not passed through.
@@ -81,6 +84,7 @@ impl RequestBody {
         client_in: &mut [u8],
         bytes_max: Option<u64>,
         body_use: BodyUse,
+        refused_trailers: FieldNames,
     ) -> Result<Self, Failure> {
         let available = client_in.len() - head_bytes;
         let as_data = body_use == BodyUse::Data
@@ -100,8 +104,9 @@ impl RequestBody {
             Framing::Chunked => {
                 let mode = if as_data { ChunkMode::Separate } else { ChunkMode::Forward };
                 let mut chunked = ChunkedBody::new(mode);
-                let fed =
-                    chunked.feed(&mut client_in[head_bytes..]).map_err(Failure::RequestBodyMalformed)?;
+                let fed = chunked
+                    .feed_refusing(&mut client_in[head_bytes..], &|name| refused_trailers.contain(name))
+                    .map_err(Failure::RequestBodyMalformed)?;
                 if exceeds(&chunked, bytes_max) {
                     return Err(Failure::BodyTooLarge);
                 }
@@ -126,6 +131,7 @@ impl RequestBody {
             held,
             rest_read: None,
             bytes_max,
+            refused_trailers,
         })
     }
 
@@ -228,7 +234,9 @@ impl RequestBody {
                 (taken as usize, taken as usize, *left == 0)
             }
             Rest::Chunked(chunked) => {
-                let fed = chunked.feed(buf).map_err(Failure::RequestBodyMalformed)?;
+                let fed = chunked
+                    .feed_refusing(buf, &|name| self.refused_trailers.contain(name))
+                    .map_err(Failure::RequestBodyMalformed)?;
                 if exceeds(chunked, self.bytes_max) {
                     return Err(Failure::BodyTooLarge);
                 }

@@ -216,6 +216,33 @@ on_both_drivers! {
         assert_eq!(origin.requests()[4].field("cookie"), Some("a=1; b=2"), "the token is for ringway alone");
     }
 
+    fn trailers_bring_back_no_field_that_stages_own(driver) {
+        let origin = Origin::named("one");
+        let good = Signer::es256("k1");
+        let provider = Provider::new(&[&good]);
+        let edits = json!({ "remove": ["X-Internal"], "set": { "X-Client": "${client_ip}" } });
+        let stages = json!([
+            { "type": "auth", "config": jwt(&provider) },
+            { "type": "header_transform", "config": edits },
+        ]);
+        let site = Site::start(driver, &chained(&origin, stages));
+        let head = format!(
+            "POST /in/a HTTP/1.1\r\nHost: {HOST}\r\n{}TE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n",
+            bearer(&good.token(&provider.claims()))
+        );
+        let end = "0\r\nX-User: root\r\nX.User: root\r\nx-groups: root\r\n\
+                   X-Internal: 1\r\nx-client: 1\r\nX-Sum: 7\r\n\r\n";
+        // With the head, and long after it.
+        for size in [2, 512 * 1024] {
+            let mut client = Client::connect(site.proxy.http());
+            client.send(format!("{head}{size:x}\r\n{}\r\n{end}", "x".repeat(size)));
+            assert_eq!(client.response("POST").status(), 200);
+            let received = origin.requests().pop().unwrap();
+            assert_eq!(received.field("x-user"), Some("alice"));
+            assert_eq!(received.trailers, [("X-Sum".to_owned(), "7".to_owned())]);
+        }
+    }
+
     fn claims_that_cannot_stand_in_a_field_are_left_out(driver) {
         let origin = Origin::named("one");
         let good = Signer::es256("k1");

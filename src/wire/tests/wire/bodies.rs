@@ -189,6 +189,21 @@ fn forbidden_trailers_are_dropped_rfc9110_6_5_1() {
 }
 
 #[test]
+fn refused_trailers_are_dropped_in_each_form() {
+    for (mode, kept) in [
+        (ChunkMode::Forward, "1\r\nx\r\n0\r\nX-Checksum: 1\r\n\r\n"),
+        (ChunkMode::Separate, "xX-Checksum: 1\r\n"),
+        (ChunkMode::Decode, "x"),
+    ] {
+        let mut buf = b"1\r\nx\r\n0\r\nX-User: root\r\nX-Checksum: 1\r\nx-user: root\r\n\r\n".to_vec();
+        let refused = |name: &[u8]| name.eq_ignore_ascii_case(b"x-user");
+        let fed = ChunkedBody::new(mode).feed_refusing(&mut buf, &refused).unwrap();
+        assert_eq!(fed.state, BodyState::Done);
+        assert_eq!(String::from_utf8_lossy(&buf[..fed.kept]), kept, "{mode:?}");
+    }
+}
+
+#[test]
 fn trailers_are_validated_and_bounded() {
     for (line, fault) in [
         ("X: a\n", HeadFault::BareLf),
