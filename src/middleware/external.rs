@@ -100,7 +100,7 @@ impl External {
                 (Err(_), FailMode::Closed) => ControlFlow::Break(LocalReply::refusal(
                     503,
                     "filter_unavailable",
-                    "the service that decides about this request has not answered",
+                    "the service that decides about this request has given no decision",
                 )),
             }
         })

@@ -43,7 +43,7 @@ reasons! {
     NoUsers = "users_not_loaded", "the users could not be loaded yet";
     NoApiKeys = "api_keys_not_loaded", "the keys could not be loaded yet";
     PasswordsBusy = "passwords_busy", "too many passwords are being verified";
-    NoDecision = "no_decision", "the authorization service has not answered";
+    NoDecision = "no_decision", "the authorization service has given no decision";
     Denied = "denied", "the authorization service has denied the request";
     Throttled = "too_many_failures", "too many requests with wrong credentials from this address";
     Absent = "no_credentials", "this route needs authentication";
