@@ -23,7 +23,7 @@ use ringway_model::{AppId, Canary, CanaryState, CanaryStep, Cohorts, Percent, Tr
 use ringway_wire::h1::RequestHead;
 
 use crate::balance::affinity;
-use crate::request_key::{cookie, key_value};
+use crate::request_key::{RequestFields, cookie, key_value};
 use crate::snapshot::PoolId;
 
 /// Plan of one route.
@@ -254,7 +254,8 @@ impl CanaryPlan {
     /// get one.
     fn bucket(&self, request: &PlanRequest<'_>) -> (Bucket, Reason, Option<Bucket>) {
         let PlanRequest { head, buf, client, draw, .. } = *request;
-        if let Some(value) = self.settings.hash.as_ref().and_then(|key| key_value(key, head, buf, client)) {
+        let fields = RequestFields::received(head, buf);
+        if let Some(value) = self.settings.hash.as_ref().and_then(|key| key_value(key, fields, client)) {
             let bucket = self.key.bucket_of(value.as_bytes());
             return (bucket, Reason::Hash(bucket), None);
         }

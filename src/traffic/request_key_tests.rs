@@ -12,7 +12,8 @@ fn head(fields: &str) -> (RequestHead, Vec<u8>) {
 
 fn value(key: &RequestKey, fields: &str, client: &str) -> Option<Vec<u8>> {
     let (head, buf) = head(fields);
-    key_value(key, &head, &buf, client.parse().unwrap()).map(|value| value.as_bytes().to_vec())
+    let fields = RequestFields::received(&head, &buf);
+    key_value(key, fields, client.parse().unwrap()).map(|value| value.as_bytes().to_vec())
 }
 
 #[test]
@@ -21,6 +22,18 @@ fn a_field_is_a_key_unless_it_is_empty() {
     assert_eq!(value(&key, "X-User: ann\r\nX-User: bob\r\n", "10.0.0.1").unwrap(), b"ann");
     assert_eq!(value(&key, "X-User: \r\n", "10.0.0.1"), None);
     assert_eq!(value(&key, "X-Users: ann\r\n", "10.0.0.1"), None);
+}
+
+#[test]
+fn stages_decide_about_the_fields_that_they_edit() {
+    let (head, buf) = head("X-User: forged\r\nX-Team: red\r\nCookie: id=1\r\n");
+    let received = RequestFields::received(&head, &buf);
+    let fields = received.edited("X-USER\ncookie\n", b"x-user: ann\r\nX-Team: blue\r\nCookie: id=2\r\n");
+    let of = |key| key_value(&key, fields, "10.0.0.1".parse().unwrap()).map(|value| value.as_bytes().to_vec());
+    assert_eq!(of(RequestKey::Header("x-user".into())).unwrap(), b"ann");
+    assert_eq!(of(RequestKey::Header("x-team".into())).unwrap(), b"red", "the client's own stands first");
+    assert_eq!(of(RequestKey::Cookie("id".into())).unwrap(), b"2");
+    assert!(received.edited("x-user\n", b"").values("X-User").next().is_none());
 }
 
 #[test]

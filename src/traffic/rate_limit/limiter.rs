@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_model::{RateLimit, RateLimitKey};
-use ringway_wire::h1::RequestHead;
 
 use super::{Bans, Decision, Gcra, Key, Limit, RateLimitTable};
+use crate::request_key::RequestFields;
 use crate::virtual_host::RuleId;
 
 /// Rate limit of a policy, for all rules that refer to it.
@@ -62,10 +62,8 @@ pub struct KeySource<'a> {
     pub client: IpAddr,
     /// Its tenant.
     pub tenant: Option<&'a str>,
-    /// Its head.
-    pub request: &'a RequestHead,
-    /// The bytes of the head.
-    pub input: &'a [u8],
+    /// Its header fields.
+    pub fields: RequestFields<'a>,
 }
 
 impl PartialEq for RateLimiter {
@@ -148,10 +146,8 @@ impl RateLimiter {
                 RateLimitKey::Route => hasher.write_u64(from.rule.0),
                 RateLimitKey::Client => hasher.write_u128(network(from.client)),
                 RateLimitKey::Tenant => write_text(&mut hasher, from.tenant.map(str::as_bytes)),
-                RateLimitKey::Host => write_text(&mut hasher, [from.request.host().as_bytes()]),
-                RateLimitKey::Header(name) => {
-                    write_text(&mut hasher, from.request.field(from.input, name));
-                }
+                RateLimitKey::Host => write_text(&mut hasher, [from.fields.host().as_bytes()]),
+                RateLimitKey::Header(name) => write_text(&mut hasher, from.fields.values(name)),
             }
         }
         Key(hasher.finish())

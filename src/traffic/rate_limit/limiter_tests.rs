@@ -4,7 +4,7 @@
 
 use super::*;
 use ringway_model::Ban;
-use ringway_wire::h1::{Limits, Parse};
+use ringway_wire::h1::{Limits, Parse, RequestHead};
 
 fn settings(key: &[RateLimitKey]) -> RateLimit {
     RateLimit {
@@ -52,8 +52,7 @@ impl Request {
             rule: RuleId(self.rule),
             client: self.client.parse().unwrap(),
             tenant: self.tenant,
-            request: &self.head,
-            input: &self.text,
+            fields: RequestFields::received(&self.head, &self.text),
         }
     }
 }

@@ -19,7 +19,7 @@ use ringway_telemetry::{HedgeOutcome, RetryOutcome};
 use ringway_traffic::balance::{self, Picked, TriedSet, Unavailable};
 use ringway_traffic::breaker::Candidate;
 use ringway_traffic::in_flight;
-use ringway_traffic::request_key::key_value;
+use ringway_traffic::request_key::{RequestFields, key_value};
 use ringway_traffic::retry::{self, Allowance, Body, FailedAttempt, Retry, Stopped};
 use ringway_traffic::snapshot::{Endpoint, Pool};
 use ringway_traffic::virtual_host::{Action, Rule};
@@ -438,7 +438,9 @@ impl<'a, R: Runtime> Exchange<'a, R> {
     fn key_hash(&self, pool: &Pool) -> Option<u64> {
         let key = pool.traffic.as_ref()?.settings.hash_by.as_ref()?;
         let ConnBuffers { request, client_in, .. } = &*self.buffers;
-        let value = key_value(key, request, client_in, self.info.client)?;
+        let edits = self.stages.request_edits();
+        let fields = RequestFields::received(request, client_in).edited(edits.removed_names(), edits.lines());
+        let value = key_value(key, fields, self.info.client)?;
         let mut hasher = DefaultHasher::new();
         hasher.write_u64(self.core.settings.sticky_key);
         hasher.write(value.as_bytes());

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ringway_telemetry::PolicyDecision;
 use ringway_traffic::rate_limit::{Decision, KeySource, RateLimiter};
+use ringway_traffic::request_key::RequestFields;
 
 use crate::core::ConnBuffers;
 use crate::exchange::grpc;
@@ -33,12 +34,12 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         matched: Match<'a>,
     ) -> Result<(), Interrupt<'a>> {
         let ConnBuffers { request, client_in, .. } = &*self.buffers;
+        let edits = self.stages.request_edits();
         let source = KeySource {
             rule: matched.rule.id,
             client: self.info.client,
             tenant: matched.tenant().map(|tenant| tenant.id.as_str()),
-            request,
-            input: client_in,
+            fields: RequestFields::received(request, client_in).edited(edits.removed_names(), edits.lines()),
         };
         let decision = limiter.decide(&source, self.core.runtime.now_micros());
         if limiter.has_fields() {

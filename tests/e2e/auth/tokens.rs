@@ -243,6 +243,26 @@ on_both_drivers! {
         }
     }
 
+    fn limits_of_users_count_the_verified_one(driver) {
+        let origin = Origin::named("one");
+        let good = Signer::es256("k1");
+        let provider = Provider::new(&[&good]);
+        let stages = json!([{ "type": "auth", "config": jwt(&provider) }, { "type": "rate_limit", "policy_ref": "users" }]);
+        let mut document = chained(&origin, stages);
+        document["policies"] = json!([{
+            "id": "users",
+            "rate_limit": { "requests_per_hour": 1, "burst": 2, "key": ["header:X-User"] },
+        }]);
+        let site = Site::start(driver, &document);
+        let ask = |user: &str, forged: &str| {
+            let mut claims = provider.claims();
+            claims["sub"] = json!(user);
+            site.ask("/in/a", &format!("X-User: {forged}\r\n{}", bearer(&good.token(&claims)))).status()
+        };
+        assert_eq!([ask("alice", "a"), ask("alice", "b"), ask("alice", "c")], [200, 200, 429]);
+        assert_eq!(ask("bob", "alice"), 200, "another user has a limit of their own");
+    }
+
     fn claims_that_cannot_stand_in_a_field_are_left_out(driver) {
         let origin = Origin::named("one");
         let good = Signer::es256("k1");
