@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ringway_model::{
-    AuthMethod, CacheSpec, MiddlewareId, MiddlewareSpec, PluginId, PluginSpec, PolicyId, PolicyRef,
-    PolicySettings, Rewrite, RouteAction, RouteSpec, StageSpec, TemplatePart, Variable,
+    AuthMethod, CacheSpec, HeaderTransform, MiddlewareId, MiddlewareSpec, PluginId, PluginSpec, PolicyId,
+    PolicyRef, PolicySettings, Rewrite, RouteAction, RouteSpec, StageSpec, Template, TemplatePart, Variable,
 };
 
 use super::about;
@@ -138,6 +138,15 @@ impl<'d> Known<'d> {
                             at,
                             format!(
                                 "changes {name}, which only authentication sets: its value would be no proof"
+                            ),
+                        ));
+                    }
+                    for name in fields_read(transform).filter(|name| asserted.contains(&folded(name))) {
+                        doubts.push(error(
+                            at,
+                            format!(
+                                "reads {name} of the client, which may be forged, for authentication sets this field: \
+                                 take ${{user}} or ${{claim.NAME}}"
                             ),
                         ));
                     }
@@ -314,6 +323,16 @@ fn changes_encoded(stage: &StageSpec) -> Option<String> {
 /// A name as the most careless app reads it.
 fn folded(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
+}
+
+/// Names of the client's fields in values of a transform.
+fn fields_read(transform: &HeaderTransform) -> impl Iterator<Item = &str> {
+    let edits = [&transform.request, &transform.response].into_iter();
+    let values = edits.flat_map(|edits| edits.add.iter().chain(&edits.set)).map(|(_, value)| value);
+    values.flat_map(Template::parts).filter_map(|part| match part {
+        TemplatePart::Variable(Variable::Header(name)) => Some(&**name),
+        TemplatePart::Variable(_) | TemplatePart::Text(_) => None,
+    })
 }
 
 /// Whether a stage asks a service that sees the path.

@@ -113,6 +113,23 @@ middleware: [{{id: c, stages: [{}, {{type: plugin, ref: g}}]}}]",
 }
 
 #[test]
+fn values_are_not_made_of_a_clients_asserted_fields() {
+    let refused = || {
+        "1 reads x-user of the client, which may be forged, for authentication sets this field: take ${user} or \
+         ${claim.NAME}"
+            .to_owned()
+    };
+    for (place, name) in [("set", "X-User"), ("add", "x-user")] {
+        let copies = format!("{{type: header_transform, config: {{{place}: {{X-Copy: 'a ${{header.{name}}}'}}}}}}");
+        assert_eq!(chain(&format!("{JWT}, {copies}")), [refused()]);
+    }
+    let returns = "{type: header_transform, config: {response: {set: {X-Copy: '${header.X-User}'}}}}";
+    assert_eq!(chain(&format!("{JWT}, {returns}")), [refused()]);
+    let others = "{type: header_transform, config: {set: {X-Copy: '${header.X-Name} ${user}'}}}";
+    assert_eq!(chain(&format!("{JWT}, {others}")), [""; 0]);
+}
+
+#[test]
 fn a_stage_after_maintenance_never_runs() {
     let message = "warning 0 answers all requests: the stage cors after it never runs";
     assert_eq!(chain(&format!("{{type: maintenance}}, {{type: request_id}}, {CORS}")), [message]);
