@@ -54,7 +54,8 @@ impl<'a> RequestFields<'a> {
 
     /// Values of the lines of a field.
     pub(crate) fn values(self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        let is_removed = self.removed.split_terminator('\n').any(|removed| removed.eq_ignore_ascii_case(name));
+        let is_removed =
+            self.removed.split_terminator('\n').any(|removed| removed.eq_ignore_ascii_case(name));
         let received = (!is_removed).then(|| self.head.field(self.buf, name)).into_iter().flatten();
         let of_name = |field: &h1::Field<'_>| field.name.eq_ignore_ascii_case(name.as_bytes());
         let added = h1::field_lines(self.added).filter(move |field| of_name(field));
@@ -63,11 +64,7 @@ impl<'a> RequestFields<'a> {
 }
 
 /// Value of a request's key; `None` where its field or cookie is absent or empty. A walk over the fields.
-pub fn key_value<'a>(
-    key: &'a RequestKey,
-    fields: RequestFields<'a>,
-    client: IpAddr,
-) -> Option<KeyValue<'a>> {
+pub fn key_value<'a>(key: &'a RequestKey, fields: RequestFields<'a>, client: IpAddr) -> Option<KeyValue<'a>> {
     let text = match key {
         RequestKey::Header(name) => fields.values(name).next(),
         RequestKey::Cookie(name) => cookie_in(fields.values("cookie"), name),

@@ -29,7 +29,8 @@ fn stages_decide_about_the_fields_that_they_edit() {
     let (head, buf) = head("X-User: forged\r\nX-Team: red\r\nCookie: id=1\r\n");
     let received = RequestFields::received(&head, &buf);
     let fields = received.edited("X-USER\ncookie\n", b"x-user: ann\r\nX-Team: blue\r\nCookie: id=2\r\n");
-    let of = |key| key_value(&key, fields, "10.0.0.1".parse().unwrap()).map(|value| value.as_bytes().to_vec());
+    let of =
+        |key| key_value(&key, fields, "10.0.0.1".parse().unwrap()).map(|value| value.as_bytes().to_vec());
     assert_eq!(of(RequestKey::Header("x-user".into())).unwrap(), b"ann");
     assert_eq!(of(RequestKey::Header("x-team".into())).unwrap(), b"red", "the client's own stands first");
     assert_eq!(of(RequestKey::Cookie("id".into())).unwrap(), b"2");

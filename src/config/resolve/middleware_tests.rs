@@ -120,7 +120,8 @@ fn values_are_not_made_of_a_clients_asserted_fields() {
             .to_owned()
     };
     for (place, name) in [("set", "X-User"), ("add", "x-user")] {
-        let copies = format!("{{type: header_transform, config: {{{place}: {{X-Copy: 'a ${{header.{name}}}'}}}}}}");
+        let copies =
+            format!("{{type: header_transform, config: {{{place}: {{X-Copy: 'a ${{header.{name}}}'}}}}}}");
         assert_eq!(chain(&format!("{JWT}, {copies}")), [refused()]);
     }
     let returns = "{type: header_transform, config: {response: {set: {X-Copy: '${header.X-User}'}}}}";

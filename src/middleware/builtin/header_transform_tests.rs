@@ -56,7 +56,8 @@ fn other_spellings_of_the_client_are_removed() {
     };
     let chain = chain(HeaderTransform { request: edits, response: HeaderEdits::default() });
     let (services, mut run) = (TestServices::default(), Run::default());
-    let text = "GET / HTTP/1.1\r\nHost: a.example\r\nX.Internal~Secret: 1\r\nX.Client: 1\r\nX.Other: 1\r\n\r\n";
+    let text =
+        "GET / HTTP/1.1\r\nHost: a.example\r\nX.Internal~Secret: 1\r\nX.Client: 1\r\nX.Other: 1\r\n\r\n";
     assert!(matches!(request(&chain, text, &services, &mut run), Flow::Continue));
     let edits = run.request_edits();
     assert!(edits.removes(b"X.Internal~Secret") && edits.removes(b"X.Client") && !edits.removes(b"X.Other"));

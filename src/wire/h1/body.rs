@@ -389,8 +389,7 @@ fn check_extension(extension: &[u8]) -> Result<(), BodyError> {
 fn pass_trailers(pass: &mut Pass<'_>) {
     while let Ok(Line::Field(line)) = scan_line(pass.rest(), 0) {
         let len = line.end as usize;
-        let passes =
-            is_permitted_trailer(pass.rest(), &line) && !(pass.is_refused)(line.name(pass.rest()));
+        let passes = is_permitted_trailer(pass.rest(), &line) && !(pass.is_refused)(line.name(pass.rest()));
         if passes { pass.keep(len) } else { pass.skip(len) }
     }
 }

@@ -308,8 +308,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         read_more(self.client, self.buffers);
         let client_in = &mut self.buffers.client_in;
         let bytes_max = rule.policy.body_bytes_max;
-        let body =
-            RequestBody::begin(framing, head_bytes, client_in, bytes_max, body_use, refused_trailers)?;
+        let body = RequestBody::begin(framing, head_bytes, client_in, bytes_max, body_use, refused_trailers)?;
         self.body = Some(body);
         Ok(())
     }
