@@ -124,7 +124,11 @@ impl fmt::Display for ConfigError {
                 "route {route} has no stage auth that can decide; add one to its middleware, or name another route"
             ),
             Self::NotCheckable { route, why: CheckError::NoMethod } => {
-                write!(f, "no method of route {route} takes a credential of this kind; leave the kind out")
+                write!(
+                    f,
+                    "no method of route {route} can check this credential: it is of another kind, or a service or a \
+                     client certificate decides"
+                )
             }
             Self::NotCheckable { why: CheckError::Invalid, .. } => f.write_str(
                 "the credential is empty, or has characters that no header field can have, such as a line break",
