@@ -15,6 +15,7 @@ use ringway_traffic::plan::{Bucket, BucketKey, PlanRequest, PlanSource, TrafficP
 use ringway_traffic::policy::Policy;
 use ringway_traffic::pool_breaker::PoolBreaker;
 use ringway_traffic::rate_limit::{KeySource, LimitScope, RateLimitTable, RateLimiter};
+use ringway_traffic::request_key::RequestFields;
 use ringway_traffic::retry::{self, Allowance, Body, Failed, FailedAttempt, Method};
 use ringway_traffic::retry_budget::RetryBudget;
 use ringway_traffic::snapshot::PoolId;
@@ -62,7 +63,8 @@ fn limits(bench: &mut Harness) {
     };
     let (second, day) = (Duration::from_secs(1), Duration::from_hours(24));
     let (head, input) = head("");
-    let request = KeySource { rule: RuleId(1), client: CLIENT, tenant: None, request: &head, input: &input };
+    let fields = RequestFields::received(&head, &input);
+    let request = KeySource { rule: RuleId(1), client: CLIENT, tenant: None, fields };
     let mut now_us = NOW_US;
     let wide = limiter("wide", 100_000, second, None);
     bench.line("limit: count a request of a client", || {
