@@ -440,10 +440,10 @@ fn a_store_of_a_newer_format_is_refused_and_left_as_it_is() {
     fs::write(place.path().join("HEAD"), newer.encode()).unwrap();
     let before = everything(place.path());
     let refused = Fjall::open(place.path()).unwrap().load();
-    let Err(error @ StoreError::NewerSchema { found: 6, known: 5, .. }) = refused else {
+    let Err(error @ StoreError::NewerSchema { found: 7, known: 6, .. }) = refused else {
         panic!("{refused:?}");
     };
-    assert!(error.to_string().contains("format 6; this version reads formats up to 5"), "{error}");
+    assert!(error.to_string().contains("format 7; this version reads formats up to 6"), "{error}");
     assert_eq!(everything(place.path()), before);
 
     let mut text: &[u8] = b"{\"ringway_export\":6,\"revision\":1,\"records\":0}\n";
