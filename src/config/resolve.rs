@@ -16,7 +16,6 @@ mod compression;
 mod lint;
 mod middleware;
 mod traffic;
-mod unsupported;
 
 /// Completes a draft and returns what is wrong with it as a whole.
 pub(crate) fn resolve(draft: &mut Draft, beside: &Beside<'_>) -> Vec<Finding> {
@@ -35,7 +34,6 @@ pub(crate) fn resolve(draft: &mut Draft, beside: &Beside<'_>) -> Vec<Finding> {
     findings.extend(lint::lint(draft));
     findings.extend(unknown_builtins(draft, beside));
     findings.extend(middleware::judge(draft, beside));
-    findings.extend(unsupported::unsupported(draft));
     findings
 }
 
