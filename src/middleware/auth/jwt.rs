@@ -8,7 +8,7 @@ use super::reason::Reason;
 use super::token::Token;
 use super::token_cache::Entry;
 use super::{Verdict, claims};
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, KnownCredentials};
 use crate::identity::SharedIdentity;
 use crate::limits;
 use crate::request::RequestCtx;
@@ -49,12 +49,22 @@ impl JwtMethod {
     /// Loads keys, newer ones for a token with an unknown key, and judges again.
     pub(crate) async fn judge_waiting(&self, request: &RequestCtx<'_>) -> Verdict {
         let Ok(Some(token)) = self.token(request) else { return Verdict::Absent };
-        match request.services.refresh(&self.source).await {
-            None => Verdict::Unavailable(Reason::NoTokenKeys),
-            Some(keys) => match self.verify(token, &keys, request) {
-                Verdict::Waits => Verdict::Bad(Reason::UnknownKey),
-                verdict => verdict,
-            },
+        let mut known = KnownCredentials(request.services.credentials(&self.source).cloned());
+        loop {
+            let Some(keys) = request.services.refresh(&self.source).await else {
+                return Verdict::Unavailable(Reason::NoTokenKeys);
+            };
+            match self.verify(token, &keys, request) {
+                Verdict::Waits => {}
+                verdict => return verdict,
+            }
+            // Newer keys may have been on their way already, and older than the token: one more load may have
+            // its key.
+            let newest = KnownCredentials(Some(keys));
+            if newest == known {
+                return Verdict::Bad(Reason::UnknownKey);
+            }
+            known = newest;
         }
     }
 
