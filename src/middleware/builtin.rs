@@ -114,6 +114,11 @@ impl Builtin {
         }
     }
 
+    /// Whether it decides who is served.
+    pub(crate) fn is_guard(&self) -> bool {
+        matches!(self.kind, Kind::Auth(_) | Kind::IpAcl(_) | Kind::External(_) | Kind::Closed)
+    }
+
     /// Names of fields that only it may set.
     pub(crate) fn asserted(&self) -> impl Iterator<Item = &str> {
         let external = match &self.kind {

@@ -5,15 +5,15 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use ringway_compress::EncoderPool;
 use ringway_model::StageSpec;
+use ringway_wire::h1::RequestHead;
 
 use crate::auth::reason::Reason;
-use ringway_compress::EncoderPool;
-
 use crate::body::BodyTransforms;
 use crate::builtin::Builtin;
 use crate::edits::Edits;
-use crate::field_names::FieldNames;
+use crate::field_names::{self, FieldNames};
 use crate::identity::{Identity, SharedIdentity};
 use crate::reply::LocalReply;
 use crate::request::RequestCtx;
@@ -105,6 +105,15 @@ impl Chain {
     /// Its stages.
     pub fn stages(&self) -> &[Stage] {
         &self.stages
+    }
+
+    /// Stages that decide who is served.
+    pub fn guards(&self) -> impl Iterator<Item = &Stage> {
+        self.stages.iter().filter(|stage| match stage {
+            // What it does is not known here.
+            Stage::Custom(_) => true,
+            Stage::Builtin(stage) => stage.is_guard(),
+        })
     }
 
     /// Runs the request stages until one does not let the request continue. After [`Flow::Wait`] and
@@ -219,6 +228,16 @@ impl Run {
         edits.clear();
         states.clear();
         *self = Self { edits, states, response_edits: self.take_response_edits(), ..Self::default() };
+    }
+
+    /// Removes the client's own fields of these names, which are in lower case with `-` for punctuation,
+    /// however they are spelled.
+    pub fn remove_spelled(&mut self, head: &RequestHead, buf: &[u8], names: &[&str]) {
+        for field in head.fields(buf) {
+            if names.iter().any(|known| field_names::is_folded(field.name, known)) {
+                self.edits.remove_received(field.name);
+            }
+        }
     }
 
     /// The identity that a stage verified.

@@ -43,7 +43,8 @@ fn fold_byte(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
 }
 
-fn is_folded(name: &[u8], folded: &str) -> bool {
+/// Whether a name is another one, which is folded, however it is spelled.
+pub(crate) fn is_folded(name: &[u8], folded: &str) -> bool {
     name.len() == folded.len() && name.iter().copied().map(fold_byte).eq(folded.bytes())
 }
 

@@ -28,6 +28,7 @@ use ringway_wire::path::Slashes;
 
 use self::conditions::{Conditions, Request};
 use self::index::Index;
+use self::lenient::LenientRules;
 use crate::limits::{PATTERN_STEPS_MAX, PATTERNS_PER_HOST_MAX};
 use crate::pattern::{PatternError, Patterns};
 use crate::route_path::{self, RoutePathError};
@@ -35,6 +36,7 @@ use crate::virtual_host::Rule;
 
 mod conditions;
 mod index;
+mod lenient;
 
 pub use self::conditions::{Mismatch, PathTest};
 
@@ -45,6 +47,8 @@ pub struct RuleTable {
     rows: Box<[Row]>,
     /// Search structure of a table with more than [`LINEAR_ROWS_MAX`] rules.
     index: Option<Index>,
+    /// The same rules by paths as lenient servers read them, where they protect their paths differently.
+    lenient: Option<Box<LenientRules>>,
 }
 
 /// Rule with its conditions and its place in the order.
@@ -180,7 +184,8 @@ impl RuleTable {
         ranked.sort_by(|(a, one), (b, other)| a.cmp(b).then_with(|| one.rule.name.cmp(&other.rule.name)));
         let rows: Box<[Row]> = ranked.into_iter().map(|(_, row)| row).collect();
         let index = (rows.len() > LINEAR_ROWS_MAX).then(|| Index::new(&rows));
-        (Self { slashes, rows, index }, rejected)
+        let lenient = LenientRules::new(&rows).map(Box::new);
+        (Self { slashes, rows, index, lenient }, rejected)
     }
 
     /// Handling of empty segments, with which the paths of its requests are to be normalised.
@@ -193,11 +198,20 @@ impl RuleTable {
     #[inline(never)]
     pub fn find(&self, head: &RequestHead, buf: &[u8]) -> Option<&Arc<Rule>> {
         let request = Request::new(head, buf);
-        let row = match &self.index {
-            Some(index) => &self.rows[index.find(&self.rows, &request)? as usize],
-            None => self.rows.iter().find(|row| row.conditions.mismatch(&request).is_none())?,
-        };
-        Some(&row.rule)
+        first_match(&self.rows, self.index.as_ref(), &request).map(|row| &row.rule)
+    }
+
+    /// Whether its rules protect their paths differently, so that what a request is taken for matters.
+    #[inline]
+    pub fn is_partly_guarded(&self) -> bool {
+        self.lenient.is_some()
+    }
+
+    /// Whether an endpoint that is lenient about paths could take the request, for which `found` is the rule,
+    /// for one of another rule with other protection. No cost where rules do not differ in it.
+    #[inline]
+    pub fn is_ambiguous(&self, found: &Rule, head: &RequestHead, buf: &[u8]) -> bool {
+        self.lenient.as_ref().is_some_and(|lenient| lenient.is_ambiguous(found, &Request::new(head, buf)))
     }
 
     /// Tests all rules in their order. The first one without a mismatch is the one that [`find`](Self::find)
@@ -222,6 +236,14 @@ impl PartialEq for RuleTable {
 }
 
 impl Eq for RuleTable {}
+
+/// The first row that matches.
+fn first_match<'t>(rows: &'t [Row], index: Option<&Index>, request: &Request<'_>) -> Option<&'t Row> {
+    match index {
+        Some(index) => Some(&rows[index.find(rows, request)? as usize]),
+        None => rows.iter().find(|row| row.conditions.mismatch(request).is_none()),
+    }
+}
 
 /// Place in the order; see the head of this module.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]

@@ -405,6 +405,81 @@ fn paths() -> impl Strategy<Value = PathMatch> {
     ]
 }
 
+/// Rules of which those whose name begins with `!` need a client certificate.
+fn guarded(paths: &[(&str, PathMatch)]) -> Vec<RuleEntry> {
+    let entry_of = |(at, (name, path)): (u32, &(&str, PathMatch))| {
+        let mut entry = entry(name, at, with_path(path.clone()));
+        Arc::make_mut(&mut entry.rule).requires_client_cert = name.starts_with('!');
+        entry
+    };
+    (0..).zip(paths).map(entry_of).collect()
+}
+
+fn is_ambiguous(table: &RuleTable, target: &str) -> bool {
+    let (head, text) =
+        request(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"), table.slashes()).unwrap();
+    let found = table.find(&head, &text).unwrap();
+    table.is_ambiguous(found, &head, &text)
+}
+
+#[test]
+fn paths_that_lenient_servers_read_as_guarded_ones_are_ambiguous() {
+    let entries = || {
+        guarded(&[
+            ("!admin", prefix("/Admin")),
+            ("!login", exact("/login")),
+            ("!pattern", PathMatch::Regex("/v[0-9]+/keys/?".into())),
+            ("free", prefix("/admin/free")),
+            ("open", PathMatch::Any),
+        ])
+    };
+    for table in [table(entries()), indexed(entries())] {
+        assert!(table.is_partly_guarded());
+        for target in [
+            "/admin",
+            "/admin/x",
+            "/ADMIN",
+            "/admin;x",
+            "/Admin%20",
+            "/admin.",
+            "/%2541dmin/x",
+            "/login/",
+            "/login;a=1",
+            "/LOGIN",
+            "/login/.%20",
+            "/v1/keys;x",
+            "/v1/Keys",
+            "/%C1%A1dmin",
+            "/a%255c..%255cadmin",
+            "/%25252525256cogin",
+        ] {
+            assert!(is_ambiguous(&table, target), "{target}");
+        }
+        for target in [
+            "/",
+            "/x",
+            "/administrator",
+            "/Admin/x;y",
+            "/Admin/X",
+            "/login",
+            "/login/x",
+            "/v1/keys",
+            "/v1/keysx;",
+            "/X;y/z.",
+            "/a%20b",
+            "/admin/free",
+            "/x?y=/admin",
+            "/v/keys;x",
+            "/100%25",
+        ] {
+            assert!(!is_ambiguous(&table, target), "{target}");
+        }
+    }
+    let same = guarded(&[("!a", prefix("/a")), ("!b", PathMatch::Any)]);
+    assert!(!table(same).is_partly_guarded());
+    assert!(!table(guarded(&[("a", prefix("/a")), ("b", PathMatch::Any)])).is_partly_guarded());
+}
+
 fn fields(names: &'static [&'static str]) -> impl Strategy<Value = Box<[FieldMatch]>> {
     let value = prop::sample::select(vec![None, Some("1"), Some("2")]);
     let field = (prop::sample::select(names), value).prop_map(|(name, value)| field(name, value));

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use ringway_middleware::Chain;
+use ringway_middleware::{Chain, Stage};
 use ringway_model::{
     AppId, ClientAuth, FixedResponse, HostPattern, Hostname, Owner, Redirect, TenantHash, TenantId,
 };
@@ -144,6 +144,20 @@ impl Rule {
     #[inline]
     pub fn route_id(&self) -> Option<&str> {
         self.owner.is_operator().then_some(&self.name)
+    }
+
+    /// Whether not all requests for its path are served: it needs credentials, or a network.
+    pub fn is_guarded(&self) -> bool {
+        self.requires_client_cert || self.guards().next().is_some()
+    }
+
+    /// Whether it serves the same requests as another rule, as far as its guards decide.
+    pub fn is_guarded_as(&self, other: &Self) -> bool {
+        self.requires_client_cert == other.requires_client_cert && self.guards().eq(other.guards())
+    }
+
+    fn guards(&self) -> impl Iterator<Item = &Stage> {
+        self.stages.iter().flat_map(|chain| chain.guards())
     }
 
     /// All apps and pools that its requests or copies of them may go to; one may come twice.

@@ -43,6 +43,8 @@ pub enum PathError {
     AboveRoot,
     /// A dot segment with a parameter, `..;x`.
     DotParameter,
+    /// Some servers read it as a path that is protected otherwise. Normalisation does not return it.
+    OtherGuard,
 }
 
 impl fmt::Display for PathError {
@@ -53,6 +55,7 @@ impl fmt::Display for PathError {
             Self::BadEscape => "the path has a % without two hexadecimal digits",
             Self::AboveRoot => "the path leads above the root",
             Self::DotParameter => "the path has a dot segment with a parameter",
+            Self::OtherGuard => "some servers read the path as one that is protected otherwise",
         })
     }
 }

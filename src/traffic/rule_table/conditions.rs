@@ -91,6 +91,14 @@ impl<'r> Request<'r> {
     pub(super) fn new(head: &'r RequestHead, buf: &'r [u8]) -> Self {
         Self { head, buf, path: head.path(buf) }
     }
+
+    /// The same request with another path.
+    pub(super) fn at<'p>(&self, path: &'p str) -> Request<'p>
+    where
+        'r: 'p,
+    {
+        Request { head: self.head, buf: self.buf, path }
+    }
 }
 
 impl PathTest {

@@ -15,6 +15,7 @@ use ringway_traffic::snapshot::{Pool, Snapshot};
 use ringway_traffic::virtual_host::{Rule, Rules, Tenant, VirtualHost};
 use ringway_wire::h1::RequestHead;
 use ringway_wire::message::Method;
+use ringway_wire::path::PathError;
 
 use crate::accept::cert_selector;
 use crate::accept::listener::Handler;
@@ -85,6 +86,11 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             return Err(LocalReply::redirect(https_redirect::status(request.method()), &location).into());
         }
         let Some(matched) = self.info.matched else { return Err(LocalReply::no_route().into()) };
+        if let Rules::Table(table) = &host.rules
+            && table.is_ambiguous(matched.rule, request, client_in)
+        {
+            return Err(Failure::BadPath(PathError::OtherGuard).into());
+        }
         if matched.rule.policy.requires_tls && !is_challenge && !is_secure(client, request, client_in) {
             return Err(self.require_tls(host));
         }

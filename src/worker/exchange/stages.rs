@@ -13,6 +13,7 @@ use ringway_middleware::{
 use ringway_net::Stream;
 use ringway_telemetry::Compression;
 use ringway_traffic::plan::Bucket;
+use ringway_traffic::virtual_host::Rules;
 
 use crate::core::ConnBuffers;
 use crate::exchange::failure::Failure;
@@ -26,8 +27,17 @@ use crate::runtime::Runtime;
 impl<'a, R: Runtime> Exchange<'a, R> {
     /// Runs the request stages, before an endpoint is chosen. A stage may edit the request, or reply to it.
     pub(super) async fn request_stages(&mut self, matched: Match<'a>) -> Result<(), Interrupt<'a>> {
-        let Some(stages) = &matched.rule.stages else { return Ok(()) };
-        self.stages = std::mem::take(&mut self.buffers.stages);
+        let stages = matched.rule.stages.as_ref();
+        if stages.is_some() {
+            self.stages = std::mem::take(&mut self.buffers.stages);
+        }
+        if let Rules::Table(table) = &matched.host.rules
+            && table.is_partly_guarded()
+        {
+            let ConnBuffers { request, client_in, .. } = &*self.buffers;
+            self.stages.remove_spelled(request, client_in, PATH_OVERRIDES);
+        }
+        let Some(stages) = stages else { return Ok(()) };
         let started_us = self.core.runtime.now_micros();
         loop {
             let flow = self.with_request(matched, |request| stages.on_request(request));
@@ -187,3 +197,7 @@ enum Waited<T> {
     TimedOut,
     ClientLeft,
 }
+
+/// Fields that some servers take for the path or the method: they would get around what protects a path.
+const PATH_OVERRIDES: &[&str] =
+    &["x-original-url", "x-rewrite-url", "x-http-method", "x-http-method-override", "x-method-override"];
