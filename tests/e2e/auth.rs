@@ -6,8 +6,15 @@ use crate::kit;
 use crate::kit::h2::{H2, Secure};
 use crate::kit::*;
 
+mod asserted;
+mod chain;
+mod credentials;
+mod failures;
+mod paths;
 mod providers;
+mod reload;
 mod tokens;
+mod upgrades;
 
 /// Host of all routes.
 const HOST: &str = "app.test";
@@ -104,6 +111,8 @@ impl<P: Process> Site<P> {
         let before = applied();
         tls::put(&self.file, &document.to_string());
         eventually("the document in force", || (applied() > before).then_some(()));
+        let api = self.proxy.process().api();
+        eventually("it is on every core", || api.have_cores_all().then_some(()));
     }
 
     /// The response to a GET with these field lines, each with its CRLF.

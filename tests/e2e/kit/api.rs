@@ -130,7 +130,7 @@ impl Api {
     }
 
     /// Whether every core has the latest snapshot.
-    pub(super) fn have_cores_all(&self) -> bool {
+    pub(crate) fn have_cores_all(&self) -> bool {
         let text = self.get("/metrics").message.text();
         let values = |name: &str| -> Vec<u64> {
             let lines = text.lines().filter(|line| line.starts_with(name));

@@ -135,6 +135,11 @@ impl std::ops::DerefMut for Secure {
 }
 
 impl Secure {
+    /// A client that trusts it, and offers HTTP/2.
+    pub(crate) fn tls(&self) -> Tls {
+        self.tls.clone()
+    }
+
     /// The certificate that a client must trust.
     pub(crate) fn authority(&self) -> String {
         self.authority.pem()
