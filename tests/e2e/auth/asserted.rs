@@ -79,6 +79,27 @@ on_both_drivers! {
         assert!(origin.connections().is_empty());
     }
 
+    fn an_identity_is_not_that_of_the_next_request_on_its_connection(driver) {
+        let origin = Origin::named("one");
+        let site = Site::start(driver, &document(&origin, keyed(true)));
+        let mut client = site.proxy.client();
+        for (path, fields, status, user) in [
+            ("/in/a", "X-API-Key: k\r\n", 200, Some("ci")),
+            ("/in/b", "", 200, None),
+            ("/in/c", "X-API-Key: k\r\n", 200, Some("ci")),
+            ("/open", "", 200, None),
+            ("/in/d", "X-API-Key: wrong\r\n", 401, None),
+            ("/in/e", "", 200, None),
+        ] {
+            let before = origin.request_count();
+            client.send(format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n{fields}\r\n"));
+            assert_eq!(client.response("GET").status(), status, "{path}");
+            let users: Vec<_> = origin.requests()[before..].iter().map(|request| request.field("x-user").map(str::to_owned)).collect();
+            let expected: Vec<_> = if status == 200 { vec![user.map(str::to_owned)] } else { vec![] };
+            assert_eq!(users, expected, "{path}");
+        }
+    }
+
     fn trailers_assert_nothing(driver) {
         for (optional, key) in [(false, "X-API-Key: k\r\n"), (true, "")] {
             let origin = Origin::echo();

@@ -481,6 +481,22 @@ on_both_drivers! {
         }
     }
 
+    fn fields_that_replace_the_path_are_removed_on_open_routes_with_stages_too(driver) {
+        let origin = Origin::named("one");
+        let mut all = split(&origin, json!({ "path_prefix": "/admin" }));
+        all["routes"][1]["middleware"] = json!([{ "type": "header_transform", "config": { "set": { "X-Seen": "yes" } } }]);
+        let site = Site::start(driver, &all);
+        let mut client = site.proxy.client();
+        for fields in ["X-Original-URL: /admin\r\n", "x_rewrite_url: /admin\r\nX-HTTP-Method-Override: PUT\r\n", ""] {
+            client.send(format!("GET /public HTTP/1.1\r\nHost: {HOST}\r\n{fields}X-Own: 1\r\n\r\n"));
+            assert_eq!(client.response("GET").status(), 200);
+            let request = origin.requests().pop().unwrap();
+            let head = String::from_utf8_lossy(&request.head).to_ascii_lowercase();
+            assert!(!head.contains("url") && !head.contains("override"), "{head}");
+            assert_eq!((request.field("x-seen"), request.field("x-own")), (Some("yes"), Some("1")));
+        }
+    }
+
     fn a_key_opens_the_protected_path_in_its_plain_spellings(driver) {
         let origin = Origin::named("one");
         let site = Site::start(driver, &split(&origin, json!({ "path_prefix": "/admin" })));
