@@ -110,7 +110,7 @@ impl Chain {
     /// Stages that decide who is served.
     pub fn guards(&self) -> impl Iterator<Item = &Stage> {
         self.stages.iter().filter(|stage| match stage {
-            // What it does is not known here.
+            // It may be one: nothing is known about it here.
             Stage::Custom(_) => true,
             Stage::Builtin(stage) => stage.is_guard(),
         })

@@ -50,8 +50,8 @@ impl LenientRules {
         Some(Self { rows, index, has_patterns, is_plain })
     }
 
-    /// Whether some server would take the request, for which `found` is the rule, for one of another rule that
-    /// protects its path otherwise. One scan of a path that all servers read alike.
+    /// Whether some server would take the request, for which `found` is the rule, for one of another rule
+    /// that protects its path otherwise. One scan of a path that all servers read alike.
     pub(super) fn is_ambiguous(&self, found: &Rule, request: &Request<'_>) -> bool {
         if self.is_plain && is_unambiguous(request.path.as_bytes()) {
             return false;
@@ -85,8 +85,8 @@ impl LenientRules {
 /// Most times that a path may be escaped.
 const DECODES_MAX: usize = 3;
 
-/// Whether all servers read a normal path alike: without capitals, escapes and parameters, and no segment ends
-/// in a dot or is empty.
+/// Whether all servers read a normal path alike: without capitals, escapes and parameters, and no segment
+/// ends in a dot or is empty.
 fn is_unambiguous(path: &[u8]) -> bool {
     let is_plain =
         |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"/-_~.!$&'()*+,=:@".contains(byte);
