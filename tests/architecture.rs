@@ -399,7 +399,7 @@ fn the_threat_model_and_the_reports_name_tests_that_exist() {
         let text = std::fs::read_to_string(root().join(page)).unwrap();
         for (number, line) in text.lines().enumerate() {
             let tests: Vec<_> =
-                line.split('`').skip(1).step_by(2).filter_map(|word| word.split_once("::")).collect();
+                line.split('`').skip(1).step_by(2).filter_map(|word| word.rsplit_once("::")).collect();
             if line.starts_with('|') && line.matches(" | ").count() == 2 && tests.is_empty() {
                 let is_heading =
                     ["| attack ", "| who ", "| fault "].iter().any(|word| line.starts_with(word));
@@ -410,8 +410,10 @@ fn the_threat_model_and_the_reports_name_tests_that_exist() {
             }
             for (module, test) in tests {
                 named += 1;
-                let source = std::fs::read_to_string(root().join(format!("tests/e2e/{module}.rs")))
-                    .unwrap_or_default();
+                let source = std::fs::read_to_string(
+                    root().join(format!("tests/e2e/{}.rs", module.replace("::", "/"))),
+                )
+                .unwrap_or_default();
                 if !source.contains(&format!("fn {test}(")) {
                     wrong.push(format!("{page}:{}: {module}::{test} is not in tests/e2e", number + 1));
                 }

@@ -78,8 +78,7 @@ impl BodyTransforms {
     }
 
     pub(crate) fn push(&mut self, transform: impl BodyTransform + 'static) {
-        let is_coding = |known: &Box<dyn BodyTransform>| known.coded().is_some();
-        let at = self.0.iter().position(is_coding).unwrap_or(self.0.len());
+        let at = self.0.iter().position(|known| known.coded().is_some()).unwrap_or(self.0.len());
         self.0.insert(at, Box::new(transform));
     }
 

@@ -40,8 +40,8 @@ impl<'a> RequestFields<'a> {
         Self { head, buf, removed: "", added: b"" }
     }
 
-    /// The same with edits: names of removed fields, each with a line feed behind it, and added lines, each with
-    /// its CRLF.
+    /// The same with edits: names of removed fields, each with a line feed behind it, and added lines, each
+    /// with its CRLF.
     #[must_use]
     pub fn edited(self, removed: &'a str, added: &'a [u8]) -> Self {
         Self { removed, added, ..self }

@@ -83,8 +83,8 @@ pub(crate) const RELAY_BUFFER_BYTES: usize =
     ringway_model::limits::BODY_BUFFER_BYTES + ringway_model::limits::HEAD_BUFFER_BYTES;
 /// Minimum length of bodies that are spliced instead of copied.
 pub(crate) const SPLICE_BYTES_MIN: u64 = 64 * 1024;
-/// Bytes of a body that the transforms of stages get at once: at most half a millisecond of compression, after
-/// which other requests of the core are served.
+/// Bytes of a body that the transforms of stages get at once: at most half a millisecond of compression,
+/// after which other requests of the core are served.
 pub(crate) const TRANSFORM_STEP_BYTES: usize = 16 * 1024;
 /// Bytes of transformed data that are sent while more of the body is there: as much as one TLS record holds.
 pub(crate) const TRANSFORMED_BYTES: usize = 16 * 1024;

@@ -109,7 +109,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
             "ringway_rate_limit",
         ],
     ),
-    ("Middleware", &["proxy_stage_calls", "proxy_filter", "proxy_middleware"]),
+    ("Middleware", &["proxy_stage_calls", "proxy_filter", "proxy_middleware", "proxy_compress"]),
     ("Client connections", &["ringway_connections", "ringway_upgrades"]),
     ("Access log", &["ringway_access_log"]),
     ("Webhooks", &["ringway_webhooks"]),
@@ -135,6 +135,8 @@ const SECTIONS: &[(&str, &[&str])] = &[
 
 /// Labels of each metric that has some.
 const LABELS: &[(&str, &str)] = &[
+    ("proxy_compress_bytes_total", "coding, direction"),
+    ("proxy_compress_skipped_total", "why"),
     ("proxy_requests_total", "route, pool, status"),
     ("proxy_request_duration_seconds", "route, pool, le"),
     ("proxy_request_size_bytes", "route"),

@@ -408,7 +408,7 @@ const OPEN: &[&str] = &[
     "/admin-panel/x",
     "/users/admin",
     "/a%20b",
-    "/Users/ABC",
+    "/Profiles/ABC",
     "/x;y=1",
     "/%C3%A9t%C3%A9",
     "/a.b/c..d",
