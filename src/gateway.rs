@@ -20,9 +20,11 @@ use std::sync::Arc;
 use ringway_api::UnixSocket;
 use ringway_bridge::{mailbox, slot, wake_pair};
 use ringway_certs::CertificateSettings;
-use ringway_control::{ConfigurationSettings, ControlSettings, Parts, TargetResolver, WorkerLink};
+use ringway_control::{
+    ConfigurationSettings, ControlSettings, EventHook, OwnEvent, Parts, TargetResolver, WorkerLink,
+};
 use ringway_middleware::{Builtins, Chain, Middleware, Stage};
-use ringway_model::{CanaryState, Cidr, CoreId, limits};
+use ringway_model::{Cidr, CoreId, limits};
 use ringway_net::DriverChoice;
 use ringway_store::{Memory, Store};
 use ringway_telemetry::{LogHandle, Observer, Registry, Telemetry};
@@ -313,8 +315,10 @@ impl Builder {
             builtins: Arc::new(self.builtins),
             ..self.control.defaults
         };
-        let on_brake = audit.clone().map(|audit| {
-            Box::new(move |state: &CanaryState| audit.record_brake(state)) as ringway_control::BrakeHook
+        // An access log without addresses is an operator's wish not to keep them.
+        let shows_clients = log.as_ref().is_none_or(|log| log.shows_client_ip());
+        let on_event = audit.clone().map(|audit| {
+            Box::new(move |event: OwnEvent<'_>| audit.record_own(&event, shows_clients)) as EventHook
         });
         let control = ringway_control::start(Parts {
             store: self.store,
@@ -322,7 +326,7 @@ impl Builder {
             inbox,
             registry,
             log: log_reading,
-            on_brake,
+            on_event,
             certificates,
             resolver: self.resolver,
             settings: self.control,

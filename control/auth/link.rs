@@ -9,7 +9,7 @@ use ringway_bridge::{MailboxReceiver, MailboxSender, Waker, blocking_mailbox, ma
 use ringway_middleware::{Credentials, KnownCredentials};
 use ringway_model::{CoreId, CredentialSource, Timestamp};
 
-use crate::failure_kind::FailureCounts;
+use crate::failure_kind::{FailureCounts, FailureKind};
 use crate::limits::{EVENTS_MAX, MESSAGES_MAX};
 use crate::loader::{self, Message};
 use crate::passwords::{self, Job};
@@ -49,6 +49,8 @@ pub struct SourceStatus {
     pub failures: u32,
     /// Reason of the last failure, if the last load failed.
     pub problem: Option<Arc<str>>,
+    /// Kind of that failure.
+    pub failure: Option<FailureKind>,
     /// Failed loads by kind.
     pub failed: FailureCounts,
     /// Time of the last good load; `None` without one since the start.

@@ -41,6 +41,8 @@ struct Known {
     /// Content that is in use, and what it was parsed into.
     in_use: Option<(Vec<u8>, Arc<Credentials>)>,
     problem: Option<Arc<str>>,
+    /// Kind of that problem.
+    failure: Option<FailureKind>,
     failed: FailureCounts,
     loaded_at: Option<Timestamp>,
 }
@@ -112,6 +114,7 @@ impl Loader {
                 mark: None,
                 in_use: None,
                 problem: None,
+                failure: None,
                 failed: FailureCounts::default(),
                 loaded_at: None,
             };
@@ -227,6 +230,7 @@ impl Loader {
         let Some(known) = self.sources.get_mut(&source) else { return };
         known.schedule.succeed(max_age, clock::now());
         known.loaded_at = Some(clock::timestamp());
+        known.failure = None;
         if known.problem.take().is_some() {
             tracing::info!(%source, "credentials can be loaded again");
         }
@@ -248,6 +252,7 @@ impl Loader {
     fn fail(&mut self, source: CredentialSource, kind: FailureKind, error: &str) {
         let Some(known) = self.sources.get_mut(&source) else { return };
         known.failed.add(kind);
+        known.failure = Some(kind);
         let is_over = known.schedule.fail(clock::now());
         if known.problem.as_deref() != Some(error) {
             let in_use = known.in_use.is_some();
@@ -266,6 +271,7 @@ impl Loader {
         let status = self.sources.get(&source).map_or_else(SourceStatus::default, |known| SourceStatus {
             failures: known.schedule.failures(),
             problem: known.problem.clone(),
+            failure: known.failure,
             failed: known.failed,
             loaded_at: known.loaded_at,
             entries: known.in_use.as_ref().map_or(0, |(_, credentials)| credentials.len()),

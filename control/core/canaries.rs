@@ -57,9 +57,6 @@ pub(crate) enum Effect {
     Braked(CanaryState),
 }
 
-/// Callback for each canary that ringway has braked, on the control thread: it must not block.
-pub type BrakeHook = Box<dyn Fn(&CanaryState) + Send>;
-
 /// Reason why a canary refuses an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CanaryError {

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ringway_auth::{Event, KnownCredentials, Link, SourceStatus};
+use ringway_auth::{Event, FailureKind, KnownCredentials, Link, SourceStatus};
 use ringway_bridge::Waker;
 use ringway_model::{CoreId, CredentialSource, Delta, Desired, Resource};
 use ringway_traffic::report::PasswordJob;
+use ringway_traffic::security_event::{SecurityEvent, SecurityEventKind, SecuritySubject};
 
 /// 8: failing sources that the status lists by name; an outage of the network fails all.
 const SOURCES_LISTED_MAX: usize = 8;
@@ -21,11 +22,14 @@ pub(crate) struct Credentials {
     link: Option<Link>,
     wanted: BTreeSet<CredentialSource>,
     statuses: BTreeMap<CredentialSource, SourceStatus>,
+    /// Sources that failed or recovered, not taken yet.
+    transitions: Vec<SecurityEvent>,
 }
 
 impl Credentials {
     pub(crate) fn new(folder: Option<PathBuf>, waker: Waker) -> Self {
-        Self { folder, waker, link: None, wanted: BTreeSet::new(), statuses: BTreeMap::new() }
+        let (wanted, statuses) = (BTreeSet::new(), BTreeMap::new());
+        Self { folder, waker, link: None, wanted, statuses, transitions: Vec::new() }
     }
 
     /// Follows stored changes of chains.
@@ -85,9 +89,15 @@ impl Credentials {
         if let Event::Settled { source, status } = &event
             && self.wanted.contains(source)
         {
-            self.statuses.insert(source.clone(), status.clone());
+            let before = self.statuses.insert(source.clone(), status.clone());
+            self.transitions.extend(transition(source, before.and_then(|before| before.failure), status));
         }
         Some(event)
+    }
+
+    /// Takes the sources that have failed or recovered since the last call.
+    pub(crate) fn take_transitions(&mut self) -> Vec<SecurityEvent> {
+        std::mem::take(&mut self.transitions)
     }
 
     /// Sources and their states, in order.
@@ -111,3 +121,22 @@ impl Credentials {
         warnings
     }
 }
+
+/// Event of a source whose last load had the failure `before`.
+fn transition(
+    source: &CredentialSource,
+    before: Option<FailureKind>,
+    status: &SourceStatus,
+) -> Option<SecurityEvent> {
+    let (kind, failure) = match (before, status.failure) {
+        (None, Some(failure)) => (SecurityEventKind::CredentialsFailed, failure),
+        (Some(failure), None) => (SecurityEventKind::CredentialsRecovered, failure),
+        _ => return None,
+    };
+    let subject = SecuritySubject::Credentials(source.clone());
+    Some(SecurityEvent { kind, subject, reason: failure.as_str() })
+}
+
+#[cfg(test)]
+#[path = "credentials_tests.rs"]
+mod tests;

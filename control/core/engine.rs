@@ -22,6 +22,7 @@ mod plane_tests;
 #[cfg(test)]
 mod plane_trial_tests;
 mod publisher;
+mod security_steps;
 mod shutdown;
 pub(crate) mod store_thread;
 mod trial_steps;
@@ -59,7 +60,7 @@ pub use self::publisher::WorkerLink;
 pub use self::shutdown::Drained;
 use self::shutdown::Shutdown;
 use self::store_thread::StoreLink;
-use crate::canaries::{BrakeHook, Canaries};
+use crate::canaries::Canaries;
 use crate::certificates::CertificateUpdate;
 use crate::certificates::file_watch::FileProblems;
 use crate::configuration::{ConfigurationStatus, Notice, Reserved};
@@ -72,6 +73,8 @@ use crate::instances::{self, Instances, outage};
 use crate::limits::STORE_CLOSE_TIMEOUT;
 use crate::liveness::Liveness;
 use crate::notifications::{Availability, Notifications, changed_apps};
+use crate::own_event::EventHook;
+use crate::security_log::SecurityLog;
 use crate::settings::ControlSettings;
 use crate::simulation::{SampleRequests, Simulation};
 use crate::status::CoreState;
@@ -104,6 +107,7 @@ pub(crate) struct Engine {
     proving: Proving,
     probation: Probation,
     canaries: Canaries,
+    security: SecurityLog,
     notifications: Notifications,
     core_watch: CoreWatch,
     shutdown: Shutdown,
@@ -114,7 +118,7 @@ pub(crate) struct Engine {
     /// Deadline of the thread's loop.
     armed: Tick,
     log: Option<Box<dyn Fn() -> LogReading + Send>>,
-    on_brake: Option<BrakeHook>,
+    on_event: Option<EventHook>,
 }
 
 /// Components of an engine.
@@ -128,7 +132,7 @@ pub(crate) struct EngineParts {
     pub(crate) first: Published,
     pub(crate) registry: Registry,
     pub(crate) log: Option<Box<dyn Fn() -> LogReading + Send>>,
-    pub(crate) on_brake: Option<BrakeHook>,
+    pub(crate) on_event: Option<EventHook>,
     pub(crate) links: Vec<WorkerLink>,
     pub(crate) store: StoreLink,
     pub(crate) description: Description,
@@ -190,6 +194,7 @@ impl Engine {
             proving,
             probation: parts.probation,
             canaries,
+            security: SecurityLog::default(),
             notifications: Notifications::new(parts.settings.certificate_webhook.clone()),
             core_watch: CoreWatch::new(cores.len()),
             shutdown: Shutdown::Running,
@@ -198,7 +203,7 @@ impl Engine {
             waker: parts.waker,
             armed: Tick(0),
             log: parts.log,
-            on_brake: parts.on_brake,
+            on_event: parts.on_event,
             settings: parts.settings,
         };
         engine.plane.reserve(parts.reserved);
@@ -288,6 +293,11 @@ impl Engine {
                 let due = self.instances.count_failed_attempts(&instance, failures, now.tick);
                 if let Some(failures) = due {
                     tracing::warn!(%app, %instance, reason, error = %text, failures, "upstream attempts failed");
+                }
+            }
+            Report::Security { events } => {
+                for (event, count) in events {
+                    self.security.count(event, count, now.tick);
                 }
             }
             Report::HostWanted { core, host } => {
@@ -406,6 +416,7 @@ impl Engine {
         self.advance_instances(now);
         self.advance_overlay(now);
         self.advance_credentials(now);
+        self.advance_security(now);
         self.advance_trial(now);
         self.prove_versions(now);
         self.advance_canaries(now);
@@ -446,6 +457,7 @@ impl Engine {
             self.proving.next_deadline().tick(),
             self.dns.next_deadline(),
             self.canaries.next_deadline(),
+            self.security.next_deadline(),
             now.tick.after(RECORD_INTERVAL),
             instances,
             overlay,

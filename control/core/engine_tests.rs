@@ -89,7 +89,7 @@ fn engine_of(
         first,
         registry: Registry::new(),
         log: None,
-        on_brake: None,
+        on_event: None,
         links: vec![WorkerLink { core: CORE, snapshots, orders }],
         description: store.describe(),
         store: store_thread::start(store, Vec::new(), waker.clone()).unwrap(),

@@ -114,7 +114,7 @@ impl Scene {
             first,
             registry,
             log: None,
-            on_brake: None,
+            on_event: None,
             links,
             description: store.describe(),
             store: store_thread::start(store, Vec::new(), waker.clone()).unwrap(),

@@ -32,6 +32,8 @@ mod instances;
 mod limits;
 mod liveness;
 mod notifications;
+mod own_event;
+mod security_log;
 mod settings;
 mod simulation;
 mod status;
@@ -43,7 +45,7 @@ mod time;
 mod trial;
 mod view;
 
-pub use canaries::{BrakeHook, CanaryComparison, CanaryError, CanaryStatus, NextStep};
+pub use canaries::{CanaryComparison, CanaryError, CanaryStatus, NextStep};
 pub use client::Client;
 pub use configuration::{
     Applied, ApplyContent, ApplyRequest, AuthCheckRequest, AuthChecked, Candidate, ChangeOp, CheckedSource,
@@ -57,10 +59,13 @@ pub use discovery::{Resolved, ResolvedTarget, ResolverError, TargetResolver};
 pub use engine::{Drained, WorkerLink};
 pub use error_chain::with_causes;
 pub use liveness::Liveness;
+pub use own_event::{EventHook, OwnEvent};
 /// Explanations, as the stages give them.
 pub use ringway_middleware::{
     AuthCheck, CheckError, CredentialKind, FieldChanges, MethodExplanation, Outcome, Reason,
 };
+/// Security events, as the data plane reports them.
+pub use ringway_traffic::security_event::{SecurityCount, SecurityEvent, SecurityEventKind, SecuritySubject};
 /// Result of a simulation, as the crate of the routing tables makes it.
 pub use ringway_traffic::simulate::{Destination, Rerouted, Simulated};
 pub use settings::ControlSettings;

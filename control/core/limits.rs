@@ -116,3 +116,12 @@ pub(crate) const FINDINGS_REPORTED_MAX: usize = 20;
 pub(crate) const DNS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Blocking threads in addition to those of DNS lookups: a disk that hangs must not delay lookups.
 pub(crate) const BLOCKING_THREADS: usize = 12;
+
+// --- Security events --------------------------------------------------------------------------------------
+
+/// Interval in which equal security events get one line of the audit log: soon enough to act, and an attack
+/// of a day is some thousand lines for each of its kinds.
+pub(crate) const SECURITY_EVENT_INTERVAL: Duration = Duration::from_secs(60);
+/// Security events of different routes and reasons that have lines of their own within an interval; further
+/// ones share one line by kind.
+pub(crate) const SECURITY_EVENTS_WATCHED_MAX: usize = 256;

@@ -30,7 +30,6 @@ use ringway_traffic::pattern::Patterns;
 use ringway_traffic::report::Report;
 use ringway_traffic::snapshot::{CertificateVersion, Snapshot};
 
-use crate::canaries::BrakeHook;
 use crate::certificates::certificate_host::CertificateHost;
 use crate::certificates::file_watch;
 use crate::client::{Call, Client};
@@ -43,6 +42,7 @@ use crate::engine::{Engine, EngineParts, WorkerLink};
 use crate::error_chain::with_causes;
 use crate::instances::probe_tls::AppProbeTls;
 use crate::liveness::Liveness;
+use crate::own_event::EventHook;
 use crate::settings::ControlSettings;
 use crate::time::Now;
 use crate::trial::probation::Probation;
@@ -62,8 +62,8 @@ pub struct Parts {
     pub registry: Registry,
     /// Reads the state of the access log, if there is one.
     pub log: Option<Box<dyn Fn() -> LogReading + Send>>,
-    /// Called for each canary that ringway brakes, for example to record it.
-    pub on_brake: Option<BrakeHook>,
+    /// Called for what no client has ordered, for example to record it.
+    pub on_event: Option<EventHook>,
     /// The opened certificate component; without it there are no certificates.
     pub certificates: Option<Opened>,
     /// External source of targets for hosts that are not registered.
@@ -177,7 +177,7 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
         inbox,
         registry,
         log,
-        on_brake,
+        on_event,
         certificates,
         resolver,
         settings,
@@ -251,7 +251,7 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
                 first,
                 registry,
                 log,
-                on_brake,
+                on_event,
                 links,
                 store,
                 description,

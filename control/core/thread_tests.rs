@@ -153,7 +153,7 @@ impl Harness {
             inbox,
             registry,
             log: None,
-            on_brake: None,
+            on_event: None,
             certificates: None,
             resolver: None,
             settings,
@@ -644,7 +644,7 @@ fn a_store_that_cannot_be_loaded_fails_the_start() {
         inbox,
         registry: Registry::new(),
         log: None,
-        on_brake: None,
+        on_event: None,
         configuration: crate::ConfigurationSettings::default(),
         settings: ControlSettings {
             certificate_webhook: None,

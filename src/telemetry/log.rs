@@ -79,6 +79,11 @@ impl LogHandle {
         Ok(Self { format, fields, cores: Vec::new(), written, full, empty, commands, done })
     }
 
+    /// Whether its lines have the address of the client.
+    pub fn shows_client_ip(&self) -> bool {
+        self.fields.client_ip
+    }
+
     /// Sets the fields for the lines of cores that are added later.
     #[must_use]
     pub fn fields(mut self, fields: LogFields) -> Self {

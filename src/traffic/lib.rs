@@ -20,6 +20,7 @@
 //! - [`retry_budget`] bounds additional attempts by a share of the successful exchanges of their pool.
 //! - [`overload`] limits the concurrent requests of a route, with a queue over all cores.
 //! - [`verdict`] is the meaning of an attempt's result, [`tally`] counts them over a sliding window.
+//! - [`security_event`] counts what the audit log shows of refused and unprotected requests.
 //! - [`samples`] keeps heads of requests, by which [`simulate`] shows the effects of a change.
 //! - [`report`] defines the messages between the two planes other than snapshots.
 //!
@@ -57,6 +58,7 @@ pub mod route_path;
 pub mod rule_table;
 pub mod rule_traffic;
 pub mod samples;
+pub mod security_event;
 pub mod selection;
 pub mod simulate;
 mod slow_start;

@@ -94,3 +94,9 @@ pub(crate) const RATE_LIMIT_DEBT_US_MAX: u64 = 8_796_093_022_207;
 pub(crate) const QUEUE_SLACK_US: u64 = 20_000;
 /// First limit of an adaptive overload protection: it doubles with each round of good responses.
 pub(crate) const ADAPTIVE_START: u32 = 20;
+
+// --- Security events ---------------------------------------------------------------------------------------
+
+/// Security events of different routes and reasons that a core counts apart within a second, about 100 bytes
+/// each; further ones are counted together by kind.
+pub(crate) const SECURITY_EVENTS_MAX: usize = 128;

@@ -7,6 +7,7 @@ use ringway_middleware::KnownCredentials;
 use ringway_model::{AppId, CoreId, CredentialSource, Hostname, InstanceId, Serial, Tick};
 
 use crate::samples::SampledHeads;
+use crate::security_event::{SecurityCount, SecurityEvent};
 use crate::snapshot::EndpointId;
 
 /// Message of a data core to the control thread.
@@ -59,6 +60,11 @@ pub enum Report {
         text: Box<str>,
         /// Failures since the core's last report about this instance.
         failures: u32,
+    },
+    /// Security events of the core since its last report: sent once a second, if there are any.
+    Security {
+        /// Events, with their numbers.
+        events: Box<[(SecurityEvent, SecurityCount)]>,
     },
     /// A request needs a host without a route, or with a discovered route that is due for a refresh. The
     /// reply is a snapshot with its route, or [`Order::HostAbsent`]; there is none when its route is fresh.

@@ -12,6 +12,7 @@ use ringway_traffic::snapshot::Snapshot;
 
 use crate::core::Core;
 use crate::drain::drain;
+use crate::exchange::security_events;
 use crate::monoio_runtime::MonoioRuntime;
 use crate::runtime::Runtime;
 
@@ -98,8 +99,8 @@ fn report_applied<R: Runtime>(core: &Core<R>) {
     core.telemetry.emit(SnapshotApplied { serial, revision });
 }
 
-/// Starts the housekeeping, once a second: closes idle upstream connections, flushes the access log, and
-/// frees unused memory.
+/// Starts the housekeeping, once a second: closes idle upstream connections, flushes the access log, reports
+/// security events, and frees unused memory.
 pub(crate) fn start_housekeeping<R: Runtime>(core: &Rc<Core<R>>) {
     let own = core.clone();
     core.runtime.spawn(
@@ -113,6 +114,7 @@ pub(crate) fn start_housekeeping<R: Runtime>(core: &Rc<Core<R>>) {
                 core.tunnels.expire(now);
                 core.publish_load();
                 core.telemetry.flush_if_older(now);
+                security_events::report(core);
                 core.free_spare_buffers();
                 nudge_allocator();
             }

@@ -28,6 +28,7 @@ use crate::exchange::date_line::DateLine;
 use crate::exchange::load_queues::{self, LoadQueues};
 use crate::exchange::mirror::Mirrors;
 use crate::exchange::on_demand_hosts::Hosts;
+use crate::exchange::security_events::SecurityEvents;
 use crate::exchange::stage_calls::Calls;
 use crate::exchange::stage_waits::StageWaits;
 use crate::exchange::tunnels::Tunnels;
@@ -92,6 +93,8 @@ pub(crate) struct Core<R: Runtime> {
     pub(crate) mirrors: Mirrors,
     /// Rate limit of warnings about attempts.
     pub(crate) warnings: Warnings,
+    /// Events of requests for the audit log.
+    pub(crate) security_events: SecurityEvents,
     /// Link to the other cores; none for a single core.
     pub(crate) rebalancer: Option<Rebalancer>,
     tables: RefCell<Rc<Tables>>,
@@ -171,6 +174,7 @@ impl<R: Runtime> Core<R> {
             cache: parts.cache,
             mirrors: Mirrors::default(),
             warnings: Warnings::default(),
+            security_events: SecurityEvents::default(),
             rebalancer: parts.rebalancer,
             tables: RefCell::new(Rc::new(Tables { snapshot })),
             buffers: RefCell::new(Vec::new()),

@@ -19,6 +19,7 @@ use ringway_traffic::report::Report;
 
 use crate::accept::rebalance::Rebalancer;
 use crate::core::Core;
+use crate::exchange::security_events;
 use crate::runtime::Runtime;
 use crate::session::downstream_conn::Phase;
 use crate::session::idle;
@@ -63,6 +64,7 @@ pub(crate) async fn drain<R: Runtime>(core: Rc<Core<R>>, stop_listening: impl Fn
         core.runtime.sleep(ROUND).await;
     }
     // The control thread waits for this until the same deadline: a full mailbox costs time only.
+    security_events::report(&core);
     while core.reports.send(Report::Drained { core: core.id }).is_err() && core.runtime.now() < deadline {
         core.runtime.sleep(ROUND).await;
     }

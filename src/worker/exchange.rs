@@ -62,6 +62,7 @@ mod rate_limit;
 pub(crate) mod request_body;
 pub(crate) mod request_source;
 pub(crate) mod response_writer;
+pub(crate) mod security_events;
 pub(crate) mod stage_calls;
 mod stage_services;
 pub(crate) mod stage_waits;

@@ -52,7 +52,12 @@ routes:
           jwt: {{issuer: \"https://i.example\", audience: api, jwks_file: {}, claims: {{sub: X-User}}, forward: false}}
       - {{type: header_transform, config: {{set: {{X-Who: \"${{user}}\"}}}}}}
   - {{id: open, host: open.test, pool: p}}
+  - {{id: lax, host: lax.test, pool: p, middleware: [{{type: plugin, ref: gone}}]}}
+plugins:
+  - {{id: gone, type: external_http, pool: filter, fail_mode: open}}
 pools:
+  - id: filter
+    endpoints: [{{address: \"127.0.0.1:1\"}}]
   - id: p
     endpoints: [{{address: \"{}\"}}]
 ",
@@ -176,5 +181,35 @@ on_both_drivers! {
         let anyone = explain(&[]);
         assert!(anyone.contains("? ip_acl") && anyone.contains("replies 401 unauthenticated"), "{anyone}");
         assert_eq!(origin.request_count(), 0);
+    }
+
+    fn refused_and_unprotected_requests_are_in_the_audit_log(driver) {
+        let origin = Origin::named("a");
+        let proxy = start(driver, &origin);
+        let mut old = claims();
+        old["exp"] = json!(5);
+        let old = token(old);
+        let mut client = proxy.client();
+        for _ in 0..3 {
+            client.send(format!("GET / HTTP/1.1\r\nHost: app.test\r\nAuthorization: Bearer {old}\r\n\r\n"));
+            assert_eq!(client.response("GET").status(), 401);
+        }
+        client.send("GET / HTTP/1.1\r\nHost: lax.test\r\n\r\n");
+        assert_eq!(client.response("GET").status(), 200);
+        let is_open = |line: &Value| line["action"] == "filter.failed_open";
+        let open = audit(&proxy, is_open).into_iter().find(is_open).unwrap();
+        let objects = json!([{ "kind": "route", "id": "lax" }, { "kind": "pool", "id": "filter" }]);
+        assert_eq!((&open["objects"], &open["result"]), (&objects, &json!("passed")), "{open}");
+        // The rest of them is reported at the end of the interval, or of the process.
+        let path = proxy.store().with_file_name("audit.log");
+        let log = proxy.log().join("\n");
+        let _builder = proxy.stop();
+        let text = std::fs::read_to_string(path).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let refused: Vec<_> = lines.filter(|line| line["action"] == "auth.refused").collect();
+        assert_eq!(refused[0]["objects"], json!([{ "kind": "route", "id": "api" }]), "{text}");
+        assert_eq!((&refused[0]["reason"], &refused[0]["remote"]), (&json!("expired"), &json!("127.0.0.1")));
+        assert_eq!(refused.iter().filter_map(|line| line["count"].as_u64()).sum::<u64>(), 3, "{text}");
+        assert!(!text.contains(&old) && !log.contains(&old), "{text} {log}");
     }
 }

@@ -79,15 +79,23 @@ fn is_interpreted(c: char) -> bool {
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Line about a decision of ringway itself.
+/// Line about a decision or an observation of ringway itself.
 #[derive(Debug, Serialize)]
 pub(super) struct OwnEntry<'a> {
     pub(super) at: String,
     pub(super) who: &'static str,
+    /// Client of the first observation, if a client caused it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) remote: Option<String>,
     pub(super) action: &'static str,
-    pub(super) objects: [Object; 1],
+    /// Empty for a line about several that have none of their own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) objects: Vec<Object>,
     pub(super) reason: &'a str,
     pub(super) result: &'static str,
+    /// Observations since the last line about the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) count: Option<u64>,
 }
 
 impl OwnEntry<'_> {

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use ringway_model::CanaryState;
+use ringway_control::{OwnEvent, SecurityCount, SecurityEvent, SecurityEventKind, SecuritySubject};
+use ringway_model::{CanaryState, Timestamp};
 use ringway_net::clock;
 
 use super::Entry;
@@ -94,18 +95,16 @@ impl AuditLog {
         self.push(entry.members());
     }
 
-    /// Adds a line about a canary that ringway has braked. Costs as much as any line.
-    pub fn record_brake(&self, state: &CanaryState) {
-        let Some(braked) = &state.braked else { return };
-        let entry = OwnEntry {
-            at: braked.at.to_rfc3339_millis(),
-            who: OWN_NAME,
-            action: "canary.brake",
-            objects: [Object { kind: "canary", id: state.route.to_string() }],
-            reason: &braked.reason,
-            result: "done",
+    /// Adds a line about what no client has ordered, without addresses of clients unless `shows_clients`. Costs
+    /// as much as any line.
+    pub fn record_own(&self, event: &OwnEvent<'_>, shows_clients: bool) {
+        let entry = match event {
+            OwnEvent::Braked(state) => brake(state),
+            OwnEvent::Security { at, event, count } => Some(security(*at, event, *count, shows_clients)),
         };
-        self.push(entry.members());
+        if let Some(entry) = entry {
+            self.push(entry.members());
+        }
     }
 
     fn push(&self, members: String) {
@@ -223,6 +222,54 @@ impl State {
     }
 }
 
+/// Line about a canary that ringway has braked.
+fn brake(state: &CanaryState) -> Option<OwnEntry<'_>> {
+    let braked = state.braked.as_ref()?;
+    Some(OwnEntry {
+        at: braked.at.to_rfc3339_millis(),
+        who: OWN_NAME,
+        remote: None,
+        action: "canary.brake",
+        objects: vec![Object { kind: "canary", id: state.route.to_string() }],
+        reason: &braked.reason,
+        result: "done",
+        count: None,
+    })
+}
+
+/// Line about equal observations.
+fn security(
+    at: Timestamp,
+    event: &SecurityEvent,
+    count: SecurityCount,
+    shows_clients: bool,
+) -> OwnEntry<'static> {
+    let (action, result) = match event.kind {
+        SecurityEventKind::AuthRefused => ("auth.refused", "refused"),
+        SecurityEventKind::Banned => ("rate_limit.banned", "refused"),
+        SecurityEventKind::FilterFailedOpen => ("filter.failed_open", "passed"),
+        SecurityEventKind::CredentialsFailed => ("credentials.failed", "failed"),
+        SecurityEventKind::CredentialsRecovered => ("credentials.recovered", "recovered"),
+    };
+    let object = |kind, id: &dyn fmt::Display| Object { kind, id: id.to_string() };
+    let objects = match &event.subject {
+        SecuritySubject::Route(route) => vec![object("route", route)],
+        SecuritySubject::Filter { route, pool } => vec![object("route", route), object("pool", pool)],
+        SecuritySubject::Credentials(source) => vec![object("credentials", source)],
+        SecuritySubject::Others => Vec::new(),
+    };
+    OwnEntry {
+        at: at.to_rfc3339_millis(),
+        who: OWN_NAME,
+        remote: count.client.filter(|_| shows_clients).map(|client| client.to_string()),
+        action,
+        objects,
+        reason: event.reason,
+        result,
+        count: Some(count.count),
+    }
+}
+
 /// Actor of what no client has ordered.
 const OWN_NAME: &str = "ringway";
 
@@ -236,3 +283,7 @@ impl fmt::Debug for AuditLog {
         f.debug_tuple("AuditLog").field(&self.0.path).finish()
     }
 }
+
+#[cfg(test)]
+#[path = "log_tests.rs"]
+mod tests;

@@ -95,7 +95,7 @@ fn a_canary_that_ringway_brakes_leaves_a_line_of_its_own() {
         braked: Some(braked),
         set_weight: None,
     };
-    audited.log.record_brake(&state);
+    audited.log.record_own(&ringway_control::OwnEvent::Braked(&state), true);
     let lines = audited.lines();
     assert_eq!(lines.len(), 1, "{lines:?}");
     let line = &lines[0];

@@ -27,7 +27,7 @@ fn the_real_control_plane_is_served() {
         inbox,
         registry: Registry::new(),
         log: None,
-        on_brake: None,
+        on_event: None,
         settings: ControlSettings {
             certificate_webhook: None,
             defaults: Default::default(),

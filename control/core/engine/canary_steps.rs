@@ -4,6 +4,7 @@ use ringway_model::{Delta, Resource};
 
 use super::{Engine, ReplyTo, view};
 use crate::canaries;
+use crate::own_event::OwnEvent;
 use crate::submission::Submission;
 use crate::time::Now;
 
@@ -37,8 +38,8 @@ impl Engine {
                 canaries::Effect::Braked(state) => {
                     let view = view(&self.plane, &self.publisher, now);
                     self.notifications.handle_braked_canary(&state, view);
-                    if let Some(report) = &self.on_brake {
-                        report(&state);
+                    if let Some(report) = &self.on_event {
+                        report(OwnEvent::Braked(&state));
                     }
                 }
             }

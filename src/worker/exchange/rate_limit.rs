@@ -60,6 +60,9 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         };
         self.core.telemetry.emit(counted.of(matched.rule.metric.0));
         let Some((reply, retry_after)) = refusal else { return Ok(()) };
+        if matches!(decision, Decision::Banned { .. }) {
+            self.core.security_events.note_banned(&matched.rule.name, self.info.client);
+        }
         let by = LimitedBy { policy: limiter.policy(), limit: limiter.words() };
         self.info.limited_by = Some(by);
         let reply = reply.with_field("Retry-After", seconds(retry_after).to_string().as_bytes());

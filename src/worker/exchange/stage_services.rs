@@ -1,5 +1,6 @@
 //! Services of the core for stages: time, credentials, calls to pools.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ringway_middleware::{
@@ -18,6 +19,9 @@ pub(crate) struct CoreServices<'a, R: Runtime> {
     pub(crate) core: &'a Core<R>,
     /// The configuration that the exchange has pinned.
     pub(crate) snapshot: &'a Snapshot,
+    /// Name of the request's route.
+    pub(crate) route: &'a Arc<str>,
+    pub(crate) client: IpAddr,
 }
 
 impl<R: Runtime> Services for CoreServices<'_, R> {
@@ -54,6 +58,9 @@ impl<R: Runtime> Services for CoreServices<'_, R> {
     }
 
     fn note_decision(&self, pool: &AppId, result: DecisionResult, duration_us: u64) {
+        if let DecisionResult::FailedOpen(reason) = result {
+            self.core.security_events.note_failed_open(self.route, pool, reason, self.client);
+        }
         let pool = self.snapshot.pool_of_app(pool.as_str()).map_or(0, |pool| pool.metric.0);
         let duration_us = (result != DecisionResult::Cached).then_some(duration_us);
         self.core.telemetry.emit(FilterAsked { pool, decision: result.as_str(), duration_us });

@@ -51,7 +51,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
                 }
                 // Boxed: it must not make every exchange larger.
                 Flow::Wait => Box::pin(self.wait_for_stage(stages, matched, started_us)).await?,
-                Flow::Reply(reply) => return Err(self.replied(stages, reply)),
+                Flow::Reply(reply) => return Err(self.replied(stages, matched, reply)),
             }
             self.stages.pass();
         }
@@ -69,7 +69,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         let spent = Duration::from_micros(begun_us.saturating_sub(started_us));
         let timeout = matched.rule.policy.head_timeout().saturating_sub(spent);
         self.has_paused = true;
-        let services = CoreServices { core: self.core, snapshot: self.snapshot };
+        let services = self.services(matched);
         let mut run = std::mem::take(&mut self.stages);
         let mut request = RequestCtx::new(self.request_view(matched), &services, &mut run);
         let waited = self.beside_client(stages.wait(&mut request), timeout).await;
@@ -78,7 +78,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         self.info.stages_us += self.core.runtime.now_micros().saturating_sub(begun_us).max(1);
         match waited {
             Waited::Decided(ControlFlow::Continue(())) => Ok(()),
-            Waited::Decided(ControlFlow::Break(reply)) => Err(self.replied(stages, reply)),
+            Waited::Decided(ControlFlow::Break(reply)) => Err(self.replied(stages, matched, reply)),
             Waited::ClientLeft => Err(Failure::ClientClosed.into()),
             Waited::TimedOut => {
                 self.info.stage = stages.stage_of(&self.stages).map(Stage::name);
@@ -111,15 +111,29 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         }
     }
 
-    /// The interrupt of a stage's reply, which is noted for the log.
-    fn replied(&mut self, stages: &'a Chain, reply: middleware::LocalReply) -> Interrupt<'a> {
+    /// The interrupt of a stage's reply, which is noted for the logs.
+    fn replied(
+        &mut self,
+        stages: &'a Chain,
+        matched: Match<'a>,
+        reply: middleware::LocalReply,
+    ) -> Interrupt<'a> {
+        if let Some(reason) = self.stages.refusal() {
+            let events = &self.core.security_events;
+            events.note_refusal(&matched.rule.name, reason.name(), self.info.client);
+        }
         self.info.stage = stages.stage_of(&self.stages).map(Stage::name);
         LocalReply::of_stage(reply).into()
     }
 
+    fn services(&self, matched: Match<'a>) -> CoreServices<'a, R> {
+        let Self { core, snapshot, .. } = *self;
+        CoreServices { core, snapshot, route: &matched.rule.name, client: self.info.client }
+    }
+
     /// Calls `f` with the context of the request.
     fn with_request<T>(&mut self, matched: Match<'a>, f: impl FnOnce(&mut RequestCtx<'_>) -> T) -> T {
-        let services = CoreServices { core: self.core, snapshot: self.snapshot };
+        let services = self.services(matched);
         let mut run = std::mem::take(&mut self.stages);
         let result = f(&mut RequestCtx::new(self.request_view(matched), &services, &mut run));
         self.stages = run;
