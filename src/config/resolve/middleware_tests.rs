@@ -82,7 +82,7 @@ fn responses_for_one_user_are_not_cached_for_all() {
     assert_eq!(found("true", JWT), [expected]);
     assert_eq!(found("{vary_headers: x-user}", JWT), [""; 0]);
     assert_eq!(found("{enabled: false}", JWT), [""; 0]);
-    assert!(found("true", FORWARD)[0].contains("sets X-Name"));
+    assert!(found("true", FORWARD)[0].contains("sets x-name"));
     let sets = |value: &str| format!("{{type: header_transform, config: {{set: {{X-A: '{value}'}}}}}}");
     for (value, count) in [("${client_ip}", 1), ("${header.x-b}", 1), ("${header.x-k}", 0), ("${path}", 0)] {
         let found = found("{vary_headers: X-K}", &sets(value));
