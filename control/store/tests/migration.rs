@@ -446,7 +446,7 @@ fn a_store_of_a_newer_format_is_refused_and_left_as_it_is() {
     assert!(error.to_string().contains("format 7; this version reads formats up to 6"), "{error}");
     assert_eq!(everything(place.path()), before);
 
-    let mut text: &[u8] = b"{\"ringway_export\":6,\"revision\":1,\"records\":0}\n";
+    let mut text: &[u8] = b"{\"ringway_export\":7,\"revision\":1,\"records\":0}\n";
     let refused = import(&mut BufReader::new(&mut text), &mut Memory::new()).unwrap_err();
     assert!(refused.to_string().starts_with("the export was written by a newer version"), "{refused}");
 }
