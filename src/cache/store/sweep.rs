@@ -30,7 +30,7 @@ pub struct Swept {
 impl Store {
     /// Does a step: frees up to a slice of the entries of replaced partitions, then compares a slice of the
     /// others and removes those that are past use or of an older epoch; over a lowered limit, it evicts. To
-    /// be called again at once until a round is done. Costs tens of microseconds; for the control thread.
+    /// be called again until a round is done. Costs tens of microseconds.
     pub fn sweep(&self, now: Timestamp, tick: Tick) -> Swept {
         let mut freed = self.free_retired(limits::SCAN_SLICE) as u64;
         if freed > 0 {
