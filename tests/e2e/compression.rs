@@ -128,7 +128,7 @@ fn library() -> Origin {
 on_both_drivers! {
     fn each_coding_is_decoded_to_what_the_origin_sent(driver) {
         let origin = library();
-        let proxy = start(driver, &origin);
+        let proxy = configured(Proxy::on(driver), &origin).env("ACCESS_LOG", "stdout").start();
         let body = json(65_536);
         for target in ["/length", "/chunked", "/close"] {
             for coding in ["gzip", "br", "zstd"] {
