@@ -183,6 +183,7 @@ fn every_example_is_valid_by_itself() {
         !["dynamic", "middleware", "router", "tls", "traffic_management"]
             .iter()
             .any(|part| file.file_stem().is_some_and(|name| name == *part))
+            && !file.ends_with("gateway/cache.yaml")
     });
     assert!(files.len() > 20, "{files:?}");
     for file in files {
