@@ -20,7 +20,7 @@ pub(super) fn command() -> Command {
         root = root.mut_subcommand(name, exit_codes_in_long_help);
     }
     root = root
-        .before_help(format!("{commands}\n\n{HINT}"))
+        .before_help(format!("{commands}\n{HINT}"))
         .before_long_help(commands)
         .override_usage("ringway [OPTIONS] | ringway <COMMAND>")
         .help_template(

@@ -11,7 +11,7 @@ fn a_security_event_is_a_line_with_its_number_and_its_first_client() {
         serde_json::from_str(&format!("{{{members}}}")).unwrap_or_default()
     };
     let expected = json!({
-        "at": "1970-01-01T00:00:00.000Z", "who": "ringway", "remote": "192.0.2.7", "action": "auth.refused",
+        "at": "1970-01-01T00:00:00Z", "who": "ringway", "remote": "192.0.2.7", "action": "auth.refused",
         "objects": [{ "kind": "route", "id": "api" }], "reason": "expired", "result": "refused", "count": 42,
     });
     assert_eq!(line(SecuritySubject::Route("api".into()), true), expected);
