@@ -95,8 +95,8 @@ impl AuditLog {
         self.push(entry.members());
     }
 
-    /// Adds a line about what no client has ordered, without addresses of clients unless `shows_clients`. Costs
-    /// as much as any line.
+    /// Adds a line about what no client has ordered, without addresses of clients unless `shows_clients`.
+    /// Costs as much as any line.
     pub fn record_own(&self, event: &OwnEvent<'_>, shows_clients: bool) {
         let entry = match event {
             OwnEvent::Braked(state) => brake(state),
