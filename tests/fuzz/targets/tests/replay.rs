@@ -153,3 +153,13 @@ fn structured_fields() {
 fn websocket() {
     replay("websocket", MUTATIONS);
 }
+
+#[test]
+fn accept_encoding() {
+    replay("accept_encoding", MUTATIONS);
+}
+
+#[test]
+fn brotli() {
+    replay("brotli", MUTATIONS);
+}
