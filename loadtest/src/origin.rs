@@ -142,7 +142,9 @@ impl Connection {
                 if bodies.len() > 16 {
                     bodies.clear();
                 }
-                self.output.extend_from_slice(bodies.entry((size, is_json)).or_insert_with(|| response(size, is_json)));
+                self.output.extend_from_slice(
+                    bodies.entry((size, is_json)).or_insert_with(|| response(size, is_json)),
+                );
             }
             let Some(end) = find(&self.input[at..], b"\r\n\r\n") else { break };
             let head = &self.input[at..at + end + 2];
