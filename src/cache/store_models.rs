@@ -39,7 +39,7 @@ fn entries(store: &Store, sets: usize) -> usize {
     queued
 }
 
-/// What was asked before a purge is not stored after it, by whichever step the purge comes between.
+/// A response asked for before a purge is not stored after it, at whichever step the purge comes.
 fn purge_beats(purge: impl Fn(&Store, &Arc<Scope>) + Copy + Sync + Send + 'static) {
     model(move || {
         let store = store(u64::MAX, u64::MAX);

@@ -20,7 +20,7 @@ pub(crate) fn decode(coding: Coding, coded: &[u8]) -> Vec<u8> {
         }
         Coding::Zstd => {
             let mut context = zstd_safe::DCtx::create();
-            // What browsers accept is more: 8 MiB (RFC 9659).
+            // Browsers accept more: 8 MiB (RFC 9659).
             context.set_parameter(zstd_safe::DParameter::WindowLogMax(WINDOW_BITS.into())).unwrap();
             let mut input = zstd_safe::InBuffer::around(coded);
             loop {

@@ -45,7 +45,7 @@ const FLOOD_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Number of the app whose endpoints are the service.
 const SERVICE: usize = 1;
 
-/// What the stage has done.
+/// Result of the stage.
 type Record = Arc<Mutex<BTreeMap<usize, Asked>>>;
 
 /// A call of the stage.

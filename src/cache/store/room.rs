@@ -46,7 +46,7 @@ impl Store {
     pub(super) fn make_room(&self, level: Level, scope: &Arc<Scope>, partition: &Partition) -> bool {
         match level {
             Level::Scope => self.evict(level, scope, partition),
-            // What was purged as a whole counts until it is freed, in its tenant's share too.
+            // Entries purged as a whole count until they are freed, in their tenant's share too.
             Level::Tenant | Level::Store if self.free_retired(1) > 0 => true,
             Level::Tenant => {
                 let scopes = scope.tenant.as_ref().map(|tenant| tenant.scopes()).unwrap_or_default();

@@ -11,7 +11,7 @@ pub(crate) struct MediaTypes(Box<[Pattern]>);
 #[derive(Debug)]
 enum Pattern {
     Exact(Arc<str>),
-    /// What stands before and behind the asterisk.
+    /// Parts before and behind the asterisk.
     Between(Box<str>, Box<str>),
 }
 

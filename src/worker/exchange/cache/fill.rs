@@ -32,7 +32,7 @@ pub(super) struct Fill<R: Runtime> {
     source: Option<Source>,
     conn: Rc<UpstreamConn<R::Stream>>,
     head: ResponseHead,
-    /// What has come of the body, and is not written yet.
+    /// Bytes of the body that have come, and are not written yet.
     bytes: Vec<u8>,
     rest: Rest,
     writer: Writer<Failure>,
