@@ -96,6 +96,7 @@ pub struct FillWakers(Vec<FillWaker>);
 
 struct FillWaker {
     fills: MailboxSender<FillId>,
+    waker: ringway_bridge::Waker,
     /// There was no room for a number: all tasks look again.
     is_over: Arc<AtomicBool>,
 }
@@ -114,7 +115,10 @@ pub fn fill_wakeups(wakers: &[ringway_bridge::Waker]) -> (FillWakers, Vec<FillWa
         .map(|waker| {
             let (sender, fills) = mailbox(limits::FILL_WAKEUPS_MAX, waker.clone());
             let is_over = Arc::new(AtomicBool::new(false));
-            (FillWaker { fills: sender, is_over: is_over.clone() }, FillWakeups { fills, is_over })
+            (
+                FillWaker { fills: sender, waker: waker.clone(), is_over: is_over.clone() },
+                FillWakeups { fills, is_over },
+            )
         })
         .unzip();
     (FillWakers(senders), receivers)
@@ -124,8 +128,9 @@ impl Wakeups for FillWakers {
     fn wake(&self, core: usize, fill: FillId) {
         let Some(waker) = self.0.get(core) else { return };
         if waker.fills.send(fill).is_err() {
-            // A full mailbox has woken its core.
             waker.is_over.store(true, Ordering::Release);
+            // The core may have looked between the two: it has to look again.
+            waker.waker.wake();
         }
     }
 }
