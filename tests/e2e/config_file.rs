@@ -111,8 +111,11 @@ on_both_drivers! {
         let line = site.logged(&["configuration refused", "a.yaml:4:5", "did you mean"]);
         assert!(line.contains("\"level\":\"ERROR\"") || line.contains("error") || line.contains("ERROR"), "{line}");
         assert_eq!(site.text("web.test"), "one");
-        assert_eq!(site.proxy.metric("ringway_config_drift", &[]), 1.0);
-        assert_eq!(site.proxy.metric("ringway_config_refused_total", &[]), 1.0);
+        // Reported after the line is logged.
+        eventually("the metrics report the refusal", || {
+            let metric = |name| site.proxy.metric(name, &[]);
+            (metric("ringway_config_drift") == 1.0 && metric("ringway_config_refused_total") == 1.0).then_some(())
+        });
         let status = site.status();
         assert_eq!(status["status"], "degraded");
         assert!(status["warnings"].to_string().contains("a.yaml:4:5"), "{}", status["warnings"]);
