@@ -186,7 +186,7 @@ fn models_no_request_after_a_purge_gets_what_was_asked_before() {
         let (mut writer, reader) = fixture.lead().stream(fixture.start());
         let other = fixture.clone();
         let thread = thread::spawn(move || {
-            let purge = Purge { selector: Selector::All, effect: Effect::Remove };
+            let purge = Purge { selector: Selector::All, tenant: None, effect: Effect::Remove };
             other.store.purge(&purge, DATE);
             assert!(matches!(other.join(OTHER), Join::Lead(_)));
         });

@@ -466,7 +466,7 @@ fn no_request_joins_a_fill_that_began_before_a_purge() {
     let old = fixture.lead("/x");
     let before = fixture.wait("/x", 1);
     let purge = |selector| {
-        fixture.store.purge(&Purge { selector, effect: Effect::Remove }, Timestamp(5));
+        fixture.store.purge(&Purge { selector, tenant: None, effect: Effect::Remove }, Timestamp(5));
     };
     purge(Selector::url("a.test/y").unwrap());
     drop(fixture.wait("/x", 2));
@@ -489,7 +489,7 @@ fn a_purge_by_tags_ends_fills_whose_tags_are_unknown_or_match() {
     let fixture = Fixture::new();
     let purge = |tag| {
         let selector = Selector::Tags([tag].into());
-        fixture.store.purge(&Purge { selector, effect: Effect::Remove }, Timestamp(5));
+        fixture.store.purge(&Purge { selector, tenant: None, effect: Effect::Remove }, Timestamp(5));
     };
     let asking = fixture.lead("/x");
     purge(99);

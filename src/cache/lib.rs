@@ -44,7 +44,7 @@ pub use key::{KeyError, KeyParts, ScopeId, write_key, write_key_target};
 pub use settings::Settings;
 pub use store::account::{Level, Usage};
 pub use store::insert::{InsertError, NewEntry, Ticket};
-pub use store::purge::{Effect, Pattern, Purge, Purged, Selector, SelectorError, Url};
+pub use store::purge::{Effect, Pattern, Purge, PurgeKind, Purged, Selector, SelectorError, Url};
 pub use store::scope::{Scope, ScopeName, ScopeSettings};
 pub use store::sweep::Swept;
 pub use store::variant_set::VariantSet;

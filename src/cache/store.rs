@@ -43,7 +43,7 @@ use account::{Account, Level, Usage};
 use index::{Index, Slot};
 use journal::Journal;
 use partition::Partition;
-use purge::Record;
+use purge::{PurgeKind, Record};
 use scope::{Scope, ScopeName, ScopeSettings, Tenant};
 use uncacheable::Uncacheable;
 use variant_set::VariantSet;
@@ -96,8 +96,8 @@ pub struct StoreStats {
     pub insertions: u64,
     /// Entries that were removed for others.
     pub evictions: Evictions,
-    /// Entries that were removed or made stale by purges.
-    pub purged: u64,
+    /// Entries that were removed or made stale by purges, by [`PurgeKind`].
+    pub purged: [u64; PurgeKind::ALL.len()],
     /// Entries that were removed because they were past all use.
     pub expired: u64,
 }
@@ -139,7 +139,7 @@ struct Scopes {
 struct Counters {
     insertions: AtomicU64,
     evictions: [AtomicU64; 3],
-    purged: AtomicU64,
+    purged: [AtomicU64; PurgeKind::ALL.len()],
     expired: AtomicU64,
 }
 
@@ -242,8 +242,16 @@ impl Store {
         scope
     }
 
+    /// Finds the scope of this name.
+    pub fn find_scope(&self, name: &ScopeName) -> Option<Arc<Scope>> {
+        self.scopes.read().by_name.get(name).cloned()
+    }
+
     /// Drops all scopes that `keep` refuses: those of routes that were removed. Their entries are misses from
-    /// now on and are freed in slices. Handles of a dropped scope find and store nothing.
+    /// now on and are freed in slices. Handles of a dropped scope find and store nothing; [`scope`] makes a
+    /// new one for the name.
+    ///
+    /// [`scope`]: Self::scope
     pub fn retain_scopes(&self, mut keep: impl FnMut(&Scope) -> bool) {
         let known = self.scopes();
         let dropped: Vec<_> = known.iter().filter(|scope| !keep(scope)).cloned().collect();
@@ -265,14 +273,20 @@ impl Store {
         }
     }
 
-    /// Copies the entries that `matches` selects, `limit` at most: for listings and explanations. Compares
-    /// all entries, by slices; for the control thread.
-    pub fn entries(&self, limit: usize, mut matches: impl FnMut(&Scope, &Entry) -> bool) -> Vec<Arc<Entry>> {
+    /// Copies the entries that `matches` selects, `limit` at most, with their scopes: for listings. Scopes
+    /// come by name. Compares all entries, by slices; for the control thread.
+    pub fn entries(
+        &self,
+        limit: usize,
+        mut matches: impl FnMut(&Scope, &Entry) -> bool,
+    ) -> Vec<(Arc<Scope>, Arc<Entry>)> {
         let mut found = Vec::new();
-        for scope in self.scopes().iter() {
+        let mut scopes = self.scopes().to_vec();
+        scopes.sort_by(|one, other| one.name().cmp(other.name()));
+        for scope in scopes {
             scope.partition().scan(|entry| {
-                if found.len() < limit && matches(scope, entry) {
-                    found.push(entry.clone());
+                if found.len() < limit && matches(&scope, entry) {
+                    found.push((scope.clone(), entry.clone()));
                 }
                 found.len() < limit
             });
@@ -289,7 +303,7 @@ impl Store {
             max: self.total.max(),
             insertions: load(&self.counters.insertions),
             evictions: Evictions { store: load(store), tenant: load(tenant), scope: load(scope) },
-            purged: load(&self.counters.purged),
+            purged: std::array::from_fn(|kind| load(&self.counters.purged[kind])),
             expired: load(&self.counters.expired),
         }
     }

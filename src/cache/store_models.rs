@@ -60,14 +60,14 @@ fn purge_beats(purge: impl Fn(&Store, &Arc<Scope>) + Copy + Sync + Send + 'stati
 fn models_a_purge_of_a_url_beats_what_was_asked_before() {
     purge_beats(|store, _| {
         let selector = Selector::url("a.test/x").unwrap();
-        store.purge(&Purge { selector, effect: Effect::Remove }, NOW);
+        store.purge(&Purge { selector, tenant: None, effect: Effect::Remove }, NOW);
     });
 }
 
 #[test]
 fn models_a_purge_of_everything_beats_what_was_asked_before() {
     purge_beats(|store, _| {
-        store.purge(&Purge { selector: Selector::All, effect: Effect::Remove }, NOW);
+        store.purge(&Purge { selector: Selector::All, tenant: None, effect: Effect::Remove }, NOW);
     });
 }
 

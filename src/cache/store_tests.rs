@@ -9,7 +9,7 @@ use crate::{KeyParts, Lines, Settings, write_key};
 use ringway_model::Tick;
 
 fn purge(store: &Store, selector: Selector) -> u64 {
-    store.purge(&Purge { selector, effect: Effect::Remove }, NOW).invalidated
+    store.purge(&Purge { selector, tenant: None, effect: Effect::Remove }, NOW).invalidated
 }
 
 /// Frees all that is to be freed.
@@ -195,7 +195,7 @@ fn purges_remove_what_they_select_and_count_it() {
     ] {
         fill();
         for (effect, remaining) in [(Effect::DryRun, 6), (Effect::Remove, 6 - invalidated)] {
-            let purged = store.purge(&Purge { selector: selector.clone(), effect }, NOW);
+            let purged = store.purge(&Purge { selector: selector.clone(), tenant: None, effect }, NOW);
             assert_eq!(
                 (purged.invalidated, purged.remaining),
                 (invalidated, remaining),
@@ -204,6 +204,61 @@ fn purges_remove_what_they_select_and_count_it() {
         }
     }
     assert!(find(&store, &one, "/a").is_none());
+}
+
+#[test]
+fn a_tenants_purge_reaches_its_own_entries_alone() {
+    let store = store(u64::MAX, u64::MAX);
+    let (own, foreign, operators) =
+        (scope(&store, "t", "r"), scope(&store, "u", "r"), scope(&store, "", "r"));
+    for selector in [
+        Selector::All,
+        Selector::url("a.test/x").unwrap(),
+        Selector::prefix("a.test").unwrap(),
+        Selector::pattern("*.test").unwrap(),
+        Selector::Route { tenant: None, route: "r".into() },
+        Selector::Tags([1].into()),
+    ] {
+        let mut tickets = Vec::new();
+        for scope in [&own, &foreign, &operators] {
+            let ticket = store.ticket(scope);
+            let new = new_entry(&store, &ticket, key(scope, "a.test", "/x"), 10).unwrap();
+            store.insert(&ticket, NewEntry { head: head(&[1]), ..new }).unwrap();
+            tickets.push(store.ticket(scope));
+        }
+        let purge = Purge { selector, tenant: Some("t".into()), effect: Effect::Remove };
+        let purged = store.purge(&purge, NOW);
+        assert_eq!((purged.invalidated, purged.remaining), (1, 0), "{purge:?}");
+        let found = [&own, &foreign, &operators].map(|scope| find(&store, scope, "/x").is_some());
+        assert_eq!(found, [false, true, true], "{purge:?}");
+        // What was asked for before: the tenant's alone is not stored.
+        for ((scope, ticket), is_stored) in
+            [&own, &foreign, &operators].into_iter().zip(&tickets).zip([false, true, true])
+        {
+            let new = new_entry(&store, ticket, key(scope, "a.test", "/x"), 10).unwrap();
+            let new = NewEntry { head: head(&[1]), ..new };
+            assert_eq!(store.insert(ticket, new).is_ok(), is_stored, "{purge:?}");
+        }
+    }
+    let foreign =
+        Purge { selector: Selector::Tenant("u".into()), tenant: Some("t".into()), effect: Effect::Remove };
+    assert_eq!(store.purge(&foreign, NOW).invalidated, 0);
+}
+
+#[test]
+fn purged_entries_are_counted_by_kind() {
+    let store = store(u64::MAX, u64::MAX);
+    let scope = scope(&store, "t", "r");
+    for target in ["/1", "/2", "/3"] {
+        insert(&store, &scope, target, 10).unwrap();
+    }
+    purge(&store, Selector::url("a.test/1").unwrap());
+    purge(&store, Selector::Tenant("t".into()));
+    let counted = |kind: PurgeKind| store.stats().purged[kind as usize];
+    assert_eq!((counted(PurgeKind::Url), counted(PurgeKind::Tenant), counted(PurgeKind::All)), (1, 2, 0));
+    for (index, kind) in PurgeKind::ALL.into_iter().enumerate() {
+        assert_eq!(index, kind as usize);
+    }
 }
 
 #[test]
@@ -226,7 +281,7 @@ fn a_soft_purge_makes_entries_stale() {
     let store = store(u64::MAX, u64::MAX);
     let scope = scope(&store, "t", "r");
     insert(&store, &scope, "/x", 10).unwrap();
-    let soft = Purge { selector: Selector::All, effect: Effect::Expire };
+    let soft = Purge { selector: Selector::All, tenant: None, effect: Effect::Expire };
     assert_eq!(store.purge(&soft, NOW).invalidated, 1);
     let entry = find(&store, &scope, "/x").unwrap();
     assert_eq!(entry.fresh_until(), NOW);
@@ -254,7 +309,7 @@ fn what_was_asked_before_a_purge_is_not_stored_after_it() {
     ] {
         let ticket = store.ticket(&scope);
         let new = new_entry(&store, &ticket, key(&scope, "a.test", "/x"), 10).unwrap();
-        store.purge(&Purge { selector: selector.clone(), effect }, NOW);
+        store.purge(&Purge { selector: selector.clone(), tenant: None, effect }, NOW);
         let stored = store.insert(&ticket, NewEntry { head: head(&[7]), ..new });
         assert_eq!(stored.is_ok(), expected, "{selector:?} {effect:?}");
         assert_eq!(find(&store, &scope, "/x").is_some(), expected, "{selector:?} {effect:?}");
@@ -360,9 +415,39 @@ fn the_sweeper_removes_entries_past_use_and_of_older_epochs() {
     assert_eq!(sweep(&store, kept), 0);
     assert_eq!(sweep(&store, Timestamp(kept.0 + 1)), 200);
     insert(&store, &scope, "/x", 10).unwrap();
-    store.scope(scope.name(), &ScopeSettings { epoch: EPOCH + 1, ..settings(u64::MAX) });
+    let newer = ScopeSettings { epoch: EPOCH + 1, ..settings(u64::MAX) };
+    store.scope(scope.name(), &newer);
+    assert_eq!(sweep(&store, NOW), 0, "a configuration with the former epoch may be in force still");
+    scope.follow(&newer, EPOCH + 1);
     assert_eq!(sweep(&store, NOW), 1);
     assert_eq!(store.stats().used, Usage::default());
+}
+
+#[test]
+fn a_core_that_is_behind_does_not_put_older_settings_back() {
+    let store = store(u64::MAX, u64::MAX);
+    let newer = ScopeSettings { epoch: EPOCH + 1, ..settings(1_000) };
+    let scope = store.scope(&name("t", "r"), &newer);
+    store.scope(scope.name(), &settings(5));
+    assert_eq!((scope.epoch(), store.scope_stats()[0].max.bytes), (EPOCH + 1, 1_000));
+    scope.follow(&settings(5), EPOCH);
+    assert_eq!((scope.epoch(), store.scope_stats()[0].max.bytes), (EPOCH, 5), "a change was taken back");
+}
+
+#[test]
+fn a_scope_that_comes_back_stores_again() {
+    let store = store(u64::MAX, u64::MAX);
+    let dropped = scope(&store, "t", "r");
+    insert(&store, &dropped, "/x", 10).unwrap();
+    store.retain_scopes(|scope| scope.name() != &name("t", "r"));
+    assert!(store.find_scope(&name("t", "r")).is_none());
+    assert!(find(&store, &dropped, "/x").is_none());
+    assert_eq!(insert(&store, &dropped, "/x", 10).unwrap_err(), InsertError::Invalidated);
+    let back = scope(&store, "t", "r");
+    assert!(find(&store, &back, "/x").is_none(), "nothing of before");
+    insert(&store, &back, "/x", 10).unwrap();
+    assert!(find(&store, &back, "/x").is_some());
+    assert_eq!(store.find_scope(&name("t", "r")).unwrap().id(), back.id());
 }
 
 #[test]

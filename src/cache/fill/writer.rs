@@ -44,6 +44,18 @@ pub enum NotKept {
     Refused(InsertError),
 }
 
+impl NotKept {
+    /// Name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too-large",
+            Self::Cut => "cut",
+            Self::Refused(InsertError::Full(_)) => "cache-full",
+            Self::Refused(InsertError::Invalidated | InsertError::VariantsDropped) => "invalidated",
+        }
+    }
+}
+
 impl fmt::Display for NotKept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -110,6 +110,31 @@ impl Forward {
 }
 
 impl Outcome {
+    /// Name in the access log: that of `X-Cache-Status` in lower case.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Hit { .. } => "hit",
+            Self::Stale { .. } | Self::StaleAfter { .. } => "stale",
+            Self::Revalidated { .. } => "revalidated",
+            Self::Forwarded { .. } => "miss",
+            Self::Bypass(_) => "bypass",
+        }
+    }
+
+    /// Whether what is stored answered without an answer of the origin: `hit` in `Cache-Status`.
+    pub fn is_hit(&self) -> bool {
+        matches!(self, Self::Hit { .. } | Self::Stale { .. })
+    }
+
+    /// Reason for which a response past its lifetime answered.
+    pub fn stale_reason(&self) -> Option<StaleReason> {
+        match self {
+            Self::Stale { reason, .. } => Some(*reason),
+            Self::StaleAfter { .. } => Some(StaleReason::IfError),
+            _ => None,
+        }
+    }
+
     /// Value of `X-Cache-Status`.
     pub fn x_cache_status(&self) -> &'static str {
         match self {

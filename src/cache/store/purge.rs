@@ -13,8 +13,63 @@ use crate::limits;
 pub struct Purge {
     /// Entries that it concerns.
     pub selector: Selector,
+    /// The only tenant whose entries it concerns; `None` for all.
+    pub tenant: Option<Box<str>>,
     /// Effect on them.
     pub effect: Effect,
+}
+
+/// Kind of an invalidation, for metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PurgeKind {
+    /// Of everything.
+    All,
+    /// Of a tenant.
+    Tenant,
+    /// Of a route.
+    Route,
+    /// Of a URL.
+    Url,
+    /// Of all URLs that begin with one.
+    Prefix,
+    /// By hosts and paths with asterisks.
+    Pattern,
+    /// By tags.
+    Tags,
+    /// By the cache groups of a response (RFC 9875).
+    Groups,
+    /// After a request with an unsafe method (RFC 9111 §4.4).
+    Method,
+}
+
+impl PurgeKind {
+    /// All values.
+    pub const ALL: [Self; 9] = [
+        Self::All,
+        Self::Tenant,
+        Self::Route,
+        Self::Url,
+        Self::Prefix,
+        Self::Pattern,
+        Self::Tags,
+        Self::Groups,
+        Self::Method,
+    ];
+
+    /// Name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Tenant => "tenant",
+            Self::Route => "route",
+            Self::Url => "url",
+            Self::Prefix => "prefix",
+            Self::Pattern => "pattern",
+            Self::Tags => "tags",
+            Self::Groups => "groups",
+            Self::Method => "method",
+        }
+    }
 }
 
 /// Effect of a purge.
@@ -138,15 +193,17 @@ pub(crate) struct Subject<'a> {
 pub(crate) enum Record {
     /// Target of a request with an unsafe method.
     Url(Arc<Url>),
-    /// A purge.
-    Selector(Arc<Selector>),
+    /// A purge, of one tenant's entries or of all.
+    Purge { selector: Arc<Selector>, tenant: Option<Box<str>> },
 }
 
 impl Record {
     pub(crate) fn matches(&self, subject: &Subject<'_>) -> bool {
         match self {
             Self::Url(url) => url.is_of(subject),
-            Self::Selector(selector) => selector.matches(subject),
+            Self::Purge { selector, tenant } => {
+                is_of_tenant(tenant.as_deref(), subject.scope) && selector.matches(subject)
+            }
         }
     }
 }
@@ -191,6 +248,20 @@ impl Selector {
     /// See [`SelectorError`].
     pub fn prefix(text: &str) -> Result<Self, SelectorError> {
         Url::parse(text).map(Self::Prefix)
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> PurgeKind {
+        match self {
+            Self::All => PurgeKind::All,
+            Self::Tenant(_) => PurgeKind::Tenant,
+            Self::Route { .. } => PurgeKind::Route,
+            Self::Url(_) => PurgeKind::Url,
+            Self::Prefix(_) => PurgeKind::Prefix,
+            Self::Pattern(_) => PurgeKind::Pattern,
+            Self::Tags(_) => PurgeKind::Tags,
+            Self::Groups { .. } => PurgeKind::Groups,
+        }
     }
 
     /// Whether it concerns all entries of a scope, or none.
@@ -278,6 +349,11 @@ impl Pattern {
                 .as_ref()
                 .is_none_or(|path| subject.targets().any(|target| matches_glob(path.as_bytes(), target)))
     }
+}
+
+/// Whether a scope is one of a tenant; every one is where none is given.
+pub(crate) fn is_of_tenant(tenant: Option<&str>, scope: &ScopeName) -> bool {
+    tenant.is_none_or(|tenant| scope.tenant.as_deref() == Some(tenant))
 }
 
 fn has_tag(subject: &Subject<'_>, tags: &[u64]) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ringway_model::Timestamp;
 
 use super::Store;
-use super::purge::{Effect, Purge, Purged, Record, Selector, Subject, Url};
+use super::purge::{Effect, Purge, PurgeKind, Purged, Record, Selector, Subject, Url, is_of_tenant};
 use super::scope::Scope;
 use crate::entry::Entry;
 use crate::sync::Ordering;
@@ -19,25 +19,31 @@ impl Store {
     /// All else is a scan of the entries: 2 ms for 100,000 by tags, 40 ms by a pattern with many asterisks.
     /// For the control thread.
     pub fn purge(&self, purge: &Purge, now: Timestamp) -> Purged {
-        let Purge { selector, effect } = purge;
+        let Purge { selector, tenant, effect } = purge;
         if *effect != Effect::DryRun {
-            self.purges.append(Record::Selector(Arc::new(selector.clone())));
+            self.purges
+                .append(Record::Purge { selector: Arc::new(selector.clone()), tenant: tenant.clone() });
         }
         let scopes = self.scopes();
-        let concerned = scopes.iter().filter(|scope| selector.may_match(scope.id(), scope.name()));
+        let visible = || scopes.iter().filter(|scope| is_of_tenant(tenant.as_deref(), scope.name()));
+        let concerned = visible().filter(|scope| selector.may_match(scope.id(), scope.name()));
         let invalidated = concerned.map(|scope| self.purge_scope(scope, selector, *effect, now)).sum();
         if *effect != Effect::DryRun {
-            self.counters.purged.fetch_add(invalidated, Ordering::Relaxed);
+            self.count_purged(selector.kind(), invalidated);
         }
-        Purged { invalidated, remaining: scopes.iter().map(|scope| scope.partition().len() as u64).sum() }
+        Purged { invalidated, remaining: visible().map(|scope| scope.partition().len() as u64).sum() }
+    }
+
+    fn count_purged(&self, kind: PurgeKind, entries: u64) {
+        self.counters.purged[kind as usize].fetch_add(entries, Ordering::Relaxed);
     }
 
     /// Invalidates entries of one scope, in the name of one of its requests or responses: other scopes, and
     /// their fetches, are not concerned.
     pub fn purge_within(&self, scope: &Arc<Scope>, selector: Selector, now: Timestamp) -> u64 {
-        scope.invalidations.append(Record::Selector(Arc::new(selector.clone())));
+        scope.invalidations.append(Record::Purge { selector: Arc::new(selector.clone()), tenant: None });
         let invalidated = self.purge_scope(scope, &selector, Effect::Remove, now);
-        self.counters.purged.fetch_add(invalidated, Ordering::Relaxed);
+        self.count_purged(selector.kind(), invalidated);
         invalidated
     }
 
@@ -70,7 +76,7 @@ impl Store {
                 invalidated += self.remove_replaced(slot);
             }
         }
-        self.counters.purged.fetch_add(invalidated, Ordering::Relaxed);
+        self.count_purged(PurgeKind::Method, invalidated);
         invalidated
     }
 

@@ -40,7 +40,10 @@ pub struct Scope {
     id: ScopeId,
     name: ScopeName,
     pub(crate) tenant: Option<Arc<Tenant>>,
+    /// Newest epoch that was used.
     epoch: AtomicU64,
+    /// Entries of an earlier epoch are of no use.
+    oldest_epoch: AtomicU64,
     weight: AtomicU32,
     has_pools: AtomicBool,
     current: RwLock<Arc<Partition>>,
@@ -73,6 +76,7 @@ impl Scope {
             name,
             tenant,
             epoch: AtomicU64::new(0),
+            oldest_epoch: AtomicU64::new(u64::MAX),
             weight: AtomicU32::new(1),
             has_pools: AtomicBool::new(false),
             current: RwLock::new(Arc::new(new_partition(&parent, settings.bytes_max))),
@@ -100,7 +104,28 @@ impl Scope {
         self.epoch.load(Ordering::Relaxed)
     }
 
+    /// Oldest epoch whose entries are in use: two configurations may be in force at a time.
+    pub(crate) fn oldest_epoch(&self) -> u64 {
+        self.oldest_epoch.load(Ordering::Relaxed)
+    }
+
+    /// Takes the settings of a rule at its first use. A core may be behind the others: older settings do not
+    /// replace newer ones, and entries of both stay until [`follow`](Self::follow) decides.
     pub(crate) fn set(&self, settings: &ScopeSettings) {
+        self.oldest_epoch.fetch_min(settings.epoch, Ordering::Relaxed);
+        if settings.epoch >= self.epoch() {
+            self.put(settings);
+        }
+    }
+
+    /// Takes the settings in force, whatever was used before. Entries of epochs before `oldest_epoch` are
+    /// freed by the sweeper.
+    pub fn follow(&self, settings: &ScopeSettings, oldest_epoch: u64) {
+        self.oldest_epoch.store(oldest_epoch, Ordering::Relaxed);
+        self.put(settings);
+    }
+
+    fn put(&self, settings: &ScopeSettings) {
         self.epoch.store(settings.epoch, Ordering::Relaxed);
         self.weight.store(settings.weight.get(), Ordering::Relaxed);
         self.has_pools.store(settings.has_pools, Ordering::Relaxed);

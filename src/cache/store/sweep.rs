@@ -53,7 +53,7 @@ impl Store {
         if next.is_none() {
             scope.uncacheable.sweep(tick);
         }
-        let is_useless = |entry: &Arc<Entry>| entry.epoch() != scope.epoch() || is_past_use(entry, now);
+        let is_useless = |entry: &Arc<Entry>| entry.epoch() < scope.oldest_epoch() || is_past_use(entry, now);
         let removed = slice.iter().filter(|entry| is_useless(entry) && self.remove(entry)).count() as u64;
         self.counters.expired.fetch_add(removed, Ordering::Relaxed);
         Swept { freed: freed + removed, is_round_done: false }
