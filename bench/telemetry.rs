@@ -51,6 +51,7 @@ pub(crate) fn run(bench: &mut Harness) {
         breaker: None,
         middleware: None,
         compression: None,
+        cache: None,
         is_logged: true,
     };
     bench.line("metrics: count an exchange", || {

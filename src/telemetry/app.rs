@@ -122,6 +122,7 @@ mod tests {
             breaker: None,
             middleware: None,
             compression: None,
+            cache: None,
             is_logged: true,
         }
     }

@@ -52,6 +52,10 @@ pub enum Event<'a> {
     Called(Called),
     /// An external filter was asked about a request.
     FilterAsked(FilterAsked),
+    /// A request begins or ends to wait for another one's response.
+    CacheWait(CacheWait),
+    /// A request of the cache to an endpoint ended.
+    CacheFilled(CacheFilled),
 }
 
 /// Implements `From` for the payload of each variant.
@@ -87,6 +91,8 @@ into_event! {
     Mirrored(Mirrored),
     Called(Called),
     FilterAsked(FilterAsked),
+    CacheWait(CacheWait),
+    CacheFilled(CacheFilled),
 }
 
 /// One request and its response, reported once, after both are completed.
@@ -169,6 +175,8 @@ pub struct Exchange<'a> {
     pub middleware: Option<&'static str>,
     /// Result of the stage `compress`; `None` without one.
     pub compression: Option<Compression>,
+    /// Part of the cache in it; `None` where the route has none, and where it ended before the look-up.
+    pub cache: Option<CacheUse>,
     /// Whether the access log gets a line; its route may want none.
     pub is_logged: bool,
 }
@@ -235,6 +243,53 @@ impl Compression {
         match self {
             Self::Coded { coding, .. } => Some(coding),
             Self::Skipped(_) => None,
+        }
+    }
+}
+
+/// Part of the cache in an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheUse {
+    /// `hit`, `stale`, `revalidated`, `miss` or `bypass`.
+    pub status: &'static str,
+    /// The same for metrics.
+    pub result: CacheResult,
+    /// Reason for which a response past its lifetime answered, from a fixed vocabulary.
+    pub stale: Option<&'static str>,
+    /// Reason for which the response is not stored, from a fixed vocabulary.
+    pub not_stored: Option<&'static str>,
+    /// Whether another client's request brought the response.
+    pub is_coalesced: bool,
+}
+
+impl CacheUse {
+    /// Whether a stored response answered, and no endpoint was asked.
+    pub fn is_hit(self) -> bool {
+        self.result == CacheResult::Hit
+    }
+}
+
+/// Result of a look-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CacheResult {
+    /// A stored response answered, and no endpoint was asked.
+    Hit,
+    /// An endpoint was asked, or its response to another request was taken.
+    Miss,
+    /// There was no look-up.
+    Bypass,
+}
+
+impl CacheResult {
+    /// All values.
+    pub const ALL: [Self; 3] = [Self::Hit, Self::Miss, Self::Bypass];
+
+    /// The name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Bypass => "bypass",
         }
     }
 }
@@ -572,4 +627,22 @@ pub struct FilterAsked {
     pub decision: &'static str,
     /// Time that it took, in microseconds; `None` for an earlier decision.
     pub duration_us: Option<u64>,
+}
+
+/// A request begins or ends to wait for the response to another one.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheWait {
+    /// Metric slot of the route.
+    pub route: u16,
+    /// Metric slot of its pool.
+    pub pool: u16,
+    /// Whether the wait ends. Each begun one does, also when its client leaves.
+    pub has_ended: bool,
+}
+
+/// A request of the cache to an endpoint ended: a miss, a confirmation, or a refresh in the background.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheFilled {
+    /// `stored`, `validated`, or the reason why nothing is stored, from a fixed vocabulary.
+    pub outcome: &'static str,
 }

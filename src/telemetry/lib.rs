@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod cache;
 mod counter;
 mod event;
 mod limits;
@@ -28,12 +29,13 @@ mod shard;
 mod telemetry;
 
 pub use app::{AppReading, DURATION_LIMITS_US, quantile};
+pub use cache::CacheReading;
 pub use event::{
-    AttemptFailed, BreakerOpened, Called, Compression, ConnectionAbused, ConnectionClosed,
-    ConnectionHandedOver, ConnectionOpened, ConnectionRefused, Event, Exchange, FilterAsked, HandshakeDone,
-    HandshakeRefused, HedgeOutcome, MirrorOutcome, Mirrored, Panicked, PolicyDecided, PolicyDecision,
-    Protocol, RefusalReason, Rejected, RetryOutcome, SecretLoaded, SnapshotApplied, Upgrade, UpgradeEnded,
-    Upgraded, UpstreamError,
+    AttemptFailed, BreakerOpened, CacheFilled, CacheResult, CacheUse, CacheWait, Called, Compression,
+    ConnectionAbused, ConnectionClosed, ConnectionHandedOver, ConnectionOpened, ConnectionRefused, Event,
+    Exchange, FilterAsked, HandshakeDone, HandshakeRefused, HedgeOutcome, MirrorOutcome, Mirrored, Panicked,
+    PolicyDecided, PolicyDecision, Protocol, RefusalReason, Rejected, RetryOutcome, SecretLoaded,
+    SnapshotApplied, Upgrade, UpgradeEnded, Upgraded, UpstreamError,
 };
 pub use log::{AccessLog, LogFields, LogFieldsError, LogFormat, LogHandle, LogReading, LogSink};
 pub use observer::Observer;

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use ringway_model::{Revision, Variant};
 
-use crate::event::{HedgeOutcome, MirrorOutcome, PolicyDecision, RetryOutcome};
+use crate::cache::CacheCounts;
+use crate::event::{CacheResult, HedgeOutcome, MirrorOutcome, PolicyDecision, RetryOutcome};
 use crate::log::LogReading;
 use crate::process::ProcessReading;
 use crate::registry::{
@@ -78,6 +79,7 @@ impl Registry {
         self.render_words(&mut text);
         self.render_stages(&mut text);
         self.render_compression(&mut text);
+        self.render_cache(&mut text);
         self.render_handshakes(&mut text);
         render_control(reading, &mut text);
     }
@@ -107,7 +109,8 @@ impl Registry {
         by_route_and_pool.push((format!("route=\"{OTHER}\",pool=\"{OTHER}\""), &other));
         by_route.entry(OTHER).or_default().add(&other);
         by_route_and_pool.retain(|(_, traffic)| requests(traffic) > 0);
-        by_route.retain(|_, sums| sums.requests > 0 || sums.policies.has_early_counts());
+        by_route
+            .retain(|_, sums| sums.requests > 0 || sums.policies.has_early_counts() || sums.cache.is_used());
 
         text.family("proxy_requests_total", "counter", "Requests by route, pool and status.");
         for (labels, traffic) in &by_route_and_pool {
@@ -145,6 +148,7 @@ impl Registry {
             );
         }
         render_policies(&by_route, reading, text);
+        render_route_caches(&by_route, text);
         text.family("proxy_breaker_trips_total", "counter", "Openings of the pool's circuit breakers.");
         let named = pools.iter().map(|(names, traffic)| (&*names.name, traffic));
         for (pool, traffic) in named.chain([(OTHER, &other)]) {
@@ -292,6 +296,41 @@ impl Registry {
         }
     }
 
+    fn render_cache(&self, text: &mut Text<'_>) {
+        text.family(
+            "proxy_cache_hit_ratio",
+            "gauge",
+            "Share of the hits in the hits and misses of all caches since the start, from 0 to 1.",
+        );
+        let ratio = self.cache().hit_ratio().unwrap_or_default();
+        text.line("proxy_cache_hit_ratio", format_args!(" {ratio}"));
+        for (name, label, help, words) in [
+            (
+                "proxy_cache_fills_total",
+                "outcome",
+                "Requests of caches to endpoints whose responses were to be stored, by outcome.",
+                self.words_of_cache(|shard| &shard.cache_fills),
+            ),
+            (
+                "proxy_cache_stale_total",
+                "why",
+                "Requests that a response past its lifetime answered, by reason.",
+                self.words_of_cache(|shard| &shard.cache_stale),
+            ),
+            (
+                "proxy_cache_not_stored_total",
+                "why",
+                "Responses to misses that were not to be stored, by reason.",
+                self.words_of_cache(|shard| &shard.cache_not_stored),
+            ),
+        ] {
+            text.family(name, "counter", help);
+            for (word, count) in words {
+                text.sample(name, format_args!("{label}=\"{}\"", escape_label(word)), count);
+            }
+        }
+    }
+
     fn render_handshakes(&self, text: &mut Text<'_>) {
         let mut done: BTreeMap<(&str, usize), u64> = BTreeMap::new();
         let mut refused: BTreeMap<&str, u64> = BTreeMap::new();
@@ -384,6 +423,38 @@ impl Registry {
             let labels = format_args!("failure=\"{}\"", escape_label(failure));
             text.sample("ringway_failures_total", labels, count);
         }
+    }
+}
+
+/// Requests of the routes that have a cache.
+fn render_route_caches(by_route: &BTreeMap<&str, RouteSums>, text: &mut Text<'_>) {
+    let used = || by_route.iter().filter(|(_, sums)| sums.cache.is_used());
+    text.family(
+        "proxy_cache_requests_total",
+        "counter",
+        "Requests of routes with a cache: answered by it alone (hit), by an endpoint (miss), or passed by it.",
+    );
+    for (route, sums) in used() {
+        for (result, count) in counted(&CacheResult::ALL, &sums.cache.results) {
+            let labels = format_args!("route=\"{route}\",result=\"{}\"", result.as_str());
+            text.sample("proxy_cache_requests_total", labels, count);
+        }
+    }
+    text.family(
+        "proxy_cache_coalesced_total",
+        "counter",
+        "Requests that got the response to another one, which was under way.",
+    );
+    for (route, sums) in used().filter(|(_, sums)| sums.cache.coalesced > 0) {
+        text.sample("proxy_cache_coalesced_total", format_args!("route=\"{route}\""), sums.cache.coalesced);
+    }
+    text.family(
+        "proxy_cache_coalesce_waiters",
+        "gauge",
+        "Requests that wait for the response to another one.",
+    );
+    for (route, sums) in used() {
+        text.sample("proxy_cache_coalesce_waiters", format_args!("route=\"{route}\""), sums.cache.waiters());
     }
 }
 
@@ -614,6 +685,7 @@ struct RouteSums {
     bytes_in: u64,
     bytes_out: u64,
     policies: Policies,
+    cache: CacheCounts,
 }
 
 impl RouteSums {
@@ -622,6 +694,7 @@ impl RouteSums {
         self.bytes_in += traffic.words[BYTES_IN];
         self.bytes_out += traffic.words[BYTES_OUT];
         self.policies.add(&traffic.policies);
+        self.cache.add(&traffic.cache);
     }
 }
 

@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use ringway_model::{CoreId, Serial, Timestamp, limits};
 
 use super::*;
+use crate::cache::CacheReading;
 use crate::event::{
-    AttemptFailed, BreakerOpened, Called, Compression, ConnectionAbused, ConnectionClosed,
-    ConnectionHandedOver, ConnectionOpened, ConnectionRefused, Event, Exchange, FilterAsked, Mirrored,
-    Panicked, Protocol, RefusalReason, Rejected, SnapshotApplied, Upgrade, UpgradeEnded, Upgraded,
-    UpstreamError,
+    AttemptFailed, BreakerOpened, CacheFilled, CacheResult, CacheUse, CacheWait, Called, Compression,
+    ConnectionAbused, ConnectionClosed, ConnectionHandedOver, ConnectionOpened, ConnectionRefused, Event,
+    Exchange, FilterAsked, Mirrored, Panicked, Protocol, RefusalReason, Rejected, SnapshotApplied, Upgrade,
+    UpgradeEnded, Upgraded, UpstreamError,
 };
 use crate::observer::Observer;
 use crate::shard::Metrics;
@@ -57,6 +58,7 @@ fn exchange(route: u16, pool: u16, status: u16) -> Exchange<'static> {
         breaker: None,
         middleware: None,
         compression: None,
+        cache: None,
         is_logged: true,
     }
 }
@@ -615,6 +617,54 @@ fn decisions_of_policies_are_counted_by_route() {
     assert_eq!(series["proxy_queue_seconds_sum{route=\"api\"}"], 2.0);
     assert_eq!(series["proxy_queue_seconds_count{route=\"api\"}"], 1.0);
     assert_eq!(series["proxy_refused_total{route=\"api\",code=\"queue_timeout\"}"], 1.0);
+}
+
+#[test]
+fn the_part_of_the_cache_is_counted_by_route() {
+    let (mut registry, metrics) = one_core();
+    registry.name_route(1, "api", "pool");
+    let used = |result, stale, not_stored, is_coalesced| CacheUse {
+        status: "",
+        result,
+        stale,
+        not_stored,
+        is_coalesced,
+    };
+    for used in [
+        used(CacheResult::Hit, None, None, false),
+        used(CacheResult::Hit, Some("disconnected"), None, false),
+        used(CacheResult::Hit, None, None, false),
+        used(CacheResult::Miss, None, Some("private"), false),
+        used(CacheResult::Bypass, None, None, false),
+    ] {
+        metrics.on_event(&Event::Exchange(&Exchange { cache: Some(used), ..exchange(1, 1, 200) }));
+    }
+    let collapsed = used(CacheResult::Miss, None, None, true);
+    metrics.on_event(&Event::Exchange(&Exchange { cache: Some(collapsed), ..exchange(0, 1, 200) }));
+    metrics.on_event(&Event::Exchange(&exchange(1, 1, 200)));
+    for has_ended in [false, false, true] {
+        metrics.on_event(&Event::CacheWait(CacheWait { route: 1, pool: 1, has_ended }));
+    }
+    for outcome in ["stored", "stored", "cut"] {
+        metrics.on_event(&Event::CacheFilled(CacheFilled { outcome }));
+    }
+    let series = scrape(&registry, &reading());
+    let requests = |route, result| {
+        series[&format!("proxy_cache_requests_total{{route=\"{route}\",result=\"{result}\"}}")]
+    };
+    assert_eq!((requests("api", "hit"), requests("api", "miss"), requests("api", "bypass")), (3.0, 1.0, 1.0));
+    assert_eq!(requests("_other", "miss"), 1.0);
+    assert_eq!(series["proxy_cache_coalesced_total{route=\"_other\"}"], 1.0);
+    assert_eq!(series["proxy_cache_coalesce_waiters{route=\"api\"}"], 1.0);
+    assert_eq!(series["proxy_cache_hit_ratio"], 0.6);
+    assert_eq!(series["proxy_cache_fills_total{outcome=\"stored\"}"], 2.0);
+    assert_eq!(series["proxy_cache_stale_total{why=\"disconnected\"}"], 1.0);
+    assert_eq!(series["proxy_cache_not_stored_total{why=\"private\"}"], 1.0);
+    assert_eq!(registry.cache(), CacheReading { hits: 3, misses: 2, bypasses: 1 });
+    let by_route = registry.cache_by_route();
+    assert_eq!(by_route.get("api"), Some(&CacheReading { hits: 3, misses: 1, bypasses: 1 }));
+    assert_eq!(by_route.len(), 1);
+    assert_eq!(CacheReading::default().hit_ratio(), None);
 }
 
 #[test]

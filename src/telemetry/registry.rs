@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use ringway_model::{CoreId, Variant};
 
+use crate::cache::CacheCounts;
 use crate::counter::Counter;
 use crate::event::{HedgeOutcome, MirrorOutcome, PolicyDecision, RetryOutcome};
 use crate::shard::{
@@ -283,6 +284,7 @@ pub(crate) struct Traffic {
     pub(crate) policies: Policies,
     /// Calls of middleware stages to a pool.
     pub(crate) calls: Calls,
+    pub(crate) cache: CacheCounts,
 }
 
 impl Default for Traffic {
@@ -294,6 +296,7 @@ impl Default for Traffic {
             errors: BTreeMap::new(),
             policies: Policies::default(),
             calls: Calls::default(),
+            cache: CacheCounts::default(),
         }
     }
 }
@@ -321,6 +324,9 @@ impl Page for TrafficPage {
         if let Some(page) = self.calls.get() {
             page.add_to(&mut totals.calls);
         }
+        if let Some(page) = self.cache.get() {
+            page.add_to(&mut totals.cache);
+        }
     }
 }
 
@@ -338,6 +344,7 @@ impl Totals for Traffic {
         }
         self.policies.add(&other.policies);
         self.calls.add(&other.calls);
+        self.cache.add(&other.cache);
     }
 
     fn subtract(&mut self, base: &Self) {
@@ -357,6 +364,7 @@ impl Totals for Traffic {
         }
         self.policies.subtract(&base.policies);
         self.calls.subtract(&base.calls);
+        self.cache.subtract(&base.cache);
     }
 }
 

@@ -13,10 +13,11 @@ use std::sync::{Arc, OnceLock};
 
 use ringway_model::{CoreId, Variant, limits};
 
+use crate::cache::CachePage;
 use crate::counter::{Counter, WordCounters};
 use crate::event::{
-    Compression, Event, Exchange, FilterAsked, HedgeOutcome, MirrorOutcome, PolicyDecision, RefusalReason,
-    RetryOutcome, UpstreamError,
+    CacheResult, CacheUse, CacheWait, Compression, Event, Exchange, FilterAsked, HedgeOutcome, MirrorOutcome,
+    PolicyDecision, RefusalReason, RetryOutcome, UpstreamError,
 };
 use crate::observer::Observer;
 
@@ -89,6 +90,8 @@ impl Observer for Metrics {
             }
             Event::Called(called) => shard.pools.page(called.pool).calls().results.add(called.result),
             Event::FilterAsked(asked) => shard.pools.page(asked.pool).calls().count_decision(asked),
+            Event::CacheWait(wait) => shard.count_cache_wait(wait),
+            Event::CacheFilled(filled) => shard.cache_fills.add(filled.outcome),
             Event::BreakerOpened(opened) => shard.pools.page(opened.pool).words[BREAKER_TRIPS].add(1),
         }
     }
@@ -126,6 +129,14 @@ pub(crate) struct Shard {
     pub(crate) compressed: WordCounters<(&'static str, &'static str)>,
     /// Responses that were not compressed, by reason.
     pub(crate) not_compressed: WordCounters,
+    /// Requests of routes with a cache, by [`CacheResult`].
+    pub(crate) cache_results: [Counter; CacheResult::ALL.len()],
+    /// Requests of caches to endpoints, by outcome.
+    pub(crate) cache_fills: WordCounters,
+    /// Responses that answered past their lifetime, by reason.
+    pub(crate) cache_stale: WordCounters,
+    /// Responses that were not stored, by reason.
+    pub(crate) cache_not_stored: WordCounters,
     /// By kind; first the failed loads, then the successful ones.
     pub(crate) secrets: [WordCounters; 2],
     pub(crate) failures: WordCounters,
@@ -160,6 +171,10 @@ impl Shard {
             stages: WordCounters::default(),
             compressed: WordCounters::default(),
             not_compressed: WordCounters::default(),
+            cache_results: Default::default(),
+            cache_fills: WordCounters::default(),
+            cache_stale: WordCounters::default(),
+            cache_not_stored: WordCounters::default(),
             secrets: Default::default(),
             failures: WordCounters::default(),
             routes: Pages::default(),
@@ -203,6 +218,9 @@ impl Shard {
         if let Some(compression) = event.compression {
             self.count_compression(compression);
         }
+        if let Some(used) = event.cache {
+            self.count_cache(page, used);
+        }
         if event.attempts > 0 {
             self.count_upstream(event.pool, event.endpoint, event.upstream_us.unwrap_or(0), event.failure);
         }
@@ -223,6 +241,31 @@ impl Shard {
             self.errors.add(1);
         }
         self.count_error(event.pool, event.upstream_error);
+    }
+
+    #[inline(never)]
+    fn count_cache(&self, page: &TrafficPage, used: CacheUse) {
+        self.cache_results[used.result as usize].add(1);
+        page.cache().count(used);
+        if let Some(reason) = used.stale {
+            self.cache_stale.add(reason);
+        }
+        if let Some(reason) = used.not_stored {
+            self.cache_not_stored.add(reason);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn count_cache_wait(&self, wait: &CacheWait) {
+        let page = match wait.route {
+            0 => self.pools.page(wait.pool),
+            route => self.routes.page(route),
+        };
+        match wait.has_ended {
+            false => page.cache().waits_begun.add(1),
+            true => page.cache().waits_ended.add(1),
+        }
     }
 
     #[cold]
@@ -295,6 +338,7 @@ pub(crate) struct TrafficPage {
     pub(crate) policies: OnceLock<Box<PolicyPage>>,
     /// Pools only: calls of middleware stages.
     pub(crate) calls: OnceLock<Box<CallPage>>,
+    pub(crate) cache: OnceLock<Box<CachePage>>,
 }
 
 /// Counters of a pool that middleware stages call.
@@ -345,6 +389,11 @@ impl TrafficPage {
     /// Counters of the traffic policies, allocated at the first count.
     fn policies(&self) -> &PolicyPage {
         self.policies.get_or_init(Box::default)
+    }
+
+    /// Counters of the cache, allocated at the first count.
+    fn cache(&self) -> &CachePage {
+        self.cache.get_or_init(Box::default)
     }
 
     /// Counters of the calls of stages, allocated at the first count.
@@ -400,6 +449,7 @@ impl Default for TrafficPage {
             errors: OnceLock::new(),
             policies: OnceLock::new(),
             calls: OnceLock::new(),
+            cache: OnceLock::new(),
         }
     }
 }

@@ -42,11 +42,11 @@ const LINE_BYTES_MAX: usize = FIXED_BYTES_MAX
 /// Most bytes of a method: `wire` rejects longer ones, but the bound of a line must not depend on it.
 const METHOD_BYTES_MAX: usize = 32;
 /// Most bytes of the name of a policy that refused a request: the rest of a longer one is left out.
-const LIMITED_BY_BYTES_MAX: usize = 80;
+const LIMITED_BY_BYTES_MAX: usize = 72;
 /// Most bytes of a failure code.
 const FAILURE_BYTES_MAX: usize = 64;
 /// Bytes of keys, punctuation, numbers, time and address.
-const FIXED_BYTES_MAX: usize = 946;
+const FIXED_BYTES_MAX: usize = 994;
 /// Bytes of key and punctuation of a query or a referer.
 const CHOSEN_BYTES_MAX: usize = 16;
 const ALL_FIELDS: LogFields =
@@ -110,6 +110,15 @@ fn write_json(out: &mut Vec<u8>, fields: LogFields, clock: &mut ClockText, event
         out.extend_from_slice(b",\"middleware_ms\":");
         write_millis(out, event.stages_us);
     }
+    if let Some(used) = event.cache {
+        out.extend_from_slice(b",\"cache\":\"");
+        out.extend_from_slice(used.status.as_bytes());
+        out.extend_from_slice(if used.is_hit() {
+            b"\",\"cache_hit\":true"
+        } else {
+            b"\",\"cache_hit\":false"
+        });
+    }
     for (key, value, bytes_max) in optional_strings(fields, event) {
         if let Some(value) = value {
             out.extend_from_slice(b",\"");
@@ -164,6 +173,11 @@ fn write_text(out: &mut Vec<u8>, fields: LogFields, clock: &mut ClockText, event
     if event.stages_us > 0 {
         out.extend_from_slice(b" middleware_ms=");
         write_millis(out, event.stages_us);
+    }
+    if let Some(used) = event.cache {
+        out.extend_from_slice(b" cache=");
+        out.extend_from_slice(used.status.as_bytes());
+        out.extend_from_slice(if used.is_hit() { b" cache_hit=true" } else { b" cache_hit=false" });
     }
     for (key, value, bytes_max) in optional_strings(fields, event) {
         if let Some(value) = value {
@@ -328,7 +342,7 @@ fn digits<const N: usize>(mut value: u64) -> [u8; N] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{HedgeOutcome, Protocol, Upgrade, UpstreamError};
+    use crate::event::{CacheResult, CacheUse, HedgeOutcome, Protocol, Upgrade, UpstreamError};
     use ringway_model::{TenantHash, Variant};
 
     fn full() -> Exchange<'static> {
@@ -373,6 +387,13 @@ mod tests {
             breaker: Some("closed"),
             middleware: Some("auth"),
             compression: Some(Compression::Coded { coding: "gzip", bytes_in: 4_096, bytes_out: 512 }),
+            cache: Some(CacheUse {
+                status: "revalidated",
+                result: CacheResult::Miss,
+                stale: None,
+                not_stored: None,
+                is_coalesced: false,
+            }),
             is_logged: true,
         }
     }
@@ -405,6 +426,7 @@ mod tests {
             breaker: None,
             middleware: None,
             compression: None,
+            cache: None,
             is_logged: true,
             ..full()
         }
@@ -428,7 +450,7 @@ mod tests {
             concat!(
                 r#"{"timestamp":"2026-01-20T10:30:45.007Z","request_id":"abc123","client_ip":"203.0.113.7","#,
                 r#""method":"GET","host":"shop.example","path":"/v1/users/123","protocol":"HTTP/1.1","status":200,"#,
-                r#""duration_ms":12.345,"upstream_ms":11.002,"bytes_in":0,"bytes_out":512,"attempts":2,"retries":1,"queue_ms":1.250,"middleware_ms":3.500,"#,
+                r#""duration_ms":12.345,"upstream_ms":11.002,"bytes_in":0,"bytes_out":512,"attempts":2,"retries":1,"queue_ms":1.250,"middleware_ms":3.500,"cache":"revalidated","cache_hit":false,"#,
                 r#""route":"shop-api","app":"shop","instance":"shop-1","failure":"upstream_bad_response","#,
                 r#""upstream_error":"Transfer-Encoding given twice","limited_by":"strict","canary_variant":"canary","breaker_state":"closed","middleware":"auth","coding":"gzip","upgrade":"websocket","tls":"TLSv1.3","#,
                 r#""user_agent":"curl/8","tenant":"00000000000000ab"}"#,
@@ -465,7 +487,7 @@ mod tests {
             line(LogFormat::Text, &full()),
             concat!(
                 r#"2026-01-20T10:30:45.007Z 203.0.113.7 "GET shop.example/v1/users/123 HTTP/1.1" 200 12.345ms "#,
-                r#"request_id="abc123" upstream_ms=11.002 bytes_in=0 bytes_out=512 attempts=2 retries=1 queue_ms=1.250 middleware_ms=3.500 route="shop-api" "#,
+                r#"request_id="abc123" upstream_ms=11.002 bytes_in=0 bytes_out=512 attempts=2 retries=1 queue_ms=1.250 middleware_ms=3.500 cache=revalidated cache_hit=false route="shop-api" "#,
                 r#"app="shop" instance="shop-1" failure="upstream_bad_response" upstream_error="Transfer-Encoding given twice" "#,
                 r#"limited_by="strict" canary_variant="canary" breaker_state="closed" middleware="auth" coding="gzip" upgrade="websocket" tls="TLSv1.3" user_agent="curl/8" "#,
                 "tenant=00000000000000ab\n"

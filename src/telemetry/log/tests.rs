@@ -102,6 +102,7 @@ fn exchange(request_id: &str) -> Exchange<'_> {
         breaker: None,
         middleware: None,
         compression: None,
+        cache: None,
         is_logged: true,
     }
 }

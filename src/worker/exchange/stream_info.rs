@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
-use ringway_cache::policy::Outcome;
+use ringway_cache::policy::{Outcome, Storing};
 use ringway_model::AppId;
 use ringway_telemetry::{
-    AttemptFailed, Compression, Exchange, HedgeOutcome, Protocol, RequestId, RetryOutcome, Upgrade, Variant,
+    AttemptFailed, CacheResult, CacheUse, Compression, Exchange, HedgeOutcome, Protocol, RequestId,
+    RetryOutcome, Upgrade, Variant,
 };
 use ringway_traffic::policy::Policy;
 use ringway_traffic::rate_limit::{Decision, RateLimiter};
@@ -267,7 +268,34 @@ impl<'a> StreamInfo<'a> {
             breaker: self.breaker,
             middleware: self.stage,
             compression: self.compression,
+            cache: self.cache.as_ref().map(cache_use),
             is_logged: self.matched.is_none_or(|matched| matched.rule.is_logged),
         });
+    }
+}
+
+/// An outcome as an event has it.
+fn cache_use(outcome: &Outcome) -> CacheUse {
+    let (not_stored, is_coalesced) = match outcome {
+        Outcome::Forwarded { storing, collapsed, .. } => {
+            let reason = match storing {
+                Storing::Stored => None,
+                Storing::Not(reason) => Some(reason.name()),
+                Storing::Full => Some("cache-full"),
+            };
+            (reason, *collapsed)
+        }
+        _ => (None, false),
+    };
+    CacheUse {
+        status: outcome.name(),
+        result: match outcome {
+            Outcome::Bypass(_) => CacheResult::Bypass,
+            outcome if outcome.is_hit() => CacheResult::Hit,
+            _ => CacheResult::Miss,
+        },
+        stale: outcome.stale_reason().map(|reason| reason.name()),
+        not_stored,
+        is_coalesced,
     }
 }

@@ -13,10 +13,11 @@ use ringway_cache::{
     Vary, Waiter,
 };
 use ringway_model::{SetCookiePolicy, Timestamp};
+use ringway_telemetry::{CacheFilled, CacheWait};
 use ringway_traffic::cache_rule::CacheRule;
 
 use super::lookup::{Answer, Lookup, Question, field_lines};
-use crate::core::ConnBuffers;
+use crate::core::{ConnBuffers, Core};
 use crate::exchange::disposition::Disposition;
 use crate::exchange::failure::Failure;
 use crate::exchange::local_reply::LocalReply;
@@ -152,6 +153,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         let begun = core.runtime.now();
         let timeout = cache.settings.coalesce_timeout;
         let mut wait = state.waits.begin(waiter.id());
+        let _counted = self.count_wait();
         loop {
             waiter = match waiter.poll() {
                 Progress::Pending(waiter) => waiter,
@@ -182,6 +184,15 @@ impl<'a, R: Runtime> Exchange<'a, R> {
                 return Waited::ClientLeft;
             }
         }
+    }
+
+    /// Counts this request among those that wait, until the result is dropped.
+    fn count_wait(&self) -> CountedWait<'a, R> {
+        let route = self.info.matched.map_or(0, |matched| matched.rule.metric.0);
+        let counted =
+            CountedWait { core: self.core, route, pool: self.info.pool.map_or(0, |pool| pool.metric.0) };
+        counted.emit(false);
+        counted
     }
 
     /// Whether a response that another request asked for is the variant that this one selects.
@@ -332,7 +343,10 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             }
         };
         match stored {
-            Some(entry) => lead.validated(entry),
+            Some(entry) => {
+                core.telemetry.emit(CacheFilled { outcome: "validated" });
+                lead.validated(entry);
+            }
             None => lead.pass(core.runtime.now()),
         }
         let answer = self.confirmed(question, head, entry.body().clone());
@@ -452,6 +466,26 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         })();
         self.buffers.out = sent;
         result
+    }
+}
+
+/// Request that waits for another one's response, as metrics count it: also when its client leaves.
+struct CountedWait<'a, R: Runtime> {
+    core: &'a Core<R>,
+    route: u16,
+    pool: u16,
+}
+
+impl<R: Runtime> CountedWait<'_, R> {
+    fn emit(&self, has_ended: bool) {
+        let Self { core, route, pool } = *self;
+        core.telemetry.emit(CacheWait { route, pool, has_ended });
+    }
+}
+
+impl<R: Runtime> Drop for CountedWait<'_, R> {
+    fn drop(&mut self) {
+        self.emit(true);
     }
 }
 

@@ -4,9 +4,10 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringway_cache::{Room, Writer};
+use ringway_cache::{NotKept, Room, Writer};
 use ringway_model::InstanceId;
 use ringway_net::Stream;
+use ringway_telemetry::CacheFilled;
 use ringway_traffic::balance::Picked;
 use ringway_traffic::breaker::Admission;
 use ringway_traffic::plan::Variant;
@@ -234,11 +235,12 @@ impl<R: Runtime> Fill<R> {
         };
         if let Taken::Malformed(error) = taken {
             drop(writer);
+            core.telemetry.emit(CacheFilled { outcome: NotKept::Cut.name() });
             report(Some(Failure::ResponseBodyMalformed(error)));
             return bytes;
         }
-        // The reason why it is not stored is counted by the store.
-        let _ = writer.finish(now);
+        let outcome = writer.finish(now).map_or_else(NotKept::name, |_| "stored");
+        core.telemetry.emit(CacheFilled { outcome });
         report(None);
         let is_reusable = bytes.is_empty() && head.keep_alive() && !matches!(rest, Rest::UntilClose);
         if is_reusable && !core.draining.get() {
@@ -251,6 +253,8 @@ impl<R: Runtime> Fill<R> {
     }
 
     fn give_up(self, failure: Option<Failure>) {
+        let outcome = if failure.is_some() { NotKept::Cut.name() } else { "abandoned" };
+        self.core.telemetry.emit(CacheFilled { outcome });
         if let Some(source) = &self.source {
             source.report(&self.core, &self.rule, self.head.status(), failure);
         }

@@ -8,6 +8,7 @@ use ringway_cache::policy::{
     storable, store, write_conditions,
 };
 use ringway_cache::{RefreshPermit, Request, Scope, Start, Vary};
+use ringway_telemetry::CacheFilled;
 use ringway_traffic::cache_rule::CacheRule;
 use ringway_traffic::virtual_host::Rule;
 use ringway_wire::h1::RequestRewrite;
@@ -119,8 +120,9 @@ impl<R: Runtime> Refresh<R> {
             let new = is_stored.then(|| entry_with(&entry, Arc::new(updated), cache.epoch));
             let inserted = new.is_some_and(|new| state.store.insert(lead.ticket(), new).is_ok());
             DetachedResponse { conn, head, bytes }.discard(&core, core.runtime.now(), 0).await;
-            if !inserted {
-                permit.fail(core.runtime.now());
+            match inserted {
+                true => core.telemetry.emit(CacheFilled { outcome: "validated" }),
+                false => permit.fail(core.runtime.now()),
             }
             return;
         }
