@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::scan;
+
 /// Well-known field name. All names without special treatment are [`FieldKind::Other`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -345,10 +347,20 @@ pub fn list_elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Removes leading and trailing optional white space (RFC 9110 §5.6.3: spaces and tabs only).
-pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
+pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
+    trim_end(trim_start(bytes))
+}
+
+/// Removes leading optional white space.
+pub(crate) fn trim_start(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = bytes {
         bytes = rest;
     }
+    bytes
+}
+
+/// Removes trailing optional white space.
+pub(crate) fn trim_end(mut bytes: &[u8]) -> &[u8] {
     while let [rest @ .., b' ' | b'\t'] = bytes {
         bytes = rest;
     }
@@ -357,28 +369,55 @@ pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
 
 /// Returns the offset of the first byte that is invalid in a field value: a control other than HTAB, or DEL.
 pub(crate) fn value_end(bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGHS: u64 = ONES * 0x80;
-    let mut at = 0;
-    // Eight bytes at a time: values are most of a head. A flagged word is checked byte by byte, since a tab
-    // is flagged too, and a borrow may flag the neighbour of a control byte.
-    while let Some((chunk, _)) = bytes[at..].split_first_chunk::<8>() {
-        let word = u64::from_le_bytes(*chunk);
-        let below_space = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
-        let no_del = word ^ (ONES * 0x7f);
-        let del = no_del.wrapping_sub(ONES) & !no_del & HIGHS;
-        if (below_space | del) != 0
-            && let Some(i) = chunk.iter().position(|&b| !is_value_byte(b))
-        {
-            return at + i;
-        }
-        at += 8;
+    let mut at = scan::first(bytes, scan::controls);
+    while let Some(b'\t') = bytes.get(at) {
+        at += 1 + scan::first(&bytes[at + 1..], scan::controls);
     }
-    bytes[at..].iter().position(|&b| !is_value_byte(b)).map_or(bytes.len(), |i| at + i)
+    at
 }
 
-fn is_value_byte(byte: u8) -> bool {
-    byte == b'\t' || (byte >= 0x20 && byte != 0x7f)
+/// Field name at the beginning of a line.
+pub(crate) struct Name {
+    /// The beginning in lower case, and zeros.
+    pub(crate) folded: [u8; FOLDED_BYTES_MAX],
+    /// Length of the name: the offset of the first byte that is none of a token (RFC 9110 §5.6.2).
+    pub(crate) len: usize,
+    /// An underscore is in it.
+    pub(crate) has_underscore: bool,
+}
+
+impl Name {
+    /// Reads the name that `line` begins with.
+    #[inline]
+    pub(crate) fn read(line: &[u8]) -> Self {
+        let mut name = Self { folded: [0; FOLDED_BYTES_MAX], len: 0, has_underscore: false };
+        // Letters and dashes, of which nearly all names consist, by words.
+        let (slots, _) = name.folded.as_chunks_mut::<8>();
+        for (slot, chunk) in slots.iter_mut().zip(line.as_chunks::<8>().0) {
+            let word = scan::Word::from_le_bytes(*chunk);
+            let letters = scan::letters(word);
+            let lower = scan::lower_case(word, letters);
+            let others = !(letters | scan::equal(word, b'-')) & scan::HIGHS;
+            if others != 0 {
+                let len = scan::position(others);
+                *slot = scan::truncate(lower, len).to_le_bytes();
+                name.len += len;
+                break;
+            }
+            *slot = lower.to_le_bytes();
+            name.len += 8;
+        }
+        while let Some(byte) = line.get(name.len)
+            && let fold @ 1.. = TOKEN_FOLD[usize::from(*byte)]
+        {
+            if let Some(slot) = name.folded.get_mut(name.len) {
+                *slot = fold;
+            }
+            name.has_underscore |= *byte == b'_';
+            name.len += 1;
+        }
+        name
+    }
 }
 
 /// Bytes of a name that the classification uses.

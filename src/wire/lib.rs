@@ -25,4 +25,5 @@ pub mod message;
 pub mod normalize;
 pub mod path;
 pub mod proxy_protocol;
+mod scan;
 pub mod websocket;

@@ -28,16 +28,33 @@ impl Authority {
     /// [`AuthorityError`] names the invalid part.
     pub fn parse(text: &[u8]) -> Result<Self, AuthorityError> {
         let mut authority = Self::default();
+        authority.read(text)?;
+        Ok(authority)
+    }
+
+    /// As [`Authority::parse`], in place of the present value; an error leaves the default.
+    pub(crate) fn read(&mut self, text: &[u8]) -> Result<(), AuthorityError> {
+        self.clear();
+        self.fill(text).inspect_err(|_| self.clear())
+    }
+
+    /// Sets the parts of an empty authority.
+    fn fill(&mut self, text: &[u8]) -> Result<(), AuthorityError> {
         let rest = match text {
-            [b'[', rest @ ..] => authority.take_ipv6(rest)?,
-            _ => authority.take_name(text)?,
+            [b'[', rest @ ..] => self.take_ipv6(rest)?,
+            _ => self.take_name(text)?,
         };
-        authority.port = match rest {
+        self.port = match rest {
             [] | [b':'] => None,
             [b':', digits @ ..] => Some(parse_port(digits)?),
             _ => return Err(AuthorityError::Host),
         };
-        Ok(authority)
+        Ok(())
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
+        self.port = None;
     }
 
     /// Returns the host; empty only in the default value.
@@ -61,21 +78,28 @@ impl Authority {
 
     fn take_name<'a>(&mut self, text: &'a [u8]) -> Result<&'a [u8], AuthorityError> {
         let mut end = 0;
+        // Start of the present label.
         let mut label = 0;
-        for &byte in text {
-            match HOST_FOLD[byte as usize] {
-                0 => break,
-                b'.' if label == 0 => return Err(AuthorityError::Host),
-                b'.' => label = 0,
-                _ if label == LABEL_BYTES_MAX => return Err(AuthorityError::Host),
-                _ => label += 1,
+        for (slot, &byte) in self.bytes.iter_mut().zip(text) {
+            let fold = HOST_FOLD[usize::from(byte)];
+            if fold == 0 {
+                break;
             }
-            // One more than the longest name: the trailing dot.
-            *self.bytes.get_mut(end).ok_or(AuthorityError::Host)? = HOST_FOLD[byte as usize];
+            if fold == b'.' {
+                if label == end {
+                    return Err(AuthorityError::Host);
+                }
+                label = end + 1;
+            } else if end - label == LABEL_BYTES_MAX {
+                return Err(AuthorityError::Host);
+            }
+            *slot = fold;
             end += 1;
         }
-        let len = if end > 0 && label == 0 { end - 1 } else { end };
-        if len == 0 || len > HOST_BYTES_MAX - 1 {
+        let len = if end > 0 && label == end { end - 1 } else { end };
+        // The buffer has room for the longest name and its trailing dot: a longer one ends within a name.
+        let is_cut = text.get(end).is_some_and(|byte| HOST_FOLD[usize::from(*byte)] != 0);
+        if len == 0 || len > HOST_BYTES_MAX - 1 || is_cut {
             return Err(AuthorityError::Host);
         }
         self.len = len as u8;

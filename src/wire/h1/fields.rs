@@ -9,7 +9,8 @@
 //! split.
 
 use crate::headers::{
-    self, FOLDED_BYTES_MAX, FieldKind, FieldKinds, IDENTITY, OWN_IDENTITY, TOKEN_FOLD, list_elements, trim,
+    self, FOLDED_BYTES_MAX, FieldKind, FieldKinds, IDENTITY, Name, OWN_IDENTITY, TOKEN_FOLD, list_elements,
+    trim, trim_end, trim_start,
 };
 use crate::message::Version;
 
@@ -89,21 +90,8 @@ pub(crate) enum Line {
 /// Scans one line. A fault may be returned before the line end is in `buf`.
 pub(crate) fn scan_line(buf: &[u8], start: usize) -> Result<Line, HeadFault> {
     let line = &buf[start..];
-    let mut folded = [0; FOLDED_BYTES_MAX];
-    let mut has_underscore = false;
-    let mut len = 0;
-    let stop = loop {
-        let Some(&byte) = line.get(len) else { return Ok(Line::Partial) };
-        let fold = TOKEN_FOLD[byte as usize];
-        if fold == 0 {
-            break byte;
-        }
-        if let Some(slot) = folded.get_mut(len) {
-            *slot = fold;
-        }
-        has_underscore |= byte == b'_';
-        len += 1;
-    };
+    let Name { folded, len, mut has_underscore } = Name::read(line);
+    let Some(&stop) = line.get(len) else { return Ok(Line::Partial) };
     match stop {
         b':' if len > 0 => {}
         b':' => return Err(HeadFault::EmptyFieldName),
@@ -131,11 +119,10 @@ pub(crate) fn scan_line(buf: &[u8], start: usize) -> Result<Line, HeadFault> {
         (Some(b'\n'), _) => return Err(HeadFault::BareLf),
         (Some(_), _) => return Err(HeadFault::BadFieldValue),
     }
-    let raw = &line[after_colon..cr];
-    let value = trim(raw);
-    let leading = raw.iter().take_while(|&&b| b == b' ' || b == b'\t').count();
     // A blank value is empty: both of its offsets are behind the blanks.
-    let value_start = start + after_colon + leading;
+    let value = trim_start(&line[after_colon..cr]);
+    let value_start = start + cr - value.len();
+    let value = trim_end(value);
 
     let kind = FieldKind::of_folded(&folded, len);
     let (kind, alias) = match (has_underscore, kind) {
@@ -299,10 +286,10 @@ impl Section {
         self.lines.iter().map(|line| Field { name: line.name(buf), value: line.value(buf), kind: line.kind })
     }
 
-    pub(crate) fn values<'a>(&'a self, buf: &'a [u8], kind: FieldKind) -> impl Iterator<Item = &'a [u8]> {
+    pub(crate) fn values<'b>(&self, buf: &'b [u8], kind: FieldKind) -> impl Iterator<Item = &'b [u8]> {
         // The set avoids a walk over the lines for absent kinds.
         let lines = if self.seen.has(kind) { self.lines.as_slice() } else { &[] };
-        lines.iter().filter(move |line| line.kind == kind).map(|line| line.value(buf))
+        lines.iter().filter(move |line| line.kind == kind).map(move |line| line.value(buf))
     }
 
     /// Returns the body framing that the fields declare, for requests and responses (RFC 9112 §6.1, §6.2).
@@ -362,6 +349,10 @@ impl Section {
                 continue;
             }
             let value = self.lines[i].value(buf);
+            // Nearly always one option of those that are compared with no field.
+            if options.insert(value) {
+                continue;
+            }
             for option in list_elements(value) {
                 count += 1;
                 if count > CONNECTION_OPTIONS_MAX {
@@ -370,15 +361,10 @@ impl Section {
                 if !headers::is_token(option) {
                     return Err(HeadFault::BadConnection);
                 }
-                match option.len() {
-                    5 if option.eq_ignore_ascii_case(b"close") => options.close = true,
-                    10 if option.eq_ignore_ascii_case(b"keep-alive") => options.keep_alive = true,
-                    7 if option.eq_ignore_ascii_case(b"upgrade") => options.upgrade = true,
-                    _ => {
-                        for line in &mut self.lines {
-                            line.is_nominated |=
-                                !UNREMOVABLE.has(line.kind) && line.name(buf).eq_ignore_ascii_case(option);
-                        }
+                if !options.insert(option) {
+                    for line in &mut self.lines {
+                        line.is_nominated |=
+                            !UNREMOVABLE.has(line.kind) && line.name(buf).eq_ignore_ascii_case(option);
                     }
                 }
             }
@@ -465,6 +451,17 @@ pub(crate) struct ConnectionOptions {
 }
 
 impl ConnectionOptions {
+    /// Inserts an option that the proxy uses; returns false for others.
+    fn insert(&mut self, option: &[u8]) -> bool {
+        match option.len() {
+            5 if option.eq_ignore_ascii_case(b"close") => self.close = true,
+            10 if option.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
+            7 if option.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
+            _ => return false,
+        }
+        true
+    }
+
     /// Returns whether the connection is persistent (RFC 9112 §9.3).
     pub(crate) fn is_persistent(self, version: Version) -> bool {
         !self.close && (version == Version::Http11 || self.keep_alive)

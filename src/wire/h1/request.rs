@@ -12,6 +12,7 @@ use crate::headers::{FieldKind, TOKEN_FOLD, list_elements, trim};
 use crate::message::{Framing, Method, Version};
 use crate::normalize::Authority;
 use crate::path::{self, PathError, Slashes};
+use crate::scan;
 use crate::websocket::{self, HandshakeError};
 
 use super::fields::{ConnectionOptions, DeclaredBody, Field, FieldLine, Section, impl_head_accessors};
@@ -265,18 +266,20 @@ impl RequestHead {
 
         let Some(method_len) = method_len(line)? else { return Ok(self.wait(window)) };
         let target_start = method_len + 1;
-        let target_len =
-            line[target_start..].iter().position(|&b| b <= b' ').unwrap_or(line.len() - target_start);
+        let target_len = scan::first(&line[target_start..], |word| scan::below(word, b' ' + 1));
         if target_len > limits.uri_bytes_max {
             return Err(RequestError::UriTooLong);
         }
         let target_end = target_start + target_len;
-        let Some(rest_len) = line[target_end..].iter().position(|&b| b == b'\n') else {
-            return Ok(self.wait(window));
+        let rest = &line[target_end..];
+        let rest_len = match rest.starts_with(b" HTTP/1.1\r\n") {
+            true => Some(10),
+            false => rest.iter().position(|&b| b == b'\n'),
         };
+        let Some(rest_len) = rest_len else { return Ok(self.wait(window)) };
 
         let target = &line[target_start..target_end];
-        let rest = &line[target_end..target_end + rest_len];
+        let rest = &rest[..rest_len];
         check_target(target)?;
         self.version = parse_rest(&line[..method_len], target, rest)?;
         self.method_span = Span::new(start, start + method_len);
@@ -294,11 +297,11 @@ impl RequestHead {
 
     /// Determines the form, path and authority of the target (RFC 9112 §3.2.1 to §3.2.4).
     fn resolve_target(&mut self, target: &[u8]) -> Result<(), RequestError> {
-        self.authority = Authority::default();
+        self.authority.clear();
         if self.method == Method::Connect {
             self.form = TargetForm::Authority;
             self.path = Path::Span(self.target);
-            self.authority = Authority::parse(target).map_err(RequestError::BadHost)?;
+            self.authority.read(target).map_err(RequestError::BadHost)?;
             // RFC 9112 §3.2.3: the port is required.
             return if self.authority.port().is_some() { Ok(()) } else { Err(RequestError::BadTarget) };
         }
@@ -327,7 +330,7 @@ impl RequestHead {
         let authority_len = hierarchy.iter().position(|&b| b == b'/' || b == b'?').unwrap_or(hierarchy.len());
         let (authority, path) = hierarchy.split_at(authority_len);
         self.form = TargetForm::Absolute;
-        self.authority = Authority::parse(authority).map_err(RequestError::BadHost)?;
+        self.authority.read(authority).map_err(RequestError::BadHost)?;
         self.path = match path {
             // RFC 9112 §3.2.4: the last proxy turns an empty path of OPTIONS into the asterisk-form.
             [] if self.method == Method::Options => Path::Asterisk,
@@ -370,16 +373,16 @@ impl RequestHead {
         if self.section.repeated.has(FieldKind::Host) {
             return Err(RequestError::DuplicateHost);
         }
-        let Some(value) = self.values(buf, FieldKind::Host).next() else {
+        let Some(value) = self.section.values(buf, FieldKind::Host).next() else {
             return if self.version == Version::Http10 { Ok(()) } else { Err(RequestError::MissingHost) };
         };
-        let from_field = Authority::parse(value).map_err(RequestError::BadHost)?;
         // RFC 9112 §3.2.2: the authority of an absolute-form target has precedence; the field must still be
         // valid.
-        if matches!(self.form, TargetForm::Origin | TargetForm::Asterisk) {
-            self.authority = from_field;
+        match self.form {
+            TargetForm::Origin | TargetForm::Asterisk => self.authority.read(value),
+            TargetForm::Absolute | TargetForm::Authority => Authority::parse(value).map(drop),
         }
-        Ok(())
+        .map_err(RequestError::BadHost)
     }
 
     /// Classifies `Upgrade` (RFC 6455 §4.2.1). In HTTP/1.0 it is ignored (RFC 9110 §7.8).
@@ -476,14 +479,13 @@ fn check_target(target: &[u8]) -> Result<(), RequestError> {
     if target.is_empty() {
         return Err(RequestError::BadRequestLine);
     }
-    for &byte in target {
-        match byte {
-            b'#' => return Err(RequestError::FragmentInTarget),
-            b'!'..=b'~' => {}
-            _ => return Err(RequestError::BadTarget),
-        }
+    let end =
+        scan::first(target, |word| (scan::between(word, b'!', b'~') ^ scan::HIGHS) | scan::equal(word, b'#'));
+    match target.get(end) {
+        None => Ok(()),
+        Some(b'#') => Err(RequestError::FragmentInTarget),
+        Some(_) => Err(RequestError::BadTarget),
     }
-    Ok(())
 }
 
 /// Parses the rest of the request line without the LF: a space, the version, CR.

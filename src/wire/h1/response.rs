@@ -63,14 +63,15 @@ impl ResponseHead {
     ) -> Result<Parse, ResponseError> {
         let window = limits.window(buf);
         if self.stage == Stage::StatusLine {
-            if !self.section.has_line_end(window) {
+            let Some(lf) = self.status_line_end(window) else {
                 return match limits.partial(buf) {
                     // Not HTTP at all rather than a head that is too large.
                     Err(_) if !window.starts_with(b"HTTP/") => Err(ResponseError::BadStatusLine),
                     result => Ok(result?),
                 };
-            }
-            self.read_status_line(window)?;
+            };
+            self.read_status_line(&window[..lf])?;
+            self.section.advance(lf + 1);
             self.stage = Stage::Fields;
         }
         if self.stage == Stage::Fields {
@@ -134,12 +135,20 @@ impl ResponseHead {
         &buf[self.status_line.range()]
     }
 
+    /// Returns the offset of the line feed, once it has arrived.
+    fn status_line_end(&mut self, window: &[u8]) -> Option<usize> {
+        // Bytes that arrive one by one are only searched for it.
+        if self.section.searched == 0 {
+            let end = crate::headers::value_end(window);
+            if window[end..].starts_with(b"\r\n") {
+                return Some(end + 1);
+            }
+        }
+        self.section.has_line_end(window).then(|| window.iter().position(|&byte| byte == b'\n')).flatten()
+    }
+
     /// Parses `HTTP-version SP 3DIGIT [SP reason]`; many origins omit the space before an empty reason.
-    fn read_status_line(&mut self, window: &[u8]) -> Result<(), ResponseError> {
-        let Some(lf) = window.iter().position(|&b| b == b'\n') else {
-            return Err(ResponseError::BadStatusLine);
-        };
-        let line = &window[..lf];
+    fn read_status_line(&mut self, line: &[u8]) -> Result<(), ResponseError> {
         let (version, rest) = line.split_first_chunk::<9>().ok_or(ResponseError::BadStatusLine)?;
         self.version = match version {
             b"HTTP/1.1 " => Version::Http11,
@@ -167,7 +176,6 @@ impl ResponseHead {
             _ => return Err(ResponseError::BadStatusLine),
         }
         self.status_line = Span::new(9, 9 + rest.len());
-        self.section.advance(lf + 1);
         Ok(())
     }
 
