@@ -287,7 +287,10 @@ impl Builder {
 
         let mut registry = Registry::new();
         let (inbox, reports) = ringway_control::inbox(count).map_err(StartError::System)?;
-        let wired = self.wire(&cpus, listeners, https_port, &mut registry).map_err(StartError::System)?;
+        let cache = self.cache.map(|settings| settings.store());
+        let wired = self
+            .wire(&cpus, listeners, https_port, (&mut registry, cache.as_ref()))
+            .map_err(StartError::System)?;
         // On a thread, beside reading the store: seeding the random generator for the ticket keys takes 25
         // ms.
         let tls = self.tls;
@@ -328,6 +331,7 @@ impl Builder {
             log: log_reading,
             on_event,
             certificates,
+            cache,
             resolver: self.resolver,
             settings: self.control,
             configuration: self.configuration,
@@ -378,15 +382,15 @@ impl Builder {
         cpus: &[usize],
         listeners: Vec<Vec<(TcpListener, ListenerConfig)>>,
         https_port: Option<u16>,
-        registry: &mut Registry,
+        (registry, cache): (&mut Registry, Option<&Arc<ringway_cache::Store>>),
     ) -> io::Result<Wired> {
         let mut wired = Wired::default();
         let rebalancers = ringway_worker::rebalancers(listeners.len())?;
         let wakes = listeners.iter().map(|_| wake_pair()).collect::<io::Result<Vec<_>>>()?;
         let wakers: Vec<_> = wakes.iter().map(|(waker, _)| waker.clone()).collect();
-        let mut caches = self.cache.map(|settings| {
+        let mut caches = cache.map(|store| {
             let (fills, wakeups) = ringway_worker::fill_wakeups(&wakers);
-            let shared = SharedCache::new(settings.store(), fills);
+            let shared = SharedCache::new(store.clone(), fills);
             wakeups.into_iter().map(move |wakeups| (shared.clone(), wakeups))
         });
         let parts = listeners.into_iter().zip(rebalancers).zip(wakes);

@@ -51,6 +51,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "config",
             "traffic",
             "middleware",
+            "cache",
             "telemetry",
             "bridge",
             "net",

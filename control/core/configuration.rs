@@ -14,6 +14,7 @@ mod client;
 mod configurator;
 mod diff;
 mod error;
+mod explained_cache;
 mod explained_stages;
 mod fields;
 mod file_watch;
@@ -37,6 +38,7 @@ pub use auth_check::{AuthCheckRequest, AuthChecked, CheckedSource};
 pub use checks::check_routes;
 pub use client::ConfigClient;
 pub use error::{ConfigError, Step};
+pub use explained_cache::ExplainedCache;
 pub use explained_stages::{ExplainedStage, ExplainedStages};
 pub(crate) use governance::Reserved;
 pub use requests::{

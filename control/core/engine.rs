@@ -35,6 +35,7 @@ use std::time::Duration;
 
 use ahash::AHashMap;
 use ringway_bridge::{ReplySender, Waker};
+use ringway_cache::Store;
 use ringway_certs::{CertificateEvent, Certificates, PublishError};
 use ringway_health::HealthChange;
 use ringway_model::{
@@ -60,6 +61,7 @@ pub use self::publisher::WorkerLink;
 pub use self::shutdown::Drained;
 use self::shutdown::Shutdown;
 use self::store_thread::StoreLink;
+use crate::cache::Cache;
 use crate::canaries::Canaries;
 use crate::certificates::CertificateUpdate;
 use crate::certificates::file_watch::FileProblems;
@@ -99,6 +101,7 @@ pub(crate) struct Engine {
     overlay: Option<Overlay>,
     credentials: Credentials,
     certificates: Option<Certificates>,
+    cache: Option<Cache>,
     ack_waiters: AckWaiters,
     files: FileProblems,
     configuration: ConfigurationStatus,
@@ -128,6 +131,7 @@ pub(crate) struct EngineParts {
     pub(crate) reserved: Reserved,
     pub(crate) compiler: Compiler,
     pub(crate) certificates: Option<Certificates>,
+    pub(crate) cache: Option<Arc<Store>>,
     pub(crate) resolver: Option<ResolverLink>,
     pub(crate) first: Published,
     pub(crate) registry: Registry,
@@ -186,6 +190,7 @@ impl Engine {
             overlay: parts.resolver.map(Overlay::new),
             credentials: Credentials::new(keys_folder, parts.waker.clone()),
             certificates: parts.certificates,
+            cache: parts.cache.map(Cache::new),
             ack_waiters: AckWaiters::default(),
             files: FileProblems::default(),
             configuration: ConfigurationStatus::default(),
@@ -420,6 +425,7 @@ impl Engine {
         self.advance_trial(now);
         self.prove_versions(now);
         self.advance_canaries(now);
+        self.advance_cache(now);
         self.advance_plane(now);
         self.probe_cores(now);
         self.release_ack_waiters(now);
@@ -693,6 +699,13 @@ impl Engine {
         }
     }
 
+    fn advance_cache(&mut self, now: Now) {
+        let view = view(&self.plane, &self.publisher, now);
+        if let Some(cache) = &mut self.cache {
+            cache.advance(view);
+        }
+    }
+
     /// Publishes the present configuration under a new serial when the cores have had nothing to acknowledge
     /// for a while: a core that hangs is noticed without a change.
     fn probe_cores(&mut self, now: Now) {
@@ -832,6 +845,11 @@ impl Engine {
         self.certificates.as_ref()
     }
 
+    /// The store of responses, if the process has one.
+    pub(crate) fn cache(&self) -> Option<&Cache> {
+        self.cache.as_ref()
+    }
+
     pub(crate) fn files(&self) -> &FileProblems {
         &self.files
     }
@@ -855,7 +873,8 @@ impl Engine {
     /// Copies of the configuration and of the compiler, for a simulation.
     pub(crate) fn simulation(&self) -> Simulation {
         let compiler = self.publisher.compiler().clone();
-        Simulation::new(self.plane.desired().clone(), compiler, Vec::new())
+        let cache = self.cache.as_ref().map(|cache| cache.store().clone());
+        Simulation::new(self.plane.desired().clone(), compiler, Vec::new()).with_cache(cache)
     }
 
     /// State of the access log, if there is one.

@@ -72,6 +72,7 @@ fn engine_of(
     let parts = EngineParts {
         reserved: Default::default(),
         certificates: None,
+        cache: None,
         resolver,
         settings: ControlSettings {
             certificate_webhook: None,

@@ -107,6 +107,7 @@ impl Scene {
         let parts = EngineParts {
             reserved: Default::default(),
             certificates: None,
+            cache: None,
             resolver: None,
             settings: ControlSettings::default(),
             desired: Desired::default(),
@@ -240,6 +241,7 @@ fn exchange(status: u16) -> Exchange<'static> {
         breaker: None,
         middleware: None,
         compression: None,
+        cache: None,
         is_logged: true,
     }
 }

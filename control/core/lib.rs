@@ -15,6 +15,7 @@
 //! `thread` runs the engine.
 #![forbid(unsafe_code)]
 
+mod cache;
 mod canaries;
 mod certificates;
 mod client;
@@ -45,14 +46,15 @@ mod time;
 mod trial;
 mod view;
 
+pub use cache::{CacheScopeStatus, CacheStatus, CachedFilter, CachedResponse};
 pub use canaries::{CanaryComparison, CanaryError, CanaryStatus, NextStep};
 pub use client::Client;
 pub use configuration::{
     Applied, ApplyContent, ApplyRequest, AuthCheckRequest, AuthChecked, Candidate, ChangeOp, CheckedSource,
     ConfigClient, ConfigError, ConfigurationSettings, ConfigurationStatus, Current, Diff, DiffRequest,
-    Effects, ExplainRequest, ExplainedRoute, ExplainedStage, ExplainedStages, Explanation, FieldChange, Mode,
-    OnBadConfig, Proposal, ReloadRequest, RollbackRequest, Sampled, SourceError, Start, Step, Validation,
-    Version, check_routes, read_sources,
+    Effects, ExplainRequest, ExplainedCache, ExplainedRoute, ExplainedStage, ExplainedStages, Explanation,
+    FieldChange, Mode, OnBadConfig, Proposal, ReloadRequest, RollbackRequest, Sampled, SourceError, Start,
+    Step, Validation, Version, check_routes, read_sources,
 };
 pub use control::Control;
 pub use discovery::{Resolved, ResolvedTarget, ResolverError, TargetResolver};
@@ -60,6 +62,11 @@ pub use engine::{Drained, WorkerLink};
 pub use error_chain::with_causes;
 pub use liveness::Liveness;
 pub use own_event::{EventHook, OwnEvent};
+/// Purges, as the store of responses takes them.
+pub use ringway_cache::{
+    Effect as PurgeEffect, Evictions, Purge, Purged, Selector as PurgeSelector, SelectorError, StoreStats,
+    Usage as CacheUsage, tag_hash,
+};
 /// Explanations, as the stages give them.
 pub use ringway_middleware::{
     AuthCheck, CheckError, CredentialKind, FieldChanges, MethodExplanation, Outcome, Reason,

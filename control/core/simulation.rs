@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_bridge::ReplySender;
+use ringway_cache::Store;
 use ringway_model::{Change, CoreId, Desired, Owner, Rejection, Timestamp};
 use ringway_traffic::compile::Compiler;
 use ringway_traffic::samples::SampledHeads;
@@ -21,12 +22,19 @@ pub struct Simulation {
     pub desired: Desired,
     /// Sampled requests of each core that replied in time.
     pub samples: Vec<Arc<SampledHeads>>,
+    /// Store of responses.
+    pub(crate) cache: Option<Arc<Store>>,
     compiler: Compiler,
 }
 
 impl Simulation {
     pub(crate) fn new(desired: Desired, compiler: Compiler, samples: Vec<Arc<SampledHeads>>) -> Self {
-        Self { desired, samples, compiler }
+        Self { desired, samples, cache: None, compiler }
+    }
+
+    /// Adds the store of responses, for explanations.
+    pub(crate) fn with_cache(self, cache: Option<Arc<Store>>) -> Self {
+        Self { cache, ..self }
     }
 
     /// The snapshot in use.

@@ -66,6 +66,8 @@ pub struct Parts {
     pub on_event: Option<EventHook>,
     /// The opened certificate component; without it there are no certificates.
     pub certificates: Option<Opened>,
+    /// Store of responses; without it no route has a cache.
+    pub cache: Option<Arc<ringway_cache::Store>>,
     /// External source of targets for hosts that are not registered.
     pub resolver: Option<Arc<dyn TargetResolver>>,
     /// Settings of the operator.
@@ -179,6 +181,7 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
         log,
         on_event,
         certificates,
+        cache,
         resolver,
         settings,
         configuration,
@@ -247,6 +250,7 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
                 reserved,
                 compiler,
                 certificates: certificates.map(Certificates::new),
+                cache,
                 resolver,
                 first,
                 registry,

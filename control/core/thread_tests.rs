@@ -155,6 +155,7 @@ impl Harness {
             log: None,
             on_event: None,
             certificates: None,
+            cache: None,
             resolver: None,
             settings,
             configuration: crate::ConfigurationSettings::default(),
@@ -638,6 +639,7 @@ fn a_store_that_cannot_be_loaded_fails_the_start() {
     let (inbox, _reports) = inbox(1).unwrap();
     let parts = Parts {
         certificates: None,
+        cache: None,
         resolver: None,
         store: Box::new(Broken),
         links: Vec::new(),

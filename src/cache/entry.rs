@@ -127,6 +127,11 @@ impl Entry {
         Timestamp(self.fresh_until.load(Ordering::Relaxed))
     }
 
+    /// Whole seconds of freshness that remain; negative past it.
+    pub fn ttl(&self, now: Timestamp) -> i64 {
+        crate::policy::ttl(self.fresh_until(), now)
+    }
+
     /// Makes it stale from `now` on.
     pub(crate) fn expire(&self, now: Timestamp) {
         self.fresh_until.fetch_min(now.0, Ordering::Relaxed);

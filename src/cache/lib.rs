@@ -46,6 +46,7 @@ pub use store::account::{Level, Usage};
 pub use store::insert::{InsertError, NewEntry, Ticket};
 pub use store::purge::{Effect, Pattern, Purge, PurgeKind, Purged, Selector, SelectorError, Url};
 pub use store::scope::{Scope, ScopeName, ScopeSettings};
+pub use store::select::Selected;
 pub use store::sweep::Swept;
 pub use store::variant_set::VariantSet;
 pub use store::{Evictions, Found, ScopeStats, Store, StoreSettings, StoreStats};

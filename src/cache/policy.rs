@@ -29,6 +29,7 @@ pub use revalidate::{
     CONDITIONAL_FIELDS, EntryChange, Freshened, OriginFailure, freshen, is_removed_on_refresh,
     may_serve_stale, write_conditions, write_variant_conditions,
 };
+pub(crate) use serve::ttl;
 pub use serve::{Reply, Revalidation, Verdict, judge, reply, write_reply_fields};
 pub use storage::{NotStored, ResponseSource, Times, storable, store};
 

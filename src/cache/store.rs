@@ -24,6 +24,7 @@ mod purging;
 mod queues;
 mod room;
 pub(crate) mod scope;
+pub(crate) mod select;
 pub(crate) mod sweep;
 mod uncacheable;
 pub(crate) mod variant_set;
@@ -245,6 +246,11 @@ impl Store {
     /// Finds the scope of this name.
     pub fn find_scope(&self, name: &ScopeName) -> Option<Arc<Scope>> {
         self.scopes.read().by_name.get(name).cloned()
+    }
+
+    /// Number of scopes that were ever made. A read lock and a load.
+    pub fn scopes_made(&self) -> u32 {
+        self.scopes.read().next_id
     }
 
     /// Drops all scopes that `keep` refuses: those of routes that were removed. Their entries are misses from

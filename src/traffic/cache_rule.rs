@@ -33,7 +33,8 @@ impl CacheRule {
         self.scope.get_or_init(|| store.scope(&self.name, &self.scope_settings()))
     }
 
-    fn scope_settings(&self) -> ScopeSettings {
+    /// Settings of its scope.
+    pub fn scope_settings(&self) -> ScopeSettings {
         ScopeSettings {
             epoch: self.epoch,
             bytes_max: self.settings.bytes_max,

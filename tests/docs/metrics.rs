@@ -141,6 +141,8 @@ const LABELS: &[(&str, &str)] = &[
     ("proxy_cache_requests_total", "route, result"),
     ("proxy_cache_coalesced_total", "route"),
     ("proxy_cache_coalesce_waiters", "route"),
+    ("proxy_cache_evictions_total", "why"),
+    ("proxy_cache_purged_total", "by"),
     ("proxy_cache_fills_total", "outcome"),
     ("proxy_cache_stale_total", "why"),
     ("proxy_cache_not_stored_total", "why"),

@@ -21,6 +21,7 @@ fn the_real_control_plane_is_served() {
     let control = start(Parts {
         configuration: Default::default(),
         certificates: None,
+        cache: None,
         resolver: None,
         store: Box::new(Memory::new()),
         links: Vec::new(),

@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use ringway_model::{Kind, OperatorSet, Owner, Timestamp};
+use ringway_net::clock;
 use ringway_traffic::simulate::Simulated;
 
 use super::auth_check::{self, AuthCheckRequest, AuthChecked};
 use super::basis::{Guards, SharedBasis};
 use super::error::ConfigError;
+use super::explained_cache::Stored;
 use super::history;
 use super::judge::KnownPlaces;
 use super::plane::Plane;
@@ -117,7 +119,12 @@ impl Questions {
             Some((of, document)) if *of == owner => document.places.get(kind, id).cloned(),
             _ => basis.place(owner, kind, id).cloned(),
         };
-        routing::explain(request, &snapshot, place).map_err(|finding| unreadable(vec![finding]))
+        let stored = match (&request.proposal, &simulation.cache) {
+            (Some(_), _) => Stored::Proposed,
+            (None, Some(store)) => Stored::In(store, clock::timestamp()),
+            (None, None) => Stored::Nothing,
+        };
+        routing::explain(request, &snapshot, stored, place).map_err(|finding| unreadable(vec![finding]))
     }
 
     pub(super) fn check_auth(&self, request: &AuthCheckRequest) -> Result<AuthChecked, ConfigError> {

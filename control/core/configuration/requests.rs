@@ -8,6 +8,7 @@ use std::time::Duration;
 use ringway_config::{Finding, Place, Source};
 use ringway_model::{Owner, Timestamp, Variant};
 
+use super::explained_cache::ExplainedCache;
 use super::explained_stages::ExplainedStages;
 use super::judge;
 use crate::submission::Receipt;
@@ -314,6 +315,8 @@ pub struct Explanation {
     pub stages: ExplainedStages,
     /// Path and query that the endpoint gets, where they are others.
     pub rewritten: Option<Arc<str>>,
+    /// Part of the cache, where the route has one.
+    pub cache: Option<ExplainedCache>,
 }
 
 /// Route of an [`Explanation`].

@@ -15,18 +15,21 @@ use ringway_traffic::virtual_host::{Action, Rule, Rules};
 use ringway_wire::h1::{Limits, Parse, RequestHead};
 use ringway_wire::message::Method;
 
+use super::explained_cache::{CacheQuestion, Stored, explain_cache};
 use super::explained_stages::{explain_stages, rewritten};
 use super::judge;
 use super::requests::{Candidate, ExplainRequest, ExplainedRoute, Explanation};
 use crate::limits::CANDIDATES_MAX;
 
-/// Explains the route of a request. `place`: of a resource of an owner in its documents.
+/// Explains the route of a request. `stored`: what is stored for it; `place`: of a resource of an owner in its
+/// documents.
 ///
 /// # Errors
 /// The description is no valid request.
 pub(super) fn explain(
     request: &ExplainRequest,
     snapshot: &Snapshot,
+    stored: Stored<'_>,
     place: impl Fn(&Owner, Kind, &str) -> Option<Place>,
 ) -> Result<Explanation, Finding> {
     let buf = head_of(request)?;
@@ -117,6 +120,21 @@ pub(super) fn explain(
             let plan = rule.traffic.as_ref().and_then(|traffic| traffic.plan.as_deref());
             let chosen = plan.filter(|plan| plan.splits()).map(|plan| variant(plan, snapshot, (&head, &buf)));
             let (chosen_pool, variant, variant_reason) = chosen.unwrap_or_default();
+            if let Some(cache) = &rule.cache {
+                let pool = chosen_pool.clone().or_else(|| {
+                    (!cache.has_pools).then(|| rule.app.as_ref().map(|app| app.as_str().into())).flatten()
+                });
+                let request = CacheQuestion {
+                    head: (&head, buf.as_slice()),
+                    is_https: has_scheme(&request.url).unwrap_or(true),
+                    has_scheme: has_scheme(&request.url).is_some(),
+                    target: explanation.rewritten.as_deref().unwrap_or(&target),
+                    pool,
+                    stages: &explanation.stages,
+                    is_answered: explanation.status.is_some(),
+                };
+                explanation.cache = Some(explain_cache(cache, &request, stored));
+            }
             explanation.route = Some(ExplainedRoute {
                 id: rule.name.clone(),
                 owner: rule.owner.clone(),
@@ -138,6 +156,15 @@ pub(super) fn explain(
         }
     }
     Ok(explanation)
+}
+
+/// Whether a URL is one of https; `None` without a scheme.
+fn has_scheme(url: &str) -> Option<bool> {
+    match url {
+        url if url.starts_with("https://") => Some(true),
+        url if url.starts_with("http://") => Some(false),
+        _ => None,
+    }
 }
 
 /// Address of a client that is not described.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use ringway_auth::{FailureKind, SourceStatus};
+use ringway_cache::{Evictions, PurgeKind};
 use ringway_certs::Certificates;
 use ringway_model::limits::METRIC_SLOTS_MAX;
 use ringway_model::{CredentialSource, Health, Kind};
@@ -63,10 +64,44 @@ pub(crate) fn render(engine: &Engine, now: Now, out: &mut String) {
     render_credentials(engine, now, out);
     render_cores(engine, out);
     render_canaries(engine, now, out);
+    render_cache(engine, out);
     render_instances(engine, now, out);
     if let Some(certificates) = engine.certificates() {
         certificates.render_metrics(out);
         render_expiries(engine, certificates, now, out);
+    }
+}
+
+/// The store of responses: zeros without one.
+fn render_cache(engine: &Engine, out: &mut String) {
+    let stats = engine.cache().map(|cache| cache.store().stats()).unwrap_or_default();
+    for (name, kind, help, value) in [
+        ("proxy_cache_bytes", "gauge", "Memory of stored responses, in bytes.", stats.used.bytes),
+        ("proxy_cache_bytes_max", "gauge", "Maximum of that memory.", stats.max.bytes),
+        ("proxy_cache_entries", "gauge", "Stored responses.", stats.used.entries),
+        (
+            "proxy_cache_expired_total",
+            "counter",
+            "Stored responses that were removed because they were past all use.",
+            stats.expired,
+        ),
+    ] {
+        let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+    }
+    out.push_str(
+        "# HELP proxy_cache_evictions_total Stored responses that were removed for others, by the limit that had no room.\n\
+         # TYPE proxy_cache_evictions_total counter\n",
+    );
+    let Evictions { store, tenant, scope } = stats.evictions;
+    for (why, count) in [("store", store), ("tenant", tenant), ("route", scope)] {
+        let _ = writeln!(out, "proxy_cache_evictions_total{{why=\"{why}\"}} {count}");
+    }
+    out.push_str(
+        "# HELP proxy_cache_purged_total Stored responses that were removed or made stale by purges, by their kind; method: \
+         after a request with an unsafe one.\n# TYPE proxy_cache_purged_total counter\n",
+    );
+    for (kind, count) in PurgeKind::ALL.into_iter().zip(stats.purged) {
+        let _ = writeln!(out, "proxy_cache_purged_total{{by=\"{}\"}} {count}", kind.as_str());
     }
 }
 

@@ -89,7 +89,7 @@ pub fn judge(
 }
 
 /// Remaining lifetime in whole seconds; negative past it.
-pub(super) fn ttl(fresh_until: Timestamp, now: Timestamp) -> i64 {
+pub(crate) fn ttl(fresh_until: Timestamp, now: Timestamp) -> i64 {
     let signed = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX);
     if now < fresh_until {
         signed((fresh_until.0 - now.0) / 1_000)

@@ -6,7 +6,7 @@ use ringway_cache::policy::{
     self, Access, Bypass, Forward, Outcome, RequestFacts, RequestTraits, Revalidation, Verdict, judge,
 };
 use ringway_cache::{
-    Body, Entry, Found, KeyError, KeyParts, Lines, RefreshPermit, Scope, StoredHead, VariantSet, write_key,
+    Body, Entry, KeyError, KeyParts, Lines, RefreshPermit, Scope, Selected, StoredHead, VariantSet, write_key,
 };
 use ringway_model::Timestamp;
 use ringway_traffic::cache_rule::CacheRule;
@@ -73,12 +73,6 @@ impl Question {
     }
 }
 
-/// Entry that was found, or the key under which none is.
-enum Selected {
-    Entry(Arc<Entry>),
-    Nothing(Option<Arc<VariantSet>>),
-}
-
 impl<R: Runtime> Exchange<'_, R> {
     /// Looks up the request, whose added fields and target are written.
     pub(in crate::exchange) fn look_up(&mut self, target: &Target<'_>, cache: &CacheRule) -> Lookup {
@@ -115,7 +109,10 @@ impl<R: Runtime> Exchange<'_, R> {
         let scope = cache.scope(&state.store).clone();
         let written =
             write_key(&mut keys.primary, &self.key_parts(target, cache, &scope), &cache.settings, lines);
-        let selected = written.and_then(|()| select(state, keys, cache, lines));
+        let selected = written.and_then(|()| {
+            let Keys { primary, variant } = &mut *keys;
+            state.store.select((primary, variant), lines, (cache.epoch, cache.settings.mode))
+        });
         let selected = match selected {
             Ok(selected) => selected,
             Err(KeyError::TooLong) => return Lookup::Bypass(Bypass::KeyTooLong),
@@ -185,33 +182,6 @@ impl<R: Runtime> Exchange<'_, R> {
         let asked = request.path_and_query(client_in);
         (!rewritten.is_empty() && *rewritten != *asked).then(|| asked.as_bytes().into())
     }
-}
-
-/// Finds the entry of the primary key, or of the variant that the request selects.
-fn select(
-    state: &super::CacheState,
-    keys: &mut Keys,
-    cache: &CacheRule,
-    lines: Lines<'_>,
-) -> Result<Selected, KeyError> {
-    let (store, mode) = (&state.store, cache.settings.mode);
-    let set = match store.find(&keys.primary, cache.epoch) {
-        None => return Ok(Selected::Nothing(None)),
-        Some(Found::Entry(entry)) => return Ok(Selected::Entry(entry)),
-        Some(Found::Variants(set)) => set,
-    };
-    let marker = set.marker();
-    marker.write_key(&mut keys.variant, &keys.primary, lines, mode)?;
-    if let Some(Found::Entry(entry)) = store.find(&keys.variant, cache.epoch) {
-        return Ok(Selected::Entry(entry));
-    }
-    if marker.write_language_key(&mut keys.variant, &keys.primary, lines, mode)? {
-        if let Some(Found::Entry(entry)) = store.find(&keys.variant, cache.epoch) {
-            return Ok(Selected::Entry(entry));
-        }
-        marker.write_key(&mut keys.variant, &keys.primary, lines, mode)?;
-    }
-    Ok(Selected::Nothing(Some(set)))
 }
 
 /// The field lines of a head.
