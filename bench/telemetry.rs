@@ -50,6 +50,7 @@ pub(crate) fn run(bench: &mut Harness) {
         hedge: None,
         breaker: None,
         middleware: None,
+        filter_failure: None,
         compression: None,
         cache: None,
         is_logged: true,

@@ -240,6 +240,8 @@ fn exchange(status: u16) -> Exchange<'static> {
         hedge: None,
         breaker: None,
         middleware: None,
+        filter_failure: None,
+        cache: None,
         compression: None,
         cache: None,
         is_logged: true,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use ringway_model::{AuthMethod, AuthStage};
 
-use crate::external::{Decision, External, apply};
+use crate::external::{Decision, External, Failed, apply};
 use crate::identity::SharedIdentity;
 use crate::reply::LocalReply;
 use crate::request::{RequestCtx, RequestView, cookie_value};
@@ -73,6 +73,8 @@ pub(crate) enum Verdict {
     Forbidden(Reason),
     /// They cannot be judged now.
     Unavailable(Reason),
+    /// A service has given no decision.
+    Undecided(Failed),
     /// The client has sent too many bad ones.
     Throttled,
     /// They can only be judged with waiting.
@@ -175,10 +177,10 @@ impl Auth {
                 let challenge = method.challenge(Some("insufficient_scope")).unwrap_or_default();
                 ControlFlow::Break(with(reply, "WWW-Authenticate", challenge.as_bytes()))
             }
-            Verdict::Unavailable(reason) => {
-                request.run.refusal = Some(reason);
-                let reply = LocalReply::refusal(503, "auth_unavailable", reason.text());
-                ControlFlow::Break(with(reply, "Retry-After", b"5"))
+            Verdict::Unavailable(reason) => ControlFlow::Break(unavailable(reason, None, request)),
+            Verdict::Undecided(failed) => {
+                let retry_after = failed.retry_after_seconds();
+                ControlFlow::Break(unavailable(Reason::NoDecision, retry_after, request))
             }
             Verdict::Throttled | Verdict::Waits => {
                 request.run.refusal = Some(Reason::Throttled);
@@ -257,7 +259,7 @@ impl Method {
             Self::ClientCertificate => Verdict::Absent,
             Self::Forward(external) => match external.ask(request).await {
                 Ok(decision) => Verdict::Decided(decision),
-                Err(_) => Verdict::Unavailable(Reason::NoDecision),
+                Err(failed) => Verdict::Undecided(failed),
             },
         }
     }
@@ -389,6 +391,14 @@ fn remove_authorization(request: &mut RequestCtx<'_>, scheme: &[u8]) {
 
 /// Realm of challenges whose method has none of its own.
 const REALM: &str = "restricted";
+
+/// Reply to a request whose credentials cannot be judged now. Where it is not known when they can be, the
+/// client comes back after the time in which most causes pass.
+fn unavailable(reason: Reason, retry_after: Option<String>, request: &mut RequestCtx<'_>) -> LocalReply {
+    request.run.refusal = Some(reason);
+    let reply = LocalReply::refusal(503, "auth_unavailable", reason.text());
+    with(reply, "Retry-After", retry_after.as_deref().unwrap_or("5").as_bytes())
+}
 
 /// The reply with a field, which is valid.
 fn with(reply: LocalReply, name: &str, value: &[u8]) -> LocalReply {

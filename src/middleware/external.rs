@@ -16,6 +16,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringway_model::{Direction, ExternalFilter, ExternalProtocol, FailMode};
 use ringway_wire::h1;
@@ -23,7 +24,7 @@ use ringway_wire::h1;
 use crate::reply::LocalReply;
 use crate::request::RequestCtx;
 use crate::response::ResponseCtx;
-use crate::services::{Call, CallError, CallKind, DecisionResult};
+use crate::services::{Call, CallError, CallFailure, CallKind, DecisionResult};
 use crate::{Flow, Pending, limits};
 
 pub(crate) mod decision_cache;
@@ -31,6 +32,7 @@ mod grant;
 mod grpc;
 mod http;
 mod messages;
+mod partial_message;
 
 pub(crate) use grant::Grant;
 
@@ -50,7 +52,38 @@ pub(crate) enum Decision {
 }
 
 /// Reason why there is no decision, from a fixed vocabulary.
-pub(crate) type Failed = &'static str;
+type Reason = &'static str;
+
+/// End of a call without a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Failed {
+    reason: Reason,
+    /// Time until another request may get one, where that is known; never zero.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl From<Reason> for Failed {
+    fn from(reason: Reason) -> Self {
+        Self { reason, retry_after: None }
+    }
+}
+
+impl From<CallError> for Failed {
+    fn from(error: CallError) -> Self {
+        let retry_after = match error {
+            CallError::CircuitOpen { retry_after } => Some(retry_after),
+            _ => None,
+        };
+        Self { reason: error.as_str(), retry_after }
+    }
+}
+
+impl Failed {
+    /// Value of `Retry-After`, where the time is known.
+    pub(crate) fn retry_after_seconds(self) -> Option<String> {
+        Some(self.retry_after?.as_millis().div_ceil(1_000).to_string())
+    }
+}
 
 /// Content of a call.
 struct Content<'a> {
@@ -93,15 +126,11 @@ impl External {
         Box::pin(async move {
             match (self.ask(request).await, self.filter.fail_mode) {
                 (Ok(decision), _) => apply(decision, request),
-                (Err(reason), FailMode::Open) => {
-                    self.open(reason, request);
+                (Err(failed), FailMode::Open) => {
+                    self.open(failed.reason, request);
                     ControlFlow::Continue(())
                 }
-                (Err(_), FailMode::Closed) => ControlFlow::Break(LocalReply::refusal(
-                    503,
-                    "filter_unavailable",
-                    "the service that decides about this request has given no decision",
-                )),
+                (Err(failed), FailMode::Closed) => ControlFlow::Break(unavailable(failed)),
             }
         })
     }
@@ -132,8 +161,8 @@ impl External {
         let result = match (&decision, self.filter.fail_mode) {
             (Ok(Decision::Allowed(_)), _) => DecisionResult::Allowed,
             (Ok(Decision::Denied(_)), _) => DecisionResult::Denied,
-            (Err(reason), FailMode::Closed) => DecisionResult::FailedClosed(reason),
-            (Err(reason), FailMode::Open) => DecisionResult::FailedOpen(reason),
+            (Err(failed), FailMode::Closed) => DecisionResult::FailedClosed(failed.reason),
+            (Err(failed), FailMode::Open) => DecisionResult::FailedOpen(failed.reason),
         };
         let now_us = services.now_micros();
         services.note_decision(&self.filter.pool, result, now_us.saturating_sub(started_us));
@@ -162,30 +191,40 @@ impl External {
             response_bytes_max: limits::DECISION_BYTES_MAX,
         };
         let client = ClientKind::of(request);
-        let response = match request.services.call(call).await {
-            Ok(response) => response,
-            // A service that has said no has decided: a client must not get past an open filter because it
-            // made the page about that too long.
-            Err(CallError::Cut(status)) if http::denies(status) => {
-                // A redirect to nowhere is no answer.
-                let status = if status < 400 { 403 } else { status };
-                return Ok(Decision::Denied(denial(status, Vec::new(), std::iter::empty(), client)));
+        let decision = match (request.services.call(call).await, &filter.protocol) {
+            (Ok(response), ExternalProtocol::Http { .. }) => http::decision(filter, response, client)?,
+            (Ok(response), ExternalProtocol::Grpc) => grpc::decision(filter, &response.body, client)?,
+            (Err(CallFailure { error, partial }), protocol) => {
+                // A service that has said no has decided: a client must not get past an open filter because it
+                // made the page about that too long or too slow.
+                let denial = partial.and_then(|partial| match protocol {
+                    ExternalProtocol::Http { .. } => http::partial_decision(&partial, client),
+                    ExternalProtocol::Grpc => grpc::partial_decision(&partial.content, client),
+                });
+                denial.ok_or(Failed::from(error))?
             }
-            Err(error) => return Err(error.as_str()),
         };
-        match &filter.protocol {
-            ExternalProtocol::Http { .. } => http::decision(filter, response, client),
-            ExternalProtocol::Grpc => grpc::decision(filter, &response.body, client),
-        }
+        Ok(decision)
     }
 
     /// Lets a request without a decision continue, which the endpoint learns where that is configured.
-    fn open(&self, reason: Failed, request: &mut RequestCtx<'_>) {
+    fn open(&self, reason: Reason, request: &mut RequestCtx<'_>) {
         if let Some(name) = &self.filter.failed_open_header {
             // Both can stand in a head: the name was checked when it was read, the reason is a word.
             let _ = request.set(name, reason.as_bytes());
         }
     }
+}
+
+/// Reply to a request that needs a decision, and has none.
+fn unavailable(failed: Failed) -> LocalReply {
+    let message = "the service that decides about this request has given no decision";
+    let mut reply = LocalReply::refusal(503, "filter_unavailable", message);
+    if let Some(seconds) = failed.retry_after_seconds() {
+        // A number can stand in a head.
+        let _ = reply.push_field("Retry-After", seconds.as_bytes());
+    }
+    reply
 }
 
 /// Applies a decision.
@@ -293,6 +332,13 @@ fn denial<'f>(
         let _ = reply.push_field("Cache-Control", b"no-store");
     }
     reply
+}
+
+/// A denial with this status, and nothing else of the service.
+fn denial_of(status: u16, client: ClientKind) -> Decision {
+    // A redirect to nowhere is no answer.
+    let status = if status < 400 { 403 } else { status };
+    Decision::Denied(denial(status, Vec::new(), std::iter::empty(), client))
 }
 
 const GRPC: &[u8] = b"application/grpc";

@@ -88,7 +88,10 @@ pub use reply::{LocalReply, ReplyBody};
 pub use request::{RequestCtx, RequestParts, RequestView};
 pub use response::{ResponseCtx, ResponseHeadView};
 pub use ringway_wire::headers::FieldError;
-pub use services::{Call, CallError, CallKind, CallResponse, CoreState, DecisionResult, Services, Waiting};
+pub use services::{
+    Call, CallError, CallFailure, CallKind, CallResponse, CoreState, DecisionResult, PartialResponse,
+    Services, Waiting,
+};
 
 /// Stage around every exchange of its rules. One instance serves all cores.
 pub trait Middleware: Send + Sync + 'static {

@@ -40,7 +40,7 @@ pub trait Services {
 
     /// Sends a request to a pool, and returns the response. Dropped, it closes its connection, or resets its
     /// stream, and counts nothing against the endpoint.
-    fn call<'s>(&'s self, call: Call<'s>) -> Waiting<'s, Result<CallResponse, CallError>>;
+    fn call<'s>(&'s self, call: Call<'s>) -> Waiting<'s, Result<CallResponse, CallFailure>>;
 
     /// Counts the decision of an external filter, by the pool of its service, with the time that it took.
     /// Calls that failed at an endpoint are reported for the log where they fail.
@@ -71,6 +71,14 @@ impl DecisionResult {
             Self::Cached => "cached",
             Self::FailedClosed(_) => "failed_closed",
             Self::FailedOpen(_) => "failed_open",
+        }
+    }
+
+    /// The reason why there is no decision.
+    pub fn failure(self) -> Option<&'static str> {
+        match self {
+            Self::Allowed | Self::Denied | Self::Cached => None,
+            Self::FailedClosed(reason) | Self::FailedOpen(reason) => Some(reason),
         }
     }
 }
@@ -123,11 +131,40 @@ pub struct CallResponse {
     pub body: Vec<u8>,
 }
 
-/// Reason why a [`Call`] has no response.
+/// Failure of a [`Call`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallFailure {
+    /// The reason.
+    pub error: CallError,
+    /// The response as far as it came, where its head did.
+    pub partial: Option<PartialResponse>,
+}
+
+impl From<CallError> for CallFailure {
+    fn from(error: CallError) -> Self {
+        Self { error, partial: None }
+    }
+}
+
+/// Response whose head came, and whose content or trailers did not come whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartialResponse {
+    /// Status, from 200 on.
+    pub status: u16,
+    /// Start of the content; of gRPC of the message, where that is not compressed.
+    pub content: Vec<u8>,
+}
+
+/// Reason why a [`Call`] has no whole response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallError {
     /// The pool is not configured, or has no endpoint that takes requests.
     Unavailable,
+    /// The circuit breaker of the pool is open.
+    CircuitOpen {
+        /// Time until it admits a probe; never zero.
+        retry_after: std::time::Duration,
+    },
     /// Too many calls are under way on this core, or at every endpoint of the pool.
     Busy,
     /// No connection.
@@ -142,8 +179,6 @@ pub enum CallError {
     TooLarge,
     /// A call of gRPC ended with a status other than 0.
     Status,
-    /// Of HTTP: the head came, with this status, and the content is too large or broke off.
-    Cut(u16),
 }
 
 impl CallError {
@@ -151,6 +186,7 @@ impl CallError {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unavailable => "unavailable",
+            Self::CircuitOpen { .. } => "circuit_open",
             Self::Busy => "busy",
             Self::Connect => "connect",
             Self::Broken => "broken",
@@ -158,7 +194,6 @@ impl CallError {
             Self::Invalid => "invalid",
             Self::TooLarge => "too_large",
             Self::Status => "grpc_status",
-            Self::Cut(_) => "cut",
         }
     }
 }

@@ -13,7 +13,9 @@ use crate::edits::Edits;
 use crate::reply::LocalReply;
 use crate::request::{RequestCtx, RequestParts, RequestView};
 use crate::response::{ResponseCtx, ResponseHeadView};
-use crate::services::{Call, CallError, CallResponse, CoreState, DecisionResult, Services, Waiting};
+use crate::services::{
+    Call, CallError, CallFailure, CallResponse, CoreState, DecisionResult, Services, Waiting,
+};
 use crate::{Credentials, Flow};
 
 /// Services that a test scripts.
@@ -24,7 +26,7 @@ pub(crate) struct TestServices {
     pub(crate) core: CoreState,
     pub(crate) credentials: HashMap<CredentialSource, Arc<Credentials>>,
     /// Responses to calls, in order.
-    pub(crate) responses: RefCell<Vec<Result<CallResponse, CallError>>>,
+    pub(crate) responses: RefCell<Vec<Result<CallResponse, CallFailure>>>,
     /// Calls that were made: pool and field lines.
     pub(crate) calls: RefCell<Vec<(String, String)>>,
     /// Content of the last call.
@@ -67,12 +69,15 @@ impl Services for TestServices {
         Box::pin(std::future::ready(self.password))
     }
 
-    fn call<'s>(&'s self, call: Call<'s>) -> Waiting<'s, Result<CallResponse, CallError>> {
+    fn call<'s>(&'s self, call: Call<'s>) -> Waiting<'s, Result<CallResponse, CallFailure>> {
         let lines = String::from_utf8_lossy(call.lines).into_owned();
         self.calls.borrow_mut().push((call.pool.to_owned(), lines));
         *self.body.borrow_mut() = call.body.to_vec();
         let mut responses = self.responses.borrow_mut();
-        let response = if responses.is_empty() { Err(CallError::Unavailable) } else { responses.remove(0) };
+        let response = match responses.is_empty() {
+            true => Err(CallError::Unavailable.into()),
+            false => responses.remove(0),
+        };
         Box::pin(std::future::ready(response))
     }
 

@@ -121,6 +121,7 @@ mod tests {
             hedge: None,
             breaker: None,
             middleware: None,
+            filter_failure: None,
             compression: None,
             cache: None,
             is_logged: true,

@@ -56,6 +56,8 @@ pub enum Event<'a> {
     CacheWait(CacheWait),
     /// A request of the cache to an endpoint ended.
     CacheFilled(CacheFilled),
+    /// Authentication refused a request or a connection.
+    AuthRefused(AuthRefused),
 }
 
 /// Implements `From` for the payload of each variant.
@@ -93,6 +95,7 @@ into_event! {
     FilterAsked(FilterAsked),
     CacheWait(CacheWait),
     CacheFilled(CacheFilled),
+    AuthRefused(AuthRefused),
 }
 
 /// One request and its response, reported once, after both are completed.
@@ -173,6 +176,8 @@ pub struct Exchange<'a> {
     pub breaker: Option<&'static str>,
     /// Type of the middleware stage that replied in place of an endpoint.
     pub middleware: Option<&'static str>,
+    /// The last external filter that has given no decision.
+    pub filter_failure: Option<FilterFailure>,
     /// Result of the stage `compress`; `None` without one.
     pub compression: Option<Compression>,
     /// Part of the cache in it; `None` where the route has none, and where it ended before the look-up.
@@ -625,6 +630,8 @@ pub struct FilterAsked {
     pub pool: u16,
     /// Decision, or its failure, from a fixed vocabulary.
     pub decision: &'static str,
+    /// Reason why there is no decision, from a fixed vocabulary; `None` where there is one.
+    pub failure: Option<&'static str>,
     /// Time that it took, in microseconds; `None` for an earlier decision.
     pub duration_us: Option<u64>,
 }
@@ -645,4 +652,20 @@ pub struct CacheWait {
 pub struct CacheFilled {
     /// `stored`, `validated`, or the reason why nothing is stored, from a fixed vocabulary.
     pub outcome: &'static str,
+}
+
+/// External filter that has given no decision about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FilterFailure {
+    /// `failed_open` where the request went on, and `failed_closed` where it was refused.
+    pub result: &'static str,
+    /// The reason, from a fixed vocabulary.
+    pub reason: &'static str,
+}
+
+/// Authentication refused a request, or a connection for want of a client certificate.
+#[derive(Clone, Copy, Debug)]
+pub struct AuthRefused {
+    /// The reason, from a fixed vocabulary.
+    pub reason: &'static str,
 }

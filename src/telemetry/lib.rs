@@ -31,11 +31,11 @@ mod telemetry;
 pub use app::{AppReading, DURATION_LIMITS_US, quantile};
 pub use cache::CacheReading;
 pub use event::{
-    AttemptFailed, BreakerOpened, CacheFilled, CacheResult, CacheUse, CacheWait, Called, Compression,
-    ConnectionAbused, ConnectionClosed, ConnectionHandedOver, ConnectionOpened, ConnectionRefused, Event,
-    Exchange, FilterAsked, HandshakeDone, HandshakeRefused, HedgeOutcome, MirrorOutcome, Mirrored, Panicked,
-    PolicyDecided, PolicyDecision, Protocol, RefusalReason, Rejected, RetryOutcome, SecretLoaded,
-    SnapshotApplied, Upgrade, UpgradeEnded, Upgraded, UpstreamError,
+    AttemptFailed, AuthRefused, BreakerOpened, CacheFilled, CacheResult, CacheUse, CacheWait, Called,
+    Compression, ConnectionAbused, ConnectionClosed, ConnectionHandedOver, ConnectionOpened,
+    ConnectionRefused, Event, Exchange, FilterAsked, FilterFailure, HandshakeDone, HandshakeRefused,
+    HedgeOutcome, MirrorOutcome, Mirrored, Panicked, PolicyDecided, PolicyDecision, Protocol, RefusalReason,
+    Rejected, RetryOutcome, SecretLoaded, SnapshotApplied, Upgrade, UpgradeEnded, Upgraded, UpstreamError,
 };
 pub use log::{AccessLog, LogFields, LogFieldsError, LogFormat, LogHandle, LogReading, LogSink};
 pub use observer::Observer;

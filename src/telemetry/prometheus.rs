@@ -78,6 +78,7 @@ impl Registry {
         self.render_cores(&mut text);
         self.render_words(&mut text);
         self.render_stages(&mut text);
+        self.render_auth_refusals(&mut text);
         self.render_compression(&mut text);
         self.render_cache(&mut text);
         self.render_handshakes(&mut text);
@@ -264,6 +265,24 @@ impl Registry {
             let labels =
                 format_args!("stage=\"{}\",result=\"{}\"", escape_label(stage), escape_label(result));
             text.sample("proxy_middleware_total", labels, count);
+        }
+    }
+
+    fn render_auth_refusals(&self, text: &mut Text<'_>) {
+        let mut refusals: BTreeMap<_, u64> = BTreeMap::new();
+        for shard in &self.shards {
+            for (reason, count) in shard.auth_refusals.read() {
+                *refusals.entry(reason.unwrap_or(OTHER)).or_default() += count;
+            }
+        }
+        text.family(
+            "proxy_auth_refusals_total",
+            "counter",
+            "Requests, and connections without their client certificate, that authentication refused, by reason.",
+        );
+        for (reason, count) in refusals {
+            let labels = format_args!("reason=\"{}\"", escape_label(reason));
+            text.sample("proxy_auth_refusals_total", labels, count);
         }
     }
 
@@ -565,6 +584,17 @@ fn render_calls(by_pool: &[(&str, &Calls)], limits: &[String], text: &mut Text<'
         for (decision, count) in calls.decisions.iter().filter(|(_, count)| **count > 0) {
             let labels = format_args!("pool=\"{pool}\",decision=\"{}\"", escape_label(decision));
             text.sample("proxy_filter_decisions_total", labels, *count);
+        }
+    }
+    text.family(
+        "proxy_filter_failures_total",
+        "counter",
+        "Requests without a decision of an external filter, by the pool of its service and the reason.",
+    );
+    for (pool, calls) in by_pool {
+        for (reason, count) in calls.failures.iter().filter(|(_, count)| **count > 0) {
+            let labels = format_args!("pool=\"{pool}\",reason=\"{}\"", escape_label(reason));
+            text.sample("proxy_filter_failures_total", labels, *count);
         }
     }
     text.family(

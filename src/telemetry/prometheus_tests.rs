@@ -9,10 +9,10 @@ use ringway_model::{CoreId, Serial, Timestamp, limits};
 use super::*;
 use crate::cache::CacheReading;
 use crate::event::{
-    AttemptFailed, BreakerOpened, CacheFilled, CacheResult, CacheUse, CacheWait, Called, Compression,
-    ConnectionAbused, ConnectionClosed, ConnectionHandedOver, ConnectionOpened, ConnectionRefused, Event,
-    Exchange, FilterAsked, Mirrored, Panicked, Protocol, RefusalReason, Rejected, SnapshotApplied, Upgrade,
-    UpgradeEnded, Upgraded, UpstreamError,
+    AttemptFailed, AuthRefused, BreakerOpened, CacheFilled, CacheResult, CacheUse, CacheWait, Called,
+    Compression, ConnectionAbused, ConnectionClosed, ConnectionHandedOver, ConnectionOpened,
+    ConnectionRefused, Event, Exchange, FilterAsked, Mirrored, Panicked, Protocol, RefusalReason, Rejected,
+    SnapshotApplied, Upgrade, UpgradeEnded, Upgraded, UpstreamError,
 };
 use crate::observer::Observer;
 use crate::shard::Metrics;
@@ -57,6 +57,7 @@ fn exchange(route: u16, pool: u16, status: u16) -> Exchange<'static> {
         hedge: None,
         breaker: None,
         middleware: None,
+        filter_failure: None,
         compression: None,
         cache: None,
         is_logged: true,
@@ -695,12 +696,20 @@ fn calls_of_stages_and_decisions_of_filters_are_counted_by_pool() {
     }
     metrics.on_event(&Called { pool: 0, result: "unavailable" }.into());
     for (decision, duration_us) in [("allowed", Some(2_000)), ("denied", Some(3_000)), ("cached", None)] {
-        metrics.on_event(&FilterAsked { pool: 1, decision, duration_us }.into());
+        metrics.on_event(&FilterAsked { pool: 1, decision, failure: None, duration_us }.into());
+    }
+    for (decision, reason) in
+        [("failed_open", "timeout"), ("failed_closed", "timeout"), ("failed_open", "connect")]
+    {
+        metrics.on_event(&FilterAsked { pool: 1, decision, failure: Some(reason), duration_us: None }.into());
     }
     let series = scrape(&registry, &reading());
     assert_eq!(series["proxy_stage_calls_total{pool=\"authz\",result=\"ok\"}"], 2.0);
     assert_eq!(series["proxy_stage_calls_total{pool=\"authz\",result=\"timeout\"}"], 1.0);
     assert_eq!(series["proxy_stage_calls_total{pool=\"_other\",result=\"unavailable\"}"], 1.0);
+    let failures =
+        |reason| series[&format!("proxy_filter_failures_total{{pool=\"authz\",reason=\"{reason}\"}}")];
+    assert_eq!((failures("timeout"), failures("connect")), (2.0, 1.0));
     for decision in ["allowed", "denied", "cached"] {
         let name = format!("proxy_filter_decisions_total{{pool=\"authz\",decision=\"{decision}\"}}");
         assert_eq!(series[&name], 1.0, "{decision}");
@@ -715,4 +724,16 @@ fn calls_of_stages_and_decisions_of_filters_are_counted_by_pool() {
     let series = scrape(&registry, &reading());
     assert_eq!(series["proxy_stage_calls_total{pool=\"_other\",result=\"ok\"}"], 2.0);
     assert_eq!(series["proxy_filter_duration_seconds_count{pool=\"_other\"}"], 2.0);
+    assert_eq!(series["proxy_filter_failures_total{pool=\"_other\",reason=\"timeout\"}"], 2.0);
+}
+
+#[test]
+fn refusals_of_authentication_are_counted_by_reason() {
+    let (registry, metrics) = one_core();
+    for reason in ["expired", "client_certificate_missing", "expired"] {
+        metrics.on_event(&AuthRefused { reason }.into());
+    }
+    let series = scrape(&registry, &reading());
+    assert_eq!(series["proxy_auth_refusals_total{reason=\"expired\"}"], 2.0);
+    assert_eq!(series["proxy_auth_refusals_total{reason=\"client_certificate_missing\"}"], 1.0);
 }

@@ -373,6 +373,7 @@ impl Totals for Traffic {
 pub(crate) struct Calls {
     pub(crate) results: BTreeMap<&'static str, u64>,
     pub(crate) decisions: BTreeMap<&'static str, u64>,
+    pub(crate) failures: BTreeMap<&'static str, u64>,
     pub(crate) decided: [u64; BUCKETS_US.len() + 1],
     pub(crate) decided_us: u64,
 }
@@ -381,8 +382,12 @@ impl Page for CallPage {
     type Totals = Calls;
 
     fn add_to(&self, totals: &mut Calls) {
-        for (words, sums) in [(&self.results, &mut totals.results), (&self.decisions, &mut totals.decisions)]
-        {
+        let words = [
+            (&self.results, &mut totals.results),
+            (&self.decisions, &mut totals.decisions),
+            (&self.failures, &mut totals.failures),
+        ];
+        for (words, sums) in words {
             for (word, count) in words.read() {
                 *sums.entry(word.unwrap_or(OTHER)).or_default() += count;
             }
@@ -396,7 +401,11 @@ impl Page for CallPage {
 
 impl Totals for Calls {
     fn add(&mut self, other: &Self) {
-        let words = [(&mut self.results, &other.results), (&mut self.decisions, &other.decisions)];
+        let words = [
+            (&mut self.results, &other.results),
+            (&mut self.decisions, &other.decisions),
+            (&mut self.failures, &other.failures),
+        ];
         for (sums, others) in words {
             for (word, count) in others {
                 *sums.entry(word).or_default() += count;
@@ -409,7 +418,11 @@ impl Totals for Calls {
     }
 
     fn subtract(&mut self, base: &Self) {
-        let words = [(&mut self.results, &base.results), (&mut self.decisions, &base.decisions)];
+        let words = [
+            (&mut self.results, &base.results),
+            (&mut self.decisions, &base.decisions),
+            (&mut self.failures, &base.failures),
+        ];
         for (sums, bases) in words {
             for (word, count) in bases {
                 if let Some(total) = sums.get_mut(word) {

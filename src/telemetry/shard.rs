@@ -92,6 +92,7 @@ impl Observer for Metrics {
             Event::FilterAsked(asked) => shard.pools.page(asked.pool).calls().count_decision(asked),
             Event::CacheWait(wait) => shard.count_cache_wait(wait),
             Event::CacheFilled(filled) => shard.cache_fills.add(filled.outcome),
+            Event::AuthRefused(refused) => shard.auth_refusals.add(refused.reason),
             Event::BreakerOpened(opened) => shard.pools.page(opened.pool).words[BREAKER_TRIPS].add(1),
         }
     }
@@ -125,6 +126,8 @@ pub(crate) struct Shard {
     pub(crate) handshakes_refused: WordCounters,
     /// Replies of middleware stages, by type of the stage and error code.
     pub(crate) stages: WordCounters<(&'static str, &'static str)>,
+    /// Requests and connections that authentication refused, by reason.
+    pub(crate) auth_refusals: WordCounters,
     /// Bytes of compressed bodies, by coding and direction.
     pub(crate) compressed: WordCounters<(&'static str, &'static str)>,
     /// Responses that were not compressed, by reason.
@@ -169,6 +172,7 @@ impl Shard {
             handshake_us: Counter::default(),
             handshakes_refused: WordCounters::default(),
             stages: WordCounters::default(),
+            auth_refusals: WordCounters::default(),
             compressed: WordCounters::default(),
             not_compressed: WordCounters::default(),
             cache_results: Default::default(),
@@ -348,6 +352,8 @@ pub(crate) struct CallPage {
     pub(crate) results: WordCounters,
     /// External filters: decisions by their word.
     pub(crate) decisions: WordCounters,
+    /// Filters that have given none, by reason.
+    pub(crate) failures: WordCounters,
     /// Those that were asked for, by their time.
     pub(crate) decided: [Counter; BUCKETS_US.len() + 1],
     pub(crate) decided_us: Counter,
@@ -356,6 +362,9 @@ pub(crate) struct CallPage {
 impl CallPage {
     fn count_decision(&self, asked: &FilterAsked) {
         self.decisions.add(asked.decision);
+        if let Some(reason) = asked.failure {
+            self.failures.add(reason);
+        }
         if let Some(duration_us) = asked.duration_us {
             self.decided[BUCKETS_US.partition_point(|limit| *limit < duration_us)].add(1);
             self.decided_us.add(duration_us);

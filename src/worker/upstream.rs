@@ -23,7 +23,7 @@ pub(crate) use attempt::{
 };
 pub(crate) use connect::Versions;
 pub(crate) use connection_pool::{ConnectionPool, File, Files, UpstreamConn};
-pub(crate) use detached::{BodyFault, Detached, DetachedResponse, Stop, WholeResponse};
+pub(crate) use detached::{BodyFault, Detached, DetachedResponse, ReceivedResponse, Stop};
 pub(crate) use response_reader::{ReadError, ResponseReader};
 pub(crate) use response_source::{ResponseSource, body_failure, stalled};
 pub(crate) use transfer::Transfer;

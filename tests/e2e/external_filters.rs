@@ -1,6 +1,8 @@
 //! Services that decide about requests: plugins over HTTP and gRPC, and forward authentication, with services
 //! that are dead, slow, lying and flooding.
 
+use serde_json::Value;
+
 use crate::kit::h2_origin::{Asked, H2Origin, Replies};
 use crate::kit::*;
 
@@ -97,6 +99,8 @@ fn http_service() -> Origin {
                 connection.send("HTTP/1.1 403 No\r\nContent-Length: 200\r\n\r\nshort");
                 return After::Close;
             }
+            // Says no, and never ends.
+            "stalled" => connection.send("HTTP/1.1 401 No\r\nContent-Length: 200\r\n\r\nshort"),
             "error" => connection.send("HTTP/1.1 500 Oops\r\nX-User: admin\r\nContent-Length: 0\r\n\r\n"),
             "interim" => connection.send("HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
             "reset" => return After::Reset,
@@ -234,12 +238,60 @@ on_both_drivers! {
             assert_eq!(proxy.metric("proxy_filter_decisions_total", &labels), 9.0);
             // The others were never in the way of this one.
             assert_eq!(ask(&proxy, "/in/allow", "").status(), 200);
-            for path in ["/in/long", "/in/cut"] {
-                assert_eq!(ask(&proxy, path, "").status(), 403, "{mode} {path}: a denial stays one");
+            let failures = |reason: &str| {
+                let reason = format!("reason=\"{reason}\"");
+                proxy.metric("proxy_filter_failures_total", &["pool=\"service\"", &reason])
+            };
+            assert_eq!((failures("timeout"), failures("status")), (2.0, 1.0));
+            for (path, status) in [("/in/long", 403), ("/in/cut", 403), ("/in/stalled", 401)] {
+                let answer = ask(&proxy, path, "");
+                assert_eq!(answer.status(), status, "{mode} {path}: a denial stays one");
+                assert_eq!(code(&answer), "filter_denied", "{mode} {path}");
             }
             service.die();
             assert_eq!(ask(&proxy, "/in/allow", "").status(), if mode == "closed" { 503 } else { 200 });
         }
+    }
+
+    fn a_request_without_a_decision_is_marked_in_the_access_log(driver) {
+        for (mode, status) in [("closed", 503), ("open", 200)] {
+            let (origin, service) = (Origin::named("app"), http_service());
+            let settings = format!("{HASTY}, fail_mode: {mode}");
+            let builder = configured(driver, &document(&origin, "external_http", &service.target(), &settings));
+            let proxy = builder.env("ACCESS_LOG", "stdout").start();
+            assert_eq!(ask(&proxy, "/in/hang", "").status(), status);
+            assert_eq!(ask(&proxy, "/in/allow", "").status(), 200);
+            let logged = |path: &str| {
+                eventually("the line is written", || {
+                    let log = proxy.log();
+                    let mut lines = log.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+                    lines.find(|line| line["path"] == path)
+                })
+            };
+            let hung = logged("/in/hang");
+            assert_eq!(hung["filter_result"], format!("failed_{mode}"));
+            assert_eq!((&hung["filter_failure"], &hung["status"]), (&Value::from("timeout"), &Value::from(status)));
+            let allowed = logged("/in/allow");
+            assert!(allowed["filter_result"].is_null() && allowed["filter_failure"].is_null(), "{allowed}");
+        }
+    }
+
+    fn an_open_breaker_says_when_to_come_back(driver) {
+        let origin = Origin::named("app");
+        let service = http_service();
+        let document = document(&origin, "external_http", &service.target(), HASTY)
+            .replace("{min_requests: 1000000}", "{failure_threshold: 2, open_duration: 60s}");
+        let proxy = start(driver, &document);
+        for _ in 0..2 {
+            let answer = ask(&proxy, "/in/reset", "");
+            assert_eq!((code(&answer).as_str(), answer.field("retry-after")), ("filter_unavailable", None));
+        }
+        let answer = ask(&proxy, "/in/allow", "");
+        assert_eq!((answer.status(), code(&answer).as_str()), (503, "filter_unavailable"));
+        let seconds: u32 = answer.field("retry-after").unwrap().parse().unwrap();
+        assert!((1..=60).contains(&seconds), "{seconds}");
+        let labels = ["pool=\"service\"", "reason=\"circuit_open\""];
+        assert_eq!(proxy.metric("proxy_filter_failures_total", &labels), 1.0);
     }
 
     fn forward_authentication_is_closed(driver) {
@@ -432,6 +484,24 @@ fn grpc_service() -> H2Origin {
         } else if does("deny") {
             let headers = [header("www-authenticate", "Bearer"), header("content-length", "99")];
             answer(replies, stream, &[status(7), denied(401, &headers, "no")].concat());
+        } else if does("refused-long") {
+            // The length of the message, and the beginning of a denial without end.
+            let prefix = [0, 0, 2, 0, 0];
+            let message = [
+                &status(7)[..],
+                &[2 << 3 | 2, 0xf0, 0xff, 0x07],
+                &bytes(1, &number(1, 401)),
+                &[3 << 3 | 2, 0xe0, 0xff, 0x07],
+            ]
+            .concat();
+            replies.head(stream, &GRPC_HEAD, false).data(stream, &[&prefix[..], &message].concat(), false);
+            for _ in 0..8 {
+                replies.data(stream, &[b'x'; 16_384], false);
+            }
+        } else if does("refused-slow") {
+            // The whole message, and no end of the call.
+            let message = [status(7), denied(429, &[], "no")].concat();
+            replies.head(stream, &GRPC_HEAD, false).data(stream, &framed(&message), false);
         } else if does("bare") {
             answer(replies, stream, &status(16));
         } else if does("protobuf") {
@@ -553,6 +623,11 @@ on_both_drivers! {
                 assert_eq!(ask(&proxy, "/in/bare", "").status(), 403, "after {lie}");
                 served = origin.request_count();
             }
+            for (path, status) in [("/in/refused-long", 401), ("/in/refused-slow", 429)] {
+                let answer = ask(&proxy, path, "");
+                assert_eq!((answer.status(), code(&answer).as_str()), (status, "filter_denied"), "{mode} {path}");
+            }
+            assert_eq!(origin.request_count(), served);
         }
     }
 

@@ -84,7 +84,7 @@ impl Middleware for Asks {
                 timeout: Duration::from_micros(timeout_us),
                 response_bytes_max: usize::MAX,
             });
-            let result = called.await.map(|response| response.body);
+            let result = called.await.map(|response| response.body).map_err(|failure| failure.error);
             let is_allowed = result.is_ok();
             let ended = Some((services.now_micros(), result));
             self.0.lock().unwrap().get_mut(&id).expect("it began").ended = ended;
@@ -589,8 +589,8 @@ fn calls_beyond_the_places_of_a_core_fail_at_once() {
                 timeout: Duration::from_micros(timeout),
                 response_bytes_max: 100,
             };
-            let error = stage_calls::call(&core, call).await.expect_err("the service is silent");
-            results.borrow_mut().push((clock.now() - began_us, error));
+            let failure = stage_calls::call(&core, call).await.expect_err("the service is silent");
+            results.borrow_mut().push((clock.now() - began_us, failure.error));
         };
         engine.spawn(true, call);
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use ringway_middleware::{
-    Call, CallError, CallResponse, CoreState, Credentials, DecisionResult, Services, Waiting,
+    Call, CallFailure, CallResponse, CoreState, Credentials, DecisionResult, Services, Waiting,
 };
 use ringway_model::{AppId, CredentialSource};
 use ringway_net::clock;
@@ -67,7 +67,7 @@ impl Services for QuestionServices<'_> {
         }
     }
 
-    fn call<'s>(&'s self, _: Call<'s>) -> Waiting<'s, Result<CallResponse, CallError>> {
+    fn call<'s>(&'s self, _: Call<'s>) -> Waiting<'s, Result<CallResponse, CallFailure>> {
         Box::pin(std::future::pending())
     }
 

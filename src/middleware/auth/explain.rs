@@ -150,6 +150,7 @@ impl Method {
             Verdict::Absent => Outcome::Absent,
             Verdict::Good(_) | Verdict::Decided(Decision::Allowed(_)) => Outcome::Admits,
             Verdict::Decided(Decision::Denied(_)) => Outcome::Refuses(Reason::Denied),
+            Verdict::Undecided(_) => Outcome::Refuses(Reason::NoDecision),
             Verdict::Bad(reason) | Verdict::Forbidden(reason) | Verdict::Unavailable(reason) => {
                 Outcome::Refuses(reason)
             }

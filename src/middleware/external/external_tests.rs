@@ -19,7 +19,7 @@ use crate::auth::reason::Reason;
 use crate::chain::{Chain, Run};
 use crate::compile::{Builtins, ChainSource, CompiledChain, compile};
 use crate::reply::ReplyBody;
-use crate::services::{CallError, CallResponse};
+use crate::services::{CallError, CallFailure, CallResponse, PartialResponse};
 use crate::testing::{self, TestServices, with_request};
 
 const PLAIN: &str = "GET /a?b=c HTTP/1.1\r\nHost: a.example:8080\r\n\r\n";
@@ -66,11 +66,11 @@ fn chain(filter: &ExternalFilter) -> Arc<Chain> {
     compiled(&[plugin()], Some(&kind), &Builtins::default()).chain.unwrap()
 }
 
-fn answering(responses: Vec<Result<CallResponse, CallError>>) -> TestServices {
+fn answering(responses: Vec<Result<CallResponse, CallFailure>>) -> TestServices {
     TestServices { responses: responses.into(), ..TestServices::default() }
 }
 
-fn response(status: u16, lines: &str, body: &str) -> Result<CallResponse, CallError> {
+fn response(status: u16, lines: &str, body: &str) -> Result<CallResponse, CallFailure> {
     Ok(CallResponse { status, lines: lines.into(), body: body.into() })
 }
 
@@ -141,9 +141,12 @@ fn statuses_allow_deny_or_fail_and_failures_follow_the_fail_mode() {
         }
     }
     for (cut, status) in [(302, 403), (403, 403), (401, 401), (429, 429)] {
-        let services = answering(vec![Err(CallError::Cut(cut))]);
-        let reply = judge(&open(http()), PLAIN, &services).unwrap_err();
-        assert_eq!((reply.status(), code(&reply)), (status, "filter_denied"));
+        for error in [CallError::Timeout, CallError::TooLarge, CallError::Broken] {
+            let services = answering(vec![cut_off(error, cut, b"content")]);
+            let reply = judge(&open(http()), PLAIN, &services).unwrap_err();
+            assert_eq!((reply.status(), code(&reply)), (status, "filter_denied"), "{error:?}");
+            assert_eq!(*services.decisions.borrow(), [DecisionResult::Denied]);
+        }
     }
     let failures = [304, 500, 502, 503, 504, 599, 600, 999].map(|status| response(status, "", "no"));
     let errors = [
@@ -155,12 +158,12 @@ fn statuses_allow_deny_or_fail_and_failures_follow_the_fail_mode() {
         CallError::Invalid,
         CallError::TooLarge,
         CallError::Status,
-        CallError::Cut(200),
-        CallError::Cut(304),
-        CallError::Cut(500),
+        CallError::CircuitOpen { retry_after: Duration::from_secs(1) },
     ];
-    for failure in failures.into_iter().chain(errors.map(Err)) {
-        let reason = failure.as_ref().map_or_else(|error| error.as_str(), |_| "status");
+    let errors = errors.map(|error| Err(error.into()));
+    let cut = [200, 304, 500].map(|status| cut_off(CallError::Timeout, status, b"no"));
+    for failure in failures.into_iter().chain(errors).chain(cut) {
+        let reason = failure.as_ref().map_or_else(|failure| failure.error.as_str(), |_| "status");
         let services = answering(vec![failure.clone()]);
         let reply = judge(&http(), PLAIN, &services).unwrap_err();
         assert_eq!((reply.status(), code(&reply)), (503, "filter_unavailable"), "{failure:?}");
@@ -168,6 +171,93 @@ fn statuses_allow_deny_or_fail_and_failures_follow_the_fail_mode() {
         let services = answering(vec![failure.clone()]);
         assert!(judge(&open(http()), PLAIN, &services).is_ok(), "{failure:?}");
         assert_eq!(*services.decisions.borrow(), [DecisionResult::FailedOpen(reason)]);
+    }
+}
+
+/// A response whose head came with this status, and of whose content this came before the error.
+fn cut_off(error: CallError, status: u16, content: &[u8]) -> Result<CallResponse, CallFailure> {
+    Err(CallFailure { error, partial: Some(PartialResponse { status, content: content.to_vec() }) })
+}
+
+#[test]
+fn a_refusal_without_decision_says_when_to_come_back_where_a_breaker_is_open() {
+    let after = |millis| CallError::CircuitOpen { retry_after: Duration::from_millis(millis) };
+    let errors = [
+        (after(1), Some("1"), "1"),
+        (after(1_000), Some("1"), "1"),
+        (after(1_001), Some("2"), "2"),
+        (CallError::Timeout, None, "5"),
+    ];
+    for (error, plugin, auth) in errors {
+        let retry_after = |reply: &LocalReply| {
+            reply.field("Retry-After").map(|value| String::from_utf8_lossy(value).into_owned())
+        };
+        let services = answering(vec![Err(error.into()), Err(error.into())]);
+        let reply = judge(&http(), PLAIN, &services).unwrap_err();
+        assert_eq!((code(&reply), retry_after(&reply).as_deref()), ("filter_unavailable", plugin));
+        let stage = AuthStage { any_of: [AuthMethod::Forward(http())].into(), optional: false };
+        let chain = compiled(&[StageSpec::Auth(stage)], None, &Builtins::default()).chain.unwrap();
+        let reply = run(&chain, PLAIN, &services, &mut Run::default()).unwrap_err();
+        assert_eq!((code(&reply), retry_after(&reply).as_deref()), ("auth_unavailable", Some(auth)));
+    }
+}
+
+#[test]
+fn a_grpc_message_that_is_cut_off_denies_where_the_denial_is_certain() {
+    let grpc = filter(ExternalProtocol::Grpc);
+    let whole = |answer: CheckResponse| answer.encode_to_vec();
+    let long = "x".repeat(100);
+    let denied = |code: Option<i32>, status: Option<i32>| {
+        let denied = Denied {
+            status: status.map(|code| HttpStatus { code }),
+            headers: vec![option("x-a", "b")],
+            body: long.clone(),
+        };
+        whole(CheckResponse {
+            status: code.map(|code| Status { code }),
+            verdict: Some(Verdict::Denied(denied)),
+        })
+    };
+    let allowed = |code: Option<i32>| {
+        let okay = Okay { headers: vec![option("x-a", &long)], ..Okay::default() };
+        whole(CheckResponse { status: code.map(|code| Status { code }), verdict: Some(Verdict::Ok(okay)) })
+    };
+    let judge = |content: &[u8]| {
+        let services = answering(vec![cut_off(CallError::Timeout, 200, content)]);
+        judge(&open(grpc.clone()), PLAIN, &services).map_or_else(|reply| reply.status(), |_| 200)
+    };
+    // All of the message but its last bytes, and all of it: the call did not end.
+    for (message, expected) in [
+        (denied(Some(7), Some(401)), 401),
+        (denied(Some(7), None), 403),
+        (denied(Some(7), Some(302)), 403),
+        (denied(None, Some(429)), 429),
+        (allowed(Some(16)), 403),
+        (allowed(Some(0)), 200),
+        (allowed(None), 200),
+        (denied(Some(0), Some(401)), 200),
+    ] {
+        for bytes in [message.len() - 10, message.len()] {
+            assert_eq!(judge(&message[..bytes]), expected, "{bytes} of {message:?}");
+        }
+    }
+    // Beginnings decide nothing before they say no.
+    let message = denied(Some(7), Some(401));
+    for bytes in 0..message.len() {
+        let expected = [200, 403, 401];
+        assert!(expected.contains(&judge(&message[..bytes])), "{bytes}");
+    }
+    assert_eq!((judge(&message[..3]), judge(&message[..4]), judge(b"")), (200, 403, 200));
+    // An error of the service is no denial, wherever it stands.
+    let error = whole(CheckResponse {
+        status: Some(Status { code: 7 }),
+        verdict: Some(Verdict::Error(Denied::default())),
+    });
+    assert_eq!(judge(&error), 200);
+    for message in [allowed(Some(0)), allowed(None), whole(CheckResponse::default())] {
+        for bytes in 0..=message.len() {
+            assert_eq!(judge(&message[..bytes]), 200, "{bytes} of {message:?}");
+        }
     }
 }
 
@@ -192,7 +282,7 @@ fn asserted_fields_are_of_the_service_alone_in_all_spellings_and_whatever_it_dec
         ),
         (response(200, "", ""), none.to_owned()),
         (response(500, "x-user: alice\r\n", ""), none.to_owned()),
-        (Err(CallError::Timeout), none.to_owned()),
+        (Err(CallError::Timeout.into()), none.to_owned()),
     ] {
         let services = answering(vec![answer.clone()]);
         assert_eq!(judge(&open(http()), &text, &services).as_deref(), Ok(&*expected), "{answer:?}");
@@ -290,7 +380,7 @@ fn the_endpoint_learns_of_a_failure_where_that_is_configured() {
     let filter = ExternalFilter { failed_open_header: Some("x-open".into()), ..open(http()) };
     let text = request_with("X-Open: no\r\nX_OPEN: no\r\n");
     let head = |answer| judge(&filter, &text, &answering(vec![answer])).unwrap();
-    assert!(head(Err(CallError::Timeout)).ends_with("8080\r\nx-open: timeout\r\n\r\n"));
+    assert!(head(Err(CallError::Timeout.into())).ends_with("8080\r\nx-open: timeout\r\n\r\n"));
     assert!(head(response(500, "", "")).ends_with("8080\r\nx-open: status\r\n\r\n"));
     assert!(head(response(200, "", "")).ends_with("8080\r\n\r\n"), "a client's own is removed");
 }
@@ -301,7 +391,7 @@ fn grpc() -> ExternalFilter {
     filter(ExternalProtocol::Grpc)
 }
 
-fn message(message: &CheckResponse) -> Result<CallResponse, CallError> {
+fn message(message: &CheckResponse) -> Result<CallResponse, CallFailure> {
     let lines = "content-type: application/grpc\r\n".into();
     Ok(CallResponse { status: 200, lines, body: message.encode_to_vec() })
 }
@@ -649,7 +739,7 @@ fn failures_cookies_and_large_decisions_are_not_kept_and_denials_are() {
         (response(403, "", &large), 2),
         (response(200, &format!("x-user: {large}\r\n"), ""), 2),
         (response(500, "", ""), 2),
-        (Err(CallError::Timeout), 2),
+        (Err(CallError::Timeout.into()), 2),
     ] {
         let (chain, services) = (chain(&filter), answering(vec![answer.clone(), answer.clone()]));
         let first = run(&chain, PLAIN, &services, &mut Run::default());
@@ -744,7 +834,8 @@ fn forward_authentication_is_always_closed() {
     };
     assert_eq!(judge(response(200, "X-User: alice\r\n", "")), (Ok(request_with("x-user: alice\r\n")), None));
     assert_eq!(judge(response(403, "", "")), (Err((403, "filter_denied".into())), Some(Reason::Denied)));
-    for failure in [response(500, "", ""), Err(CallError::Timeout), Err(CallError::Unavailable)] {
+    for failure in [response(500, "", ""), Err(CallError::Timeout.into()), Err(CallError::Unavailable.into())]
+    {
         let refused = (Err((503, "auth_unavailable".into())), Some(Reason::NoDecision));
         assert_eq!(judge(failure), refused);
     }

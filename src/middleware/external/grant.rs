@@ -3,7 +3,7 @@
 use ringway_model::Direction;
 use ringway_wire::headers::{is_field_value, is_token};
 
-use super::{Failed, forwarded_fields};
+use super::{Reason, forwarded_fields};
 use crate::limits;
 use crate::request::RequestCtx;
 use crate::response::ResponseCtx;
@@ -50,7 +50,7 @@ impl Grant {
         action: Action,
         name: &str,
         value: &[u8],
-    ) -> Result<(), Failed> {
+    ) -> Result<(), Reason> {
         let is_valid = is_token(name.as_bytes()) && is_field_value(value) && !direction.protects(name);
         if !is_valid || self.request.len() + self.response.len() >= limits::DECISION_EDITS_MAX {
             return Err("invalid");

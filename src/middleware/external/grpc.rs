@@ -12,7 +12,10 @@ use super::messages::{
     Address, AppendAction, Attributes, BoolValue, CheckRequest, CheckResponse, Denied, HeaderOption, Http,
     Okay, Peer, Request, SocketAddress, Timestamp, Verdict,
 };
-use super::{ClientKind, Content, Decision, Failed, Grant, denial, http, sent_fields};
+use super::partial_message::PartialCheck;
+use super::{
+    ClientKind, Content, Decision, Grant, Reason, denial, denial_of, http, partial_message, sent_fields,
+};
 use crate::request::RequestCtx;
 use crate::services::CallKind;
 
@@ -88,7 +91,7 @@ pub(super) fn decision(
     filter: &ExternalFilter,
     message: &[u8],
     client: ClientKind,
-) -> Result<Decision, Failed> {
+) -> Result<Decision, Reason> {
     let response = CheckResponse::decode(message).map_err(|_| "invalid")?;
     // A server that leaves the status out has said nothing yet, unless it names the decision.
     let code = response.status.map(|status| status.code);
@@ -105,8 +108,17 @@ pub(super) fn decision(
     }
 }
 
+/// The decision of a message that did not come whole, or whose call did not end: a denial, where that is
+/// certain. Its fields and content are not sent on.
+pub(super) fn partial_decision(message: &[u8], client: ClientKind) -> Option<Decision> {
+    let PartialCheck { code, has_denied, has_error, denied_status } = partial_message::read(message);
+    let is_denied = !has_error && code.map_or(has_denied, |code| code != 0);
+    let status = denied_status.and_then(|status| u16::try_from(status).ok()).filter(is_denial);
+    is_denied.then(|| denial_of(status.unwrap_or(DENIED_STATUS), client))
+}
+
 /// Edits of a request that is allowed.
-fn allowed(filter: &ExternalFilter, okay: &Okay) -> Result<Decision, Failed> {
+fn allowed(filter: &ExternalFilter, okay: &Okay) -> Result<Decision, Reason> {
     let changes_query =
         !okay.query_parameters_to_set.is_empty() || !okay.query_parameters_to_remove.is_empty();
     if changes_query {
@@ -137,7 +149,7 @@ fn allowed(filter: &ExternalFilter, okay: &Okay) -> Result<Decision, Failed> {
 
 /// Adds a field as its option says. Without a word about others of its name, it takes their place in the
 /// request, and stands beside them in the response.
-fn push(grant: &mut Grant, option: &HeaderOption, direction: Direction) -> Result<(), Failed> {
+fn push(grant: &mut Grant, option: &HeaderOption, direction: Direction) -> Result<(), Reason> {
     let asked = AppendAction::try_from(option.append_action).map_err(|_| "invalid")?;
     let action = match (&option.append, asked, direction) {
         (Some(BoolValue { value: true }), _, _) => Action::Append,
@@ -161,10 +173,17 @@ fn field(option: &HeaderOption) -> Option<(&str, &[u8])> {
 /// The reply of a denial: its status from 300 on, or 403.
 fn denied_reply(denied: Denied, client: ClientKind) -> crate::LocalReply {
     let status = denied.status.and_then(|status| u16::try_from(status.code).ok());
-    let status = status.filter(|status| (300..=599).contains(status)).unwrap_or(403);
+    let status = status.filter(is_denial).unwrap_or(DENIED_STATUS);
     let fields = denied.headers.iter().filter_map(field);
     let fields = fields.filter(|(name, _)| !Direction::Response.protects(name));
     denial(status, denied.body.into_bytes(), fields, client)
 }
 
+/// Whether a denial may have this status.
+fn is_denial(status: &u16) -> bool {
+    (300..=599).contains(status)
+}
+
+/// Status of a denial that names none.
+const DENIED_STATUS: u16 = 403;
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";

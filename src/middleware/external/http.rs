@@ -8,9 +8,9 @@ use ringway_wire::h1;
 use ringway_wire::headers::push_field;
 
 use super::grant::Action;
-use super::{ClientKind, Content, Decision, Failed, Grant, denial, sent_fields};
+use super::{ClientKind, Content, Decision, Grant, Reason, denial, denial_of, sent_fields};
 use crate::request::RequestCtx;
-use crate::services::{CallKind, CallResponse};
+use crate::services::{CallKind, CallResponse, PartialResponse};
 
 /// The request to the service.
 pub(super) fn content<'a>(filter: &ExternalFilter, path: &'a str, request: &RequestCtx<'_>) -> Content<'a> {
@@ -62,7 +62,7 @@ pub(super) fn decision(
     filter: &ExternalFilter,
     response: CallResponse,
     client: ClientKind,
-) -> Result<Decision, Failed> {
+) -> Result<Decision, Reason> {
     let fields = h1::field_lines(&response.lines)
         .filter_map(|field| Some((std::str::from_utf8(field.name).ok()?, field.value)));
     match response.status {
@@ -88,8 +88,14 @@ pub(super) fn decision(
     }
 }
 
+/// The decision of a response that is not whole: a denial, for its status has denied the request. Its content
+/// is not sent on.
+pub(super) fn partial_decision(partial: &PartialResponse, client: ClientKind) -> Option<Decision> {
+    denies(partial.status).then(|| denial_of(partial.status, client))
+}
+
 /// Whether a status denies the request. A 304 is about content that the client has, and says nothing.
-pub(super) fn denies(status: u16) -> bool {
+fn denies(status: u16) -> bool {
     matches!(status, 300..=499) && status != 304
 }
 

@@ -8,7 +8,7 @@ use ringway_model::Timestamp;
 
 use super::escape::{GROWTH, write_escaped};
 use super::fields::LogFields;
-use crate::event::{Compression, Exchange};
+use crate::event::{Compression, Exchange, FilterFailure};
 use crate::request_id::hex;
 
 /// Format of access-log lines.
@@ -44,9 +44,9 @@ const METHOD_BYTES_MAX: usize = 32;
 /// Most bytes of the name of a policy that refused a request: the rest of a longer one is left out.
 const LIMITED_BY_BYTES_MAX: usize = 72;
 /// Most bytes of a failure code.
-const FAILURE_BYTES_MAX: usize = 64;
+const FAILURE_BYTES_MAX: usize = 48;
 /// Bytes of keys, punctuation, numbers, time and address.
-const FIXED_BYTES_MAX: usize = 994;
+const FIXED_BYTES_MAX: usize = 1_060;
 /// Bytes of key and punctuation of a query or a referer.
 const CHOSEN_BYTES_MAX: usize = 16;
 const ALL_FIELDS: LogFields =
@@ -198,7 +198,9 @@ fn write_text(out: &mut Vec<u8>, fields: LogFields, clock: &mut ClockText, event
 fn optional_strings<'a>(
     fields: LogFields,
     event: &Exchange<'a>,
-) -> [(&'static str, Option<&'a [u8]>, usize); 16] {
+) -> [(&'static str, Option<&'a [u8]>, usize); 18] {
+    let (filter_result, filter_failure) =
+        event.filter_failure.map(|FilterFailure { result, reason }| (result, reason)).unzip();
     let upstream_error = event.upstream_error.map(|error| error.text.as_bytes());
     let referer = event.referer.filter(|_| fields.referer).map(|referer| match fields.query {
         true => referer,
@@ -219,6 +221,8 @@ fn optional_strings<'a>(
         ("canary_variant", event.variant.map(|variant| variant.as_str().as_bytes()), FAILURE_BYTES_MAX),
         ("breaker_state", event.breaker.map(str::as_bytes), FAILURE_BYTES_MAX),
         ("middleware", event.middleware.map(str::as_bytes), FAILURE_BYTES_MAX),
+        ("filter_result", filter_result.map(str::as_bytes), FAILURE_BYTES_MAX),
+        ("filter_failure", filter_failure.map(str::as_bytes), FAILURE_BYTES_MAX),
         ("coding", event.compression.and_then(Compression::coding).map(str::as_bytes), FAILURE_BYTES_MAX),
         ("upgrade", event.upgrade.map(|kind| kind.as_str().as_bytes()), FAILURE_BYTES_MAX),
         ("tls", event.tls.map(str::as_bytes), FAILURE_BYTES_MAX),
@@ -386,6 +390,7 @@ mod tests {
             hedge: None,
             breaker: Some("closed"),
             middleware: Some("auth"),
+            filter_failure: Some(FilterFailure { result: "failed_open", reason: "timeout" }),
             compression: Some(Compression::Coded { coding: "gzip", bytes_in: 4_096, bytes_out: 512 }),
             cache: Some(CacheUse {
                 status: "revalidated",
@@ -425,6 +430,7 @@ mod tests {
             limited_by: None,
             breaker: None,
             middleware: None,
+            filter_failure: None,
             compression: None,
             cache: None,
             is_logged: true,
@@ -452,7 +458,7 @@ mod tests {
                 r#""method":"GET","host":"shop.example","path":"/v1/users/123","protocol":"HTTP/1.1","status":200,"#,
                 r#""duration_ms":12.345,"upstream_ms":11.002,"bytes_in":0,"bytes_out":512,"attempts":2,"retries":1,"queue_ms":1.250,"middleware_ms":3.500,"cache":"revalidated","cache_hit":false,"#,
                 r#""route":"shop-api","app":"shop","instance":"shop-1","failure":"upstream_bad_response","#,
-                r#""upstream_error":"Transfer-Encoding given twice","limited_by":"strict","canary_variant":"canary","breaker_state":"closed","middleware":"auth","coding":"gzip","upgrade":"websocket","tls":"TLSv1.3","#,
+                r#""upstream_error":"Transfer-Encoding given twice","limited_by":"strict","canary_variant":"canary","breaker_state":"closed","middleware":"auth","filter_result":"failed_open","filter_failure":"timeout","coding":"gzip","upgrade":"websocket","tls":"TLSv1.3","#,
                 r#""user_agent":"curl/8","tenant":"00000000000000ab"}"#,
                 "\n"
             )
@@ -489,7 +495,7 @@ mod tests {
                 r#"2026-01-20T10:30:45.007Z 203.0.113.7 "GET shop.example/v1/users/123 HTTP/1.1" 200 12.345ms "#,
                 r#"request_id="abc123" upstream_ms=11.002 bytes_in=0 bytes_out=512 attempts=2 retries=1 queue_ms=1.250 middleware_ms=3.500 cache=revalidated cache_hit=false route="shop-api" "#,
                 r#"app="shop" instance="shop-1" failure="upstream_bad_response" upstream_error="Transfer-Encoding given twice" "#,
-                r#"limited_by="strict" canary_variant="canary" breaker_state="closed" middleware="auth" coding="gzip" upgrade="websocket" tls="TLSv1.3" user_agent="curl/8" "#,
+                r#"limited_by="strict" canary_variant="canary" breaker_state="closed" middleware="auth" filter_result="failed_open" filter_failure="timeout" coding="gzip" upgrade="websocket" tls="TLSv1.3" user_agent="curl/8" "#,
                 "tenant=00000000000000ab\n"
             )
         );

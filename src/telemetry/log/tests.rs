@@ -101,6 +101,7 @@ fn exchange(request_id: &str) -> Exchange<'_> {
         hedge: None,
         breaker: None,
         middleware: None,
+        filter_failure: None,
         compression: None,
         cache: None,
         is_logged: true,

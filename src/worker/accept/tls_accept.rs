@@ -22,6 +22,7 @@ use crate::accept::pending_connection::PendingConnection;
 use crate::accept::tls_info::TlsInfo;
 use crate::core::Core;
 use crate::exchange::failure::Failure;
+use crate::exchange::security_events::{CERTIFICATE_INVALID, CERTIFICATE_MISSING, note_refusal};
 use crate::monoio_runtime::MonoioRuntime;
 use crate::runtime::Runtime;
 use crate::session;
@@ -94,10 +95,19 @@ async fn handshake(
             return Err(reason.as_str());
         }
     };
+    let host = hello.server_name().and_then(|name| tables.snapshot.virtual_host(name)).cloned();
     drop(tables);
     let server_name = hello.server_name().map(Box::from);
     let done = core.handshakes.schedule(pin!(hello.finish(selected.config, deadline))).await;
-    let stream = done.map_err(LimitExceeded::as_str)?.map_err(|error| reason(&error))?;
+    let stream =
+        done.map_err(LimitExceeded::as_str)?.map_err(|error| reason(&error)).inspect_err(|reason| {
+            // Anybody may send a name: the event shows the host that the configuration has.
+            if [CERTIFICATE_MISSING, CERTIFICATE_INVALID].contains(reason)
+                && let Some(host) = host
+            {
+                note_refusal(core, host.host.to_string().into(), reason, client);
+            }
+        })?;
     core.telemetry.emit(HandshakeDone {
         client_ip: client,
         protocol: stream.protocol(),
@@ -124,8 +134,8 @@ fn reason(error: &TlsError) -> Reason {
         TlsError::Closed => "closed",
         TlsError::TimedOut => "timeout",
         TlsError::TooLarge => "too_large",
-        TlsError::Tls(rustls::Error::NoCertificatesPresented) => "client_certificate_missing",
-        TlsError::Tls(rustls::Error::InvalidCertificate(_)) => "client_certificate_invalid",
+        TlsError::Tls(rustls::Error::NoCertificatesPresented) => CERTIFICATE_MISSING,
+        TlsError::Tls(rustls::Error::InvalidCertificate(_)) => CERTIFICATE_INVALID,
         TlsError::Tls(rustls::Error::PeerIncompatible(_)) => "incompatible",
         TlsError::Tls(rustls::Error::AlertReceived(_)) => "refused_by_client",
         TlsError::Tls(_) => "malformed",

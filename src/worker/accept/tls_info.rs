@@ -9,7 +9,6 @@ use ringway_tls::ClientCertificate;
 use ringway_traffic::snapshot::Snapshot;
 use ringway_traffic::virtual_host::{Rule, VirtualHost};
 
-use crate::exchange::local_reply::LocalReply;
 use crate::exchange::match_rule::Match;
 use crate::limits;
 
@@ -27,6 +26,17 @@ pub(crate) struct TlsInfo {
     client_subject: Option<Box<str>>,
     /// `TLSv1.3` or `TLSv1.2`.
     pub(crate) version: &'static str,
+}
+
+/// Reason why a connection may not serve a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    /// It was made for another host, or without the client authentication of this one.
+    OtherHost,
+    /// The route needs a client certificate, and the client has presented none.
+    NoCertificate,
+    /// The same, on a connection without TLS, where none can be presented.
+    NoTls,
 }
 
 impl TlsInfo {
@@ -59,13 +69,13 @@ impl TlsInfo {
         snapshot: &Snapshot,
         matched: Match<'_>,
         host_name: &str,
-    ) -> Result<(), LocalReply<'static>> {
+    ) -> Result<(), Unfit> {
         let Match { host, rule } = matched;
         if host.tls.client_auth.is_some() && host.tls.client_auth != self.client_auth {
-            return Err(LocalReply::misdirected());
+            return Err(Unfit::OtherHost);
         }
         if rule.requires_client_cert && !self.has_client_certificate {
-            return Err(LocalReply::client_certificate_required());
+            return Err(Unfit::NoCertificate);
         }
         let Some(name) = self.server_name.as_deref() else { return Ok(()) };
         if name == host_name {
@@ -78,7 +88,7 @@ impl TlsInfo {
         };
         match snapshot.virtual_host(name) {
             Some(named) if serves_the_same(named) => Ok(()),
-            _ => Err(LocalReply::misdirected()),
+            _ => Err(Unfit::OtherHost),
         }
     }
 

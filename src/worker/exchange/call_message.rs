@@ -6,13 +6,13 @@
 
 use std::io::Write as _;
 
-use ringway_middleware::{Call, CallError, CallKind, CallResponse};
+use ringway_middleware::{Call, CallError, CallKind, CallResponse, PartialResponse};
 use ringway_wire::h1::{self, Parse, RequestHead};
 use ringway_wire::headers::{FieldKind, HOP_BY_HOP};
 use ringway_wire::message::{Framing, Method};
 
 use crate::exchange::grpc;
-use crate::upstream::WholeResponse;
+use crate::upstream::ReceivedResponse;
 
 /// Method of a call.
 pub(super) fn method_of(kind: CallKind<'_>) -> Method {
@@ -78,22 +78,19 @@ fn is_meant(head: &[u8], path: &str, length: usize) -> bool {
         && !parsed.expects_continue()
 }
 
-/// The response for the caller; of gRPC its message.
+/// The whole response for the caller; of gRPC its message.
 ///
 /// # Errors
 /// It is none of gRPC, or of a call that failed.
-pub(super) fn decode(kind: CallKind<'_>, response: WholeResponse) -> Result<CallResponse, CallError> {
-    let WholeResponse { head, head_bytes, mut data, trailers } = response;
+pub(super) fn decode(kind: CallKind<'_>, response: &ReceivedResponse) -> Result<CallResponse, CallError> {
+    let ReceivedResponse { head, head_bytes, data, trailers } = response;
+    let (mut data, trailers) = (data.take(), trailers.take());
     if let CallKind::Grpc { .. } = kind {
-        let is_grpc = head
-            .values(&head_bytes, FieldKind::ContentType)
-            .next()
-            .is_some_and(|value| grpc::is_grpc(grpc::media_type(value)));
-        if head.status() != 200 || !is_grpc {
+        if !is_grpc(response) {
             return Err(CallError::Invalid);
         }
         // A call that failed at once has its status in the head, and neither content nor trailers.
-        let in_head = head.field(&head_bytes, GRPC_STATUS).filter(|_| trailers.is_empty());
+        let in_head = head.field(head_bytes, GRPC_STATUS).filter(|_| trailers.is_empty());
         let in_trailers = h1::field_lines(&trailers)
             .filter(|field| field.name.eq_ignore_ascii_case(GRPC_STATUS.as_bytes()))
             .map(|field| field.value);
@@ -111,12 +108,34 @@ pub(super) fn decode(kind: CallKind<'_>, response: WholeResponse) -> Result<Call
         data.drain(..MESSAGE_PREFIX_BYTES);
     }
     let mut lines = Vec::with_capacity(head.len());
-    for field in head.fields(&head_bytes).filter(|field| !HOP_BY_HOP.has(field.kind)) {
+    for field in head.fields(head_bytes).filter(|field| !HOP_BY_HOP.has(field.kind)) {
         for part in [field.name, b": ", field.value, b"\r\n"] {
             lines.extend_from_slice(part);
         }
     }
     Ok(CallResponse { status: head.status(), lines, body: data })
+}
+
+/// A response that did not come whole, for the caller; of gRPC what came of its message.
+pub(super) fn decode_partial(kind: CallKind<'_>, response: &ReceivedResponse) -> Option<PartialResponse> {
+    let mut content = response.data.take();
+    if let CallKind::Grpc { .. } = kind {
+        let (prefix, message) = content.split_first_chunk::<MESSAGE_PREFIX_BYTES>()?;
+        let [0, length @ ..] = *prefix else { return None };
+        if !is_grpc(response) {
+            return None;
+        }
+        let length = message.len().min(u32::from_be_bytes(length) as usize);
+        content.drain(..MESSAGE_PREFIX_BYTES);
+        content.truncate(length);
+    }
+    Some(PartialResponse { status: response.head.status(), content })
+}
+
+/// Whether a response is one of gRPC, whatever the status of its call.
+fn is_grpc(response: &ReceivedResponse) -> bool {
+    let media_type = response.head.values(&response.head_bytes, FieldKind::ContentType).next();
+    response.head.status() == 200 && media_type.is_some_and(|value| grpc::is_grpc(grpc::media_type(value)))
 }
 
 /// Most bytes of the content of a response.

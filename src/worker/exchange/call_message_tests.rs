@@ -23,15 +23,15 @@ fn encoded(call: &Call<'_>) -> Option<String> {
     encode(call, "authz.test:80").map(|bytes| String::from_utf8(bytes).expect("text"))
 }
 
-fn response(head: &str, data: &[u8], trailers: &str) -> WholeResponse {
+fn response(head: &str, data: &[u8], trailers: &str) -> ReceivedResponse {
     let mut parsed = ResponseHead::default();
     let result = parsed.parse(head.as_bytes(), Method::Post, &Limits::default());
     assert_eq!(result, Ok(Parse::Complete));
-    WholeResponse {
+    ReceivedResponse {
         head: parsed,
         head_bytes: head.into(),
-        data: data.to_vec(),
-        trailers: trailers.as_bytes().to_vec(),
+        data: data.to_vec().into(),
+        trailers: trailers.as_bytes().to_vec().into(),
     }
 }
 
@@ -91,7 +91,7 @@ fn a_response_is_without_the_fields_of_its_connection() {
     let head = "HTTP/1.1 403 No\r\nContent-Length: 2\r\nKeep-Alive: timeout=5\r\nX-Reason: a, b\r\nConnection: close\r\n\r\n";
     let call = http("GET", "/", b"", b"");
     assert_eq!(
-        decode(call.kind, response(head, b"no", "")),
+        decode(call.kind, &response(head, b"no", "")),
         Ok(CallResponse { status: 403, lines: b"X-Reason: a, b\r\n".to_vec(), body: b"no".to_vec() })
     );
 }
@@ -101,7 +101,7 @@ fn a_call_of_grpc_succeeds_by_one_status_and_one_whole_message() {
     const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/grpc+proto\r\n\r\n";
     let kind = CallKind::Grpc { path: "/a.B/C" };
     let body = |head: &str, data: &[u8], trailers: &str| {
-        decode(kind, response(head, data, trailers)).map(|response| response.body)
+        decode(kind, &response(head, data, trailers)).map(|response| response.body)
     };
     assert_eq!(body(HEAD, b"\0\0\0\0\x02ok", "x: y\r\nGrpc-Status: 0\r\n"), Ok(b"ok".to_vec()));
     assert_eq!(body(HEAD, b"\0\0\0\0\0", "grpc-status: 0\r\n"), Ok(Vec::new()));
@@ -133,6 +133,29 @@ fn a_call_of_grpc_succeeds_by_one_status_and_one_whole_message() {
         ),
     ] {
         assert_eq!(body(head, data, trailers), Err(error), "{head:?} {trailers:?}");
+    }
+}
+
+#[test]
+fn a_response_that_did_not_come_whole_has_what_came() {
+    let partial = |kind, head: &str, data: &[u8]| decode_partial(kind, &response(head, data, ""));
+    let refused = "HTTP/1.1 403 No\r\nContent-Length: 9\r\n\r\n";
+    let expected = PartialResponse { status: 403, content: b"no".to_vec() };
+    assert_eq!(partial(http("GET", "/", b"", b"").kind, refused, b"no"), Some(expected));
+
+    let grpc = "HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\n\r\n";
+    let kind = CallKind::Grpc { path: "/a.B/C" };
+    let message = |data: &[u8]| Some(partial(kind, grpc, data)?.content);
+    assert_eq!(message(b"\0\0\0\0\x09abc").as_deref(), Some(&b"abc"[..]));
+    // Only the first message is the answer.
+    assert_eq!(message(b"\0\0\0\0\x01abc").as_deref(), Some(&b"a"[..]));
+    assert_eq!(message(b"\x01\0\0\0\x09abc"), None, "compressed");
+    assert_eq!(message(b"\0\0\0"), None, "no whole prefix");
+    for head in [
+        "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\n\r\n",
+        "HTTP/1.1 403 No\r\ncontent-type: application/grpc\r\n\r\n",
+    ] {
+        assert_eq!(partial(kind, head, b"\0\0\0\0\x09abc"), None, "{head:?}");
     }
 }
 

@@ -19,12 +19,13 @@ use ringway_wire::path::PathError;
 
 use crate::accept::cert_selector;
 use crate::accept::listener::Handler;
+use crate::accept::tls_info::Unfit;
 use crate::core::{ConnBuffers, Core};
 use crate::exchange::failure::Failure;
 use crate::exchange::forwarded::{self, Reach};
 use crate::exchange::local_reply::LocalReply;
 use crate::exchange::on_demand_hosts::Absent;
-use crate::exchange::{Exchange, Interrupt, acme_challenge, grpc, https_redirect};
+use crate::exchange::{Exchange, Interrupt, acme_challenge, grpc, https_redirect, security_events};
 use crate::runtime::Runtime;
 use crate::session::downstream_conn::DownstreamConn;
 
@@ -94,7 +95,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         if matched.rule.policy.requires_tls && !is_challenge && !is_secure(client, request, client_in) {
             return Err(self.require_tls(host));
         }
-        client.check(snapshot, matched, request.host())?;
+        client.check(snapshot, matched, request.host()).map_err(|unfit| self.refuse_unfit(unfit, matched))?;
         if matched.rule.policy.timeout.is_some() || matched.rule.policy.total_timeout.is_some() {
             let deadlines = &self.transfer.activity.deadlines;
             deadlines.begin(&matched.rule.policy, core.runtime.now());
@@ -149,6 +150,20 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         self.info.variant = Some(choice.variant);
         self.new_bucket = choice.new_bucket;
         pool(choice.pool)
+    }
+
+    /// Returns the reply to a request that its connection may not serve.
+    #[cold]
+    fn refuse_unfit(&self, unfit: Unfit, matched: Match<'a>) -> Interrupt<'a> {
+        if unfit != Unfit::OtherHost {
+            let (route, client) = (matched.rule.name.clone(), self.info.client);
+            security_events::note_refusal(self.core, route, security_events::CERTIFICATE_MISSING, client);
+        }
+        match unfit {
+            Unfit::OtherHost => LocalReply::misdirected().into(),
+            Unfit::NoCertificate => LocalReply::client_certificate_required().into(),
+            Unfit::NoTls => LocalReply::https_only().into(),
+        }
     }
 
     /// Returns the reply to a request without TLS whose rule requires it: a redirect where https is served

@@ -9,18 +9,19 @@
 //! not be: it is a task's ([`Detached`]), which the future orders to stop, and which then closes the
 //! connection or resets its stream.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use ahash::AHashMap;
-use ringway_middleware::{Call, CallError, CallKind, CallResponse};
+use ringway_middleware::{Call, CallError, CallFailure, CallKind, CallResponse};
 use ringway_model::{InstanceId, Tick};
 use ringway_net::sync::oneshot;
 use ringway_telemetry::Called;
 use ringway_traffic::balance::{Picked, TriedSet, Unavailable};
 use ringway_traffic::breaker::Candidate;
 use ringway_traffic::in_flight;
+use ringway_traffic::pool_breaker::CircuitOpen;
 use ringway_traffic::retry;
 use ringway_traffic::snapshot::{Pool, PoolId};
 use ringway_wire::h1::{HeadFault, ResponseError};
@@ -34,7 +35,9 @@ use crate::exchange::passive_health::Scope;
 use crate::exchange::{attempt_warnings, call_message, passive_health};
 use crate::limits;
 use crate::runtime::Runtime;
-use crate::upstream::{BodyFault, Detached, Failed, Fault, Reuse, Stop, Transfer, Versions, WholeResponse};
+use crate::upstream::{
+    BodyFault, Detached, Failed, Fault, ReceivedResponse, Reuse, Stop, Transfer, Versions,
+};
 
 /// Calls of one core under way.
 #[derive(Default)]
@@ -107,16 +110,16 @@ impl<R: Runtime> Drop for Counted<'_, R> {
 ///
 /// # Errors
 /// There is no whole, valid response.
-pub(crate) async fn call<R: Runtime>(core: &Core<R>, call: Call<'_>) -> Result<CallResponse, CallError> {
+pub(crate) async fn call<R: Runtime>(core: &Core<R>, call: Call<'_>) -> Result<CallResponse, CallFailure> {
     let tables = core.tables();
     let pool = tables.snapshot.pool_of_app(call.pool);
     let metric = pool.map_or(0, |pool| pool.metric.0);
     let mut counted = Counted { core, pool: metric, result: "abandoned" };
     let result = match pool {
         Some(pool) => call_pool(core, &tables, pool, &call).await,
-        None => Err(CallError::Unavailable),
+        None => Err(CallError::Unavailable.into()),
     };
-    counted.result = result.as_ref().map_or_else(|error| error.as_str(), |_| "ok");
+    counted.result = result.as_ref().map_or_else(|failure| failure.error.as_str(), |_| "ok");
     result
 }
 
@@ -125,12 +128,13 @@ async fn call_pool<R: Runtime>(
     tables: &Rc<Tables>,
     pool: &Pool,
     call: &Call<'_>,
-) -> Result<CallResponse, CallError> {
+) -> Result<CallResponse, CallFailure> {
     let place = Place::take(core, pool.id).ok_or(CallError::Busy)?;
     let pending = Pending::begin(core, pool)?;
     let endpoint = pending.picked.endpoint;
     let request = call_message::encode(call, &endpoint.target.authority()).ok_or(CallError::Invalid)?;
     let (sender, receiver) = oneshot();
+    let received = Rc::new(OnceCell::new());
     let task = Task {
         place,
         tables: tables.clone(),
@@ -144,37 +148,30 @@ async fn call_pool<R: Runtime>(
         data_max: call_message::response_bytes_max(call),
         deadline: core.runtime.now().after(call.timeout.saturating_add(TASK_GRACE)),
         stop: pending.stop.clone(),
+        received: received.clone(),
     };
     let id = core.id;
     core.runtime.spawn(async move { sender.send(task.run().await) }, move |panic| {
         tracing::error!(core = id.0, %panic, "task of a stage's call panicked; the call failed");
     });
-    match core.runtime.timeout(receiver, call.timeout).await {
-        Some(Ok(Ended::Whole(response))) => {
+    let ended = core.runtime.timeout(receiver, call.timeout).await;
+    let received = received.get();
+    let error = match (ended, received) {
+        (Some(Ok(Ended::Whole)), Some(response)) => {
             pending.succeed(response.head.status());
-            call_message::decode(call.kind, *response)
+            return Ok(call_message::decode(call.kind, response)?);
         }
-        Some(Ok(Ended::TooLarge { status })) => {
-            pending.succeed(status);
-            Err(cut(call, Some(status)).unwrap_or(CallError::TooLarge))
+        (Some(Ok(Ended::TooLarge)), Some(response)) => {
+            pending.succeed(response.head.status());
+            CallError::TooLarge
         }
-        Some(Ok(Ended::Failed(lost))) => {
-            let cut = cut(call, lost.status);
-            let error = pending.fail(lost, call.timeout);
-            Err(cut.unwrap_or(error))
-        }
+        (Some(Ok(Ended::Failed(lost))), _) => pending.fail(lost, received, call.timeout),
+        (None, _) => pending.fail(Lost::of(Failure::ResponseTimedOut), received, call.timeout),
         // The task panicked, for which no endpoint is to blame.
-        Some(Err(_)) => Err(CallError::Broken),
-        None => Err(pending.fail(Lost::of(Failure::ResponseTimedOut), call.timeout)),
-    }
-}
-
-/// The error of a response without its whole content. Of gRPC the content has the result.
-fn cut(call: &Call<'_>, status: Option<u16>) -> Option<CallError> {
-    match call.kind {
-        CallKind::Http { .. } => status.map(CallError::Cut),
-        CallKind::Grpc { .. } => None,
-    }
+        (Some(_), _) => CallError::Broken,
+    };
+    let partial = received.and_then(|response| call_message::decode_partial(call.kind, response));
+    Err(CallFailure { error, partial })
 }
 
 /// A call as its stage waits for it: the endpoint, with its admission.
@@ -191,7 +188,8 @@ impl<'a, R: Runtime> Pending<'a, R> {
     /// Picks an endpoint.
     fn begin(core: &'a Core<R>, pool: &'a Pool) -> Result<Self, CallError> {
         let (circuits, now) = (Scope::of_pool(pool).circuits(), core.runtime.now());
-        let passed = circuits.admit(Candidate::Ready, now).map_err(|_| CallError::Unavailable)?;
+        let open = |open: CircuitOpen| CallError::CircuitOpen { retry_after: open.retry_after };
+        let passed = circuits.admit(Candidate::Ready, now).map_err(open)?;
         let begun = begin_at(core, pool, || {
             core.cursors.borrow_mut().pick(pool, &TriedSet::default(), Candidate::Ready, now)
         });
@@ -223,10 +221,14 @@ impl<'a, R: Runtime> Pending<'a, R> {
 
     /// Gives the verdict of a failure, and reports it where the endpoint is to blame.
     #[cold]
-    fn fail(mut self, lost: Lost, timeout: Duration) -> CallError {
+    fn fail(mut self, lost: Lost, received: Option<&ReceivedResponse>, timeout: Duration) -> CallError {
         self.is_judged = true;
-        let Lost { fault, status, cause } = lost;
+        let Lost { fault, cause } = lost;
         let (core, pool, failure) = (self.core, self.pool, fault.failure);
+        let status = received.map(|response| response.head.status());
+        if let Some(status) = status {
+            passive_health::on_response_head(core, &self.picked, status, Scope::of_pool(pool));
+        }
         passive_health::on_failure(core, &self.picked, &fault, status, Scope::of_pool(pool));
         if let Some(cause) = Cause::of_call(failure, cause, timeout) {
             attempt_warnings::report(core, pool, self.picked.endpoint, &cause, failure.code());
@@ -247,25 +249,21 @@ impl<R: Runtime> Drop for Pending<'_, R> {
 
 /// End of a call's task.
 enum Ended {
-    Whole(Box<WholeResponse>),
-    /// More content than the call may have, behind a head with this status.
-    TooLarge {
-        status: u16,
-    },
+    Whole,
+    /// More content than the call may have.
+    TooLarge,
     Failed(Lost),
 }
 
 /// A call without a response.
 struct Lost {
     fault: Fault,
-    /// Status of the head, where one had come.
-    status: Option<u16>,
     cause: Option<Box<Cause>>,
 }
 
 impl Lost {
     fn of(failure: Failure) -> Self {
-        Self { fault: Fault { failure, is_excused: false }, status: None, cause: None }
+        Self { fault: Fault { failure, is_excused: false }, cause: None }
     }
 }
 
@@ -281,6 +279,8 @@ struct Task<R: Runtime> {
     data_max: usize,
     deadline: Tick,
     stop: Rc<Stop>,
+    /// The response, from its head on.
+    received: Rc<OnceCell<ReceivedResponse>>,
 }
 
 impl<R: Runtime> Task<R> {
@@ -326,13 +326,10 @@ impl<R: Runtime> Task<R> {
             Ok(response) => response,
             Err(failed) => return Err(Tried::of(&failed, transfer)),
         };
-        let status = response.head.status();
-        Ok(match response.read_whole(core, transfer, &self.stop, self.data_max).await {
-            Ok(whole) => Ended::Whole(Box::new(whole)),
-            Err(BodyFault::TooLarge) => Ended::TooLarge { status },
-            Err(BodyFault::Failed(fault)) => {
-                Ended::Failed(Lost { fault, status: Some(status), cause: transfer.cause.take() })
-            }
+        Ok(match response.read_whole(core, transfer, &self.stop, self.data_max, &self.received).await {
+            Ok(()) => Ended::Whole,
+            Err(BodyFault::TooLarge) => Ended::TooLarge,
+            Err(BodyFault::Failed(fault)) => Ended::Failed(Lost { fault, cause: transfer.cause.take() }),
         })
     }
 }
@@ -349,7 +346,7 @@ impl Tried {
     fn of(failed: &Failed, transfer: &Transfer) -> Self {
         use retry::Failed::{PooledEnded, PooledUnsent, Refused};
         let is_stale = matches!(failed.point(), PooledUnsent | PooledEnded | Refused);
-        let lost = Lost { fault: failed.fault, status: None, cause: transfer.cause.take() };
+        let lost = Lost { fault: failed.fault, cause: transfer.cause.take() };
         Self { ended: Ended::Failed(lost), is_stale }
     }
 }

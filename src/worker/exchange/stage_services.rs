@@ -1,13 +1,14 @@
 //! Services of the core for stages: time, credentials, calls to pools.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ringway_middleware::{
-    Call, CallError, CallResponse, CoreState, Credentials, DecisionResult, Services, Waiting,
+    Call, CallFailure, CallResponse, CoreState, Credentials, DecisionResult, Services, Waiting,
 };
 use ringway_model::{AppId, CredentialSource};
-use ringway_telemetry::FilterAsked;
+use ringway_telemetry::{FilterAsked, FilterFailure};
 use ringway_traffic::snapshot::Snapshot;
 
 use crate::core::Core;
@@ -22,6 +23,8 @@ pub(crate) struct CoreServices<'a, R: Runtime> {
     /// Name of the request's route.
     pub(crate) route: &'a Arc<str>,
     pub(crate) client: IpAddr,
+    /// The last filter that has given no decision.
+    pub(crate) undecided: Cell<Option<FilterFailure>>,
 }
 
 impl<R: Runtime> Services for CoreServices<'_, R> {
@@ -53,7 +56,7 @@ impl<R: Runtime> Services for CoreServices<'_, R> {
         Box::pin(stage_waits::verify_password(self.core, hash, password))
     }
 
-    fn call<'s>(&'s self, call: Call<'s>) -> Waiting<'s, Result<CallResponse, CallError>> {
+    fn call<'s>(&'s self, call: Call<'s>) -> Waiting<'s, Result<CallResponse, CallFailure>> {
         Box::pin(stage_calls::call(self.core, call))
     }
 
@@ -61,8 +64,12 @@ impl<R: Runtime> Services for CoreServices<'_, R> {
         if let DecisionResult::FailedOpen(reason) = result {
             self.core.security_events.note_failed_open(self.route, pool, reason, self.client);
         }
+        let (decision, failure) = (result.as_str(), result.failure());
+        if let Some(reason) = failure {
+            self.undecided.set(Some(FilterFailure { result: decision, reason }));
+        }
         let pool = self.snapshot.pool_of_app(pool.as_str()).map_or(0, |pool| pool.metric.0);
         let duration_us = (result != DecisionResult::Cached).then_some(duration_us);
-        self.core.telemetry.emit(FilterAsked { pool, decision: result.as_str(), duration_us });
+        self.core.telemetry.emit(FilterAsked { pool, decision, failure, duration_us });
     }
 }

@@ -1,5 +1,6 @@
 //! Request and response stages: the middleware of an exchange.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::ops::ControlFlow;
 use std::pin::pin;
@@ -20,7 +21,7 @@ use crate::exchange::failure::Failure;
 use crate::exchange::local_reply::LocalReply;
 use crate::exchange::match_rule::{self, Match, Target};
 use crate::exchange::stage_services::CoreServices;
-use crate::exchange::{Exchange, Interrupt};
+use crate::exchange::{Exchange, Interrupt, security_events};
 use crate::limits;
 use crate::runtime::Runtime;
 
@@ -74,6 +75,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         let mut request = RequestCtx::new(self.request_view(matched), &services, &mut run);
         let waited = self.beside_client(stages.wait(&mut request), timeout).await;
         self.stages = run;
+        self.info.filter_failure = services.undecided.get().or(self.info.filter_failure);
         // Less than a microsecond is a wait, too.
         self.info.stages_us += self.core.runtime.now_micros().saturating_sub(begun_us).max(1);
         match waited {
@@ -119,8 +121,8 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         reply: middleware::LocalReply,
     ) -> Interrupt<'a> {
         if let Some(reason) = self.stages.refusal() {
-            let events = &self.core.security_events;
-            events.note_refusal(&matched.rule.name, reason.name(), self.info.client);
+            let route = matched.rule.name.clone();
+            security_events::note_refusal(self.core, route, reason.name(), self.info.client);
         }
         self.info.stage = stages.stage_of(&self.stages).map(Stage::name);
         LocalReply::of_stage(reply).into()
@@ -128,7 +130,13 @@ impl<'a, R: Runtime> Exchange<'a, R> {
 
     fn services(&self, matched: Match<'a>) -> CoreServices<'a, R> {
         let Self { core, snapshot, .. } = *self;
-        CoreServices { core, snapshot, route: &matched.rule.name, client: self.info.client }
+        CoreServices {
+            core,
+            snapshot,
+            route: &matched.rule.name,
+            client: self.info.client,
+            undecided: Cell::new(None),
+        }
     }
 
     /// Calls `f` with the context of the request.

@@ -6,8 +6,8 @@ use std::ops::Range;
 use ringway_cache::policy::{Outcome, Storing};
 use ringway_model::AppId;
 use ringway_telemetry::{
-    AttemptFailed, CacheResult, CacheUse, Compression, Exchange, HedgeOutcome, Protocol, RequestId,
-    RetryOutcome, Upgrade, Variant,
+    AttemptFailed, CacheResult, CacheUse, Compression, Exchange, FilterFailure, HedgeOutcome, Protocol,
+    RequestId, RetryOutcome, Upgrade, Variant,
 };
 use ringway_traffic::policy::Policy;
 use ringway_traffic::rate_limit::{Decision, RateLimiter};
@@ -70,6 +70,8 @@ pub(crate) struct StreamInfo<'a> {
     pub(super) breaker: Option<&'static str>,
     /// Stage that replied.
     pub(super) stage: Option<&'static str>,
+    /// External filter that has given no decision.
+    pub(super) filter_failure: Option<FilterFailure>,
     /// Use of the cache, where the rule has one.
     pub(super) cache: Option<Outcome>,
     /// Result of the stage `compress`.
@@ -122,6 +124,7 @@ impl<'a> StreamInfo<'a> {
             hedge: None,
             breaker: None,
             stage: None,
+            filter_failure: None,
             cache: None,
             compression: None,
         }
@@ -267,6 +270,7 @@ impl<'a> StreamInfo<'a> {
             hedge: self.hedge,
             breaker: self.breaker,
             middleware: self.stage,
+            filter_failure: self.filter_failure,
             compression: self.compression,
             cache: self.cache.as_ref().map(cache_use),
             is_logged: self.matched.is_none_or(|matched| matched.rule.is_logged),

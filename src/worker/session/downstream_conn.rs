@@ -14,8 +14,7 @@ use ringway_traffic::snapshot::Snapshot;
 use ringway_traffic::virtual_host::VirtualHost;
 
 use crate::accept::listener::Admission;
-use crate::accept::tls_info::TlsInfo;
-use crate::exchange::local_reply::LocalReply;
+use crate::accept::tls_info::{TlsInfo, Unfit};
 use crate::exchange::match_rule::Match;
 use crate::runtime::IdleConn;
 use crate::settings::Settings;
@@ -114,11 +113,11 @@ impl<S> DownstreamConn<S> {
         snapshot: &Snapshot,
         matched: Match<'_>,
         host_name: &str,
-    ) -> Result<(), LocalReply<'static>> {
+    ) -> Result<(), Unfit> {
         match &self.tls {
             Some(tls) => tls.check(snapshot, matched, host_name),
             // A client certificate cannot be presented without TLS.
-            None if needs_certificate(matched) => Err(LocalReply::https_only()),
+            None if needs_certificate(matched) => Err(Unfit::NoTls),
             None => Ok(()),
         }
     }

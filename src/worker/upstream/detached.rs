@@ -4,7 +4,7 @@
 //! All bytes of the request are there, and it holds neither the client nor the buffers of the exchange, which
 //! may end before it. Interim responses are dropped.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io::ErrorKind;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -229,33 +229,31 @@ impl<S: Stream> DetachedResponse<S> {
         }
     }
 
-    /// Reads the rest of the response, of at most `data_max` bytes of content; its connection is kept for
-    /// other requests after a whole one, and closed otherwise.
+    /// Reads the rest of the response into `received`, of at most `data_max` bytes of content; its connection
+    /// is kept for other requests after a whole one, and closed otherwise.
     pub(crate) async fn read_whole<R: Runtime<Stream = S>>(
         self,
         core: &Core<R>,
         transfer: &Transfer,
         stop: &Stop,
         data_max: usize,
-    ) -> Result<WholeResponse, BodyFault> {
+        received: &OnceCell<ReceivedResponse>,
+    ) -> Result<(), BodyFault> {
         let Self { conn, head, mut bytes } = self;
-        if matches!(head.framing(), Framing::Length(length) if length > data_max as u64) {
-            return Err(BodyFault::TooLarge);
-        }
-        let mut whole =
-            WholeResponse { head_bytes: bytes[..head.len()].to_vec(), ..WholeResponse::default() };
+        let head_bytes = bytes[..head.len()].to_vec();
         bytes.drain(..head.len());
+        let received =
+            received.get_or_init(|| ReceivedResponse { head, head_bytes, ..ReceivedResponse::default() });
         let read = {
-            let io =
-                pin!(whole.read(&conn.stream, transfer, BodyDecoder::new(head.framing()), bytes, data_max));
+            let io = pin!(received.read(&conn.stream, transfer, bytes, data_max));
             until_stopped(core, transfer, stop, &conn.stream, io).await
         };
         match read {
             Ok(is_clean) => {
                 if is_clean {
-                    keep(core, conn, &head);
+                    keep(core, conn, &received.head);
                 }
-                Ok(WholeResponse { head, ..whole })
+                Ok(())
             }
             Err(BodyFault::Failed(fault)) => {
                 let is_excused = core.runtime.is_excused(&conn.stream);
@@ -266,16 +264,16 @@ impl<S: Stream> DetachedResponse<S> {
     }
 }
 
-/// A response that was read whole.
+/// A response as far as it was read. The future that waits for it may look at any time.
 #[derive(Default)]
-pub(crate) struct WholeResponse {
+pub(crate) struct ReceivedResponse {
     pub(crate) head: ResponseHead,
     /// The bytes that the head was parsed from.
     pub(crate) head_bytes: Vec<u8>,
     /// Content.
-    pub(crate) data: Vec<u8>,
+    pub(crate) data: RefCell<Vec<u8>>,
     /// Lines of the trailers, each with its CRLF.
-    pub(crate) trailers: Vec<u8>,
+    pub(crate) trailers: RefCell<Vec<u8>>,
 }
 
 /// Reason why the body of a response is not whole.
@@ -292,24 +290,25 @@ impl From<Failure> for BodyFault {
     }
 }
 
-impl WholeResponse {
+impl ReceivedResponse {
     /// Reads data and trailers behind `bytes`. Returns whether the connection ended with the body.
     async fn read<S: Stream>(
-        &mut self,
+        &self,
         upstream: &S,
         transfer: &Transfer,
-        mut decoder: BodyDecoder,
         mut bytes: Vec<u8>,
         data_max: usize,
     ) -> Result<bool, BodyFault> {
+        let mut decoder = BodyDecoder::new(self.head.framing());
         loop {
             let Decoded { data, trailers, taken, part } = decoder.take(&mut bytes)?;
-            if self.data.len() + data > data_max {
+            let room = data_max - self.data.borrow().len();
+            self.data.borrow_mut().extend_from_slice(&bytes[..data.min(room)]);
+            if data > room {
                 return Err(BodyFault::TooLarge);
             }
-            self.data.extend_from_slice(&bytes[..data]);
             if part == BodyPart::Last {
-                self.trailers.extend_from_slice(&bytes[data..data + trailers]);
+                self.trailers.borrow_mut().extend_from_slice(&bytes[data..data + trailers]);
                 return Ok(taken == bytes.len());
             }
             bytes.drain(..taken);
