@@ -241,7 +241,6 @@ fn exchange(status: u16) -> Exchange<'static> {
         breaker: None,
         middleware: None,
         filter_failure: None,
-        cache: None,
         compression: None,
         cache: None,
         is_logged: true,
