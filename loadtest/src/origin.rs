@@ -22,7 +22,7 @@ struct Connection {
     /// Remaining bytes of a request body.
     body_left: usize,
     /// Size of the response after it, and whether it is JSON.
-    due: Option<(usize, bool)>,
+    due: Option<(usize, Kind)>,
     is_tunnel: bool,
     is_waiting_to_write: bool,
 }
@@ -48,7 +48,7 @@ fn serve(port: u16) -> io::Result<()> {
     }
     watch(epoll, libc::EPOLL_CTL_ADD, listener.as_raw_fd(), libc::EPOLLIN)?;
     let mut connections: HashMap<RawFd, Connection> = HashMap::new();
-    let mut bodies: HashMap<(usize, bool), Vec<u8>> = HashMap::new();
+    let mut bodies: HashMap<(usize, Kind), Vec<u8>> = HashMap::new();
     let mut events = vec![libc::epoll_event { events: 0, u64: 0 }; 1024];
     loop {
         // SAFETY: the buffer is ours and has the length that is passed.
@@ -96,7 +96,7 @@ impl Connection {
     }
 
     /// Reads, responds and writes as much as possible. Returns `false` at the end of the connection.
-    fn turn(&mut self, bodies: &mut HashMap<(usize, bool), Vec<u8>>) -> io::Result<bool> {
+    fn turn(&mut self, bodies: &mut HashMap<(usize, Kind), Vec<u8>>) -> io::Result<bool> {
         let mut piece = [0; 64 * 1024];
         // Backpressure: a client that does not read is not read from.
         while self.output.len() - self.sent < BODY_BYTES_MAX {
@@ -125,7 +125,7 @@ impl Connection {
         Ok(true)
     }
 
-    fn answer(&mut self, bodies: &mut HashMap<(usize, bool), Vec<u8>>) -> io::Result<()> {
+    fn answer(&mut self, bodies: &mut HashMap<(usize, Kind), Vec<u8>>) -> io::Result<()> {
         let mut at = 0;
         loop {
             if self.is_tunnel {
@@ -137,14 +137,13 @@ impl Connection {
             at += swallowed;
             // As most servers do: the whole request first, then the response.
             if self.body_left == 0
-                && let Some((size, is_json)) = self.due.take()
+                && let Some((size, kind)) = self.due.take()
             {
                 if bodies.len() > 16 {
                     bodies.clear();
                 }
-                self.output.extend_from_slice(
-                    bodies.entry((size, is_json)).or_insert_with(|| response(size, is_json)),
-                );
+                self.output
+                    .extend_from_slice(bodies.entry((size, kind)).or_insert_with(|| response(size, kind)));
             }
             let Some(end) = find(&self.input[at..], b"\r\n\r\n") else { break };
             let head = &self.input[at..at + end + 2];
@@ -159,22 +158,43 @@ impl Connection {
             }
             let target = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
             let size = target.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-            self.due = Some((number(size).min(BODY_BYTES_MAX), target.starts_with(b"/json/")));
+            self.due = Some((number(size).min(BODY_BYTES_MAX), Kind::of(target)));
         }
         self.input.drain(..at);
         Ok(())
     }
 }
 
-fn response(size: usize, is_json: bool) -> Vec<u8> {
-    let media_type = if is_json { "application/json" } else { "application/octet-stream" };
+/// Kind of a response, by the beginning of the target.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Bytes,
+    /// `/json/`
+    Json,
+    /// `/undated/`: without `Date`, whose age would keep a cache from using it.
+    Undated,
+}
+
+impl Kind {
+    fn of(target: &[u8]) -> Self {
+        match target {
+            target if target.starts_with(b"/json/") => Self::Json,
+            target if target.starts_with(b"/undated/") => Self::Undated,
+            _ => Self::Bytes,
+        }
+    }
+}
+
+fn response(size: usize, kind: Kind) -> Vec<u8> {
+    let media_type = if kind == Kind::Json { "application/json" } else { "application/octet-stream" };
+    let date = if kind == Kind::Undated { "" } else { "Date: Sat, 21 Nov 2026 12:00:00 GMT\r\n" };
     let mut bytes = format!(
-        "HTTP/1.1 200 OK\r\nServer: origin\r\nDate: Sat, 21 Nov 2026 12:00:00 GMT\r\nContent-Type: {media_type}\r\nContent-Length: {size}\r\n\r\n"
+        "HTTP/1.1 200 OK\r\nServer: origin\r\n{date}Content-Type: {media_type}\r\nContent-Length: {size}\r\n\r\n"
     )
     .into_bytes();
-    match is_json {
-        true => bytes.extend(json().take(size)),
-        false => bytes.extend((0..size).map(|at| b'a' + (at % 26) as u8)),
+    match kind {
+        Kind::Json => bytes.extend(json().take(size)),
+        Kind::Bytes | Kind::Undated => bytes.extend((0..size).map(|at| b'a' + (at % 26) as u8)),
     }
     bytes
 }
