@@ -9,6 +9,7 @@
 //! Nothing here uses `ringway_wire`. Where an RFC leaves a choice, every allowed outcome is acceptable; where
 //! ringway is stricter than required, a comment beside the case has the reason.
 
+mod cache;
 mod chunks;
 mod endpoints;
 mod exchange;

@@ -379,24 +379,14 @@ on_both_drivers! {
     }
 
     fn a_clock_that_jumps_moves_no_deadline_lease_or_certificate(driver) {
-        let library = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"]
-            .map(|folder| Path::new(folder).join("faketime/libfaketimeMT.so.1"));
-        let library = library.iter().find(|path| path.exists()).expect("libfaketime (apt-get install libfaketime)");
-        let folder = tempfile::tempdir().unwrap();
-        let clock = folder.path().join("clock");
-        let jump = |to: &str| crate::kit::tls::put(&clock, to);
-        jump("+0");
+        let clock = Clock::new();
         let (origin, silent, authority) = (Origin::named("a"), Origin::silent(), Authority::new("clock"));
-        let proxy = Proxy::on(driver)
+        let proxy = clock
+            .set_up(Proxy::on(driver))
             .env("PROXY_HTTPS_PORT", "0")
             .env("PROXY_RESPONSE_TIMEOUT", "2s")
             // Far more than a disk that stalls can take from a test, and far less than the clock jumps.
             .env("HEARTBEAT_TIMEOUT", "1h")
-            .env("LD_PRELOAD", library.to_str().unwrap())
-            .env("FAKETIME_TIMESTAMP_FILE", clock.to_str().unwrap())
-            .env("FAKETIME_NO_CACHE", "1")
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-            .env("DONT_FAKE_MONOTONIC", "1")
             .start();
         proxy.serve("app", "app.test", &origin);
         proxy.serve("silent", "silent.test", &silent);
@@ -417,7 +407,7 @@ on_both_drivers! {
             eventually("the endpoint is asked", || {
                 silent.connections().iter().any(|one| one.text().contains(&head)).then_some(())
             });
-            jump(time);
+            clock.set(time);
             // The deadline of what is under way comes, and not at once: never before its two seconds are
             // over.
             assert_eq!(client.response("GET").status(), 504, "{time}");
@@ -436,14 +426,14 @@ on_both_drivers! {
             proxy.api().register("silent", "silent-1", &silent.target());
         }
         // A start in another time finds everything.
-        jump("+3650d");
+        clock.set("+3650d");
         let proxy = proxy.kill9().env("HEARTBEAT_TIMEOUT", "2s").start();
         let found = domains(&proxy);
         assert!((0..6).all(|at| found.contains(&format!("jump-{at}.test"))), "{found:?}");
         assert_eq!(served(&proxy, &authority, "app.test"), Some(certificate));
         // A lease that is not renewed ends, though its end is twenty years away by the wall clock.
         beat(&proxy);
-        jump("-3650d");
+        clock.set("-3650d");
         eventually_within(3 * SOON, "the lease ends", || {
             let app = proxy.api().app("app");
             let mut instances = app["instances"].as_array().unwrap().iter();

@@ -8,6 +8,7 @@
 pub(crate) mod api;
 pub(crate) mod client;
 pub(crate) mod clients;
+pub(crate) mod clock;
 pub(crate) mod h2;
 pub(crate) mod h2_origin;
 pub(crate) mod h2_script;
@@ -30,6 +31,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use api::Api;
 pub(crate) use client::Client;
+pub(crate) use clock::Clock;
 pub(crate) use http::{Fault, Framing, Message};
 pub(crate) use origin::{After, Connection, Origin};
 pub(crate) use proxy::{Driver, Proxy, output};

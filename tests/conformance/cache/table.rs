@@ -19,7 +19,7 @@
 //! | `with X: a \| b` | a case for each value, which stands for `{X}` in the lines below |
 //! | `+ N` | N seconds pass |
 //! | before `<-` | the request: method, target, fields; `body TEXT` |
-//! | behind `<-` | the origin's answer if it is asked: status, fields, `body TEXT`, `delay N`, or `cut` |
+//! | behind `<-` | the origin's answer if it is asked: status, fields, `body TEXT` or `bytes N`, `delay N`, or `cut` |
 //! | behind `=>` | what the client gets: value of `X-Cache-Status` or `LOCAL`, `status N`, fields, `!Field`, `body TEXT` (empty without one), `from N` (the body of the origin's Nth answer); `asks Field: value` and `asks !Field` for the request at the origin |
 //! | `{date+N}`, `{rfc850+N}`, `{asctime+N}` | a date N seconds from now, or `-N` before |
 //!
@@ -211,6 +211,8 @@ fn parse_answer(file: &str, line: &str, answer: &str) -> Answer {
     for part in parts {
         if let Some(text) = part.strip_prefix("body ") {
             body = Some(text.to_owned());
+        } else if let Some(count) = part.strip_prefix("bytes ") {
+            body = Some("x".repeat(usize::try_from(number(file, line, count)).unwrap_or(0)));
         } else if let Some(seconds) = part.strip_prefix("delay ") {
             delay = number(file, line, seconds);
         } else {
@@ -278,4 +280,39 @@ pub(crate) fn with_dates(value: &str, format: impl Fn(&str, i64) -> String) -> S
     }
     out.push_str(rest);
     out
+}
+
+/// Writes a date, seconds since 1970, in one of its forms (RFC 9110 §5.6.7).
+///
+/// # Panics
+/// On another form.
+pub(crate) fn date(form: &str, at: i64) -> String {
+    const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let is_leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let (days, seconds) = (at.div_euclid(86_400), at.rem_euclid(86_400));
+    let (mut year, mut day) = (1970, days);
+    while day >= 365 + i64::from(is_leap(year)) {
+        day -= 365 + i64::from(is_leap(year));
+        year += 1;
+    }
+    let february = 28 + i64::from(is_leap(year));
+    let mut month = 0;
+    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+        if day < length {
+            break;
+        }
+        day -= length;
+        month += 1;
+    }
+    let weekday = DAYS[days.rem_euclid(7) as usize];
+    let (short, month, day) = (&weekday[..3], MONTHS[month], day + 1);
+    let time = format!("{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    match form {
+        "date" => format!("{short}, {day:02} {month} {year} {time} GMT"),
+        "rfc850" => format!("{weekday}, {day:02}-{month}-{:02} {time} GMT", year % 100),
+        "asctime" => format!("{short} {month} {day:>2} {time} {year}"),
+        _ => panic!("{form} is no form of a date"),
+    }
 }

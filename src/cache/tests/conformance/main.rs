@@ -13,7 +13,7 @@ use ringway_cache::Settings;
 use ringway_model::{CacheMode, Timestamp};
 
 use model::{Asked, Model, OriginAnswer};
-use table::{Answer, Case, Exchange, Expected, Step, cases, with_dates};
+use table::{Answer, Case, Exchange, Expected, Step, cases, date, with_dates};
 
 /// Fewest cases of the table, those that run in both modes counted once.
 const CASES_MIN: usize = 250;
@@ -108,9 +108,9 @@ fn set(settings: &mut Settings, key: &str, value: &str) {
 }
 
 fn run_exchange(model: &mut Model, exchange: &Exchange, answers: &mut usize) -> Result<(), String> {
-    let now = model.now();
+    let now = i64::try_from(model.now().0 / 1_000).unwrap();
     let dated = |fields: &[(String, String)]| -> Vec<(String, String)> {
-        let value = |value: &str| with_dates(value, |kind, offset| date(kind, now, offset));
+        let value = |value: &str| with_dates(value, |kind, offset| date(kind, now + offset));
         fields.iter().map(|(name, text)| (name.clone(), value(text))).collect()
     };
     let answer = exchange.answer.as_ref().map(|answer| match answer {
@@ -143,7 +143,7 @@ fn run_exchange(model: &mut Model, exchange: &Exchange, answers: &mut usize) -> 
             let field = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
             Some(field.1.clone())
         };
-        let dated = |value: &String| Some(with_dates(value, |kind, offset| date(kind, now, offset)));
+        let dated = |value: &String| Some(with_dates(value, |kind, offset| date(kind, now + offset)));
         let (subject, is, should) = match expected {
             Expected::Outcome(outcome) => {
                 ("X-Cache-Status", Some(response.outcome.clone()), Some(outcome.clone()))
@@ -163,24 +163,4 @@ fn run_exchange(model: &mut Model, exchange: &Exchange, answers: &mut usize) -> 
         }
     }
     Ok(())
-}
-
-/// A date in one of its forms.
-fn date(kind: &str, now: Timestamp, offset: i64) -> String {
-    let at = Timestamp(now.0.saturating_add_signed(offset * 1_000));
-    let imf = at.to_http_date();
-    let civil = at.civil();
-    let (weekday, month, time) = (&imf[..3], &imf[8..11], &imf[17..25]);
-    const LONG: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
-    match kind {
-        "date" => imf,
-        "rfc850" => format!(
-            "{}, {:02}-{month}-{:02} {time} GMT",
-            LONG[usize::from(civil.weekday)],
-            civil.day,
-            civil.year % 100
-        ),
-        "asctime" => format!("{weekday} {month} {:>2} {time} {}", civil.day, civil.year),
-        _ => panic!("{kind} is no form of a date"),
-    }
 }
