@@ -31,7 +31,7 @@ pub use revalidate::{
 };
 pub(crate) use serve::ttl;
 pub use serve::{Reply, Revalidation, Verdict, judge, reply, write_reply_fields};
-pub use storage::{NotStored, ResponseSource, Times, storable, store};
+pub use storage::{NotStored, ResponseSource, Times, storable, store, write_personal_fields};
 
 #[cfg(test)]
 #[path = "policy_tests.rs"]

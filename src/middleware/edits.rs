@@ -25,7 +25,7 @@ impl Edits {
     }
 
     /// Takes back the lines of a field that were added.
-    pub(crate) fn withdraw(&mut self, name: &str) {
+    pub fn withdraw(&mut self, name: &str) {
         if values(&self.lines, name).next().is_some() {
             let kept = split(&self.lines).filter(|(known, _)| !known.eq_ignore_ascii_case(name.as_bytes()));
             self.lines = kept.flat_map(|(_, line)| line).copied().collect();

@@ -194,6 +194,16 @@ impl RequestFacts {
         Ok(if only_reads { Access::Read } else { Access::ReadWrite })
     }
 
+    /// Returns whether the response to a POST may be stored for later GET requests (RFC 9110 §9.3.3), as far
+    /// as its request decides.
+    pub fn may_fill_by_post(&self, settings: &Settings) -> bool {
+        let fields = self.fields;
+        self.method == Method::Post
+            && settings.mode == CacheMode::Rfc9111
+            && !(self.traits.upgrades || self.traits.passes_certificate)
+            && !(fields.upgrade || fields.precondition || fields.method_override || fields.url_override)
+    }
+
     /// Returns whether requests with `Authorization` use the cache at all.
     fn may_authorize(&self, settings: &Settings) -> bool {
         settings.is_auth_aware || settings.mode == CacheMode::Rfc9111

@@ -257,13 +257,10 @@ pub fn store<'a, 'b>(
     let lines_start = u16::try_from(text.len()).unwrap_or(u16::MAX);
 
     let (mut etag, mut last_modified, mut has_date) = (0..0, 0..0, false);
-    let has_no_cache_fields = response.has(Directive::NoCacheFields);
     for (name, value) in source.lines() {
         let is_dropped = is_never_stored(name)
-            || (settings.set_cookies != SetCookiePolicy::Store && name.eq_ignore_ascii_case(b"set-cookie"))
             || is_nominated(source, name)
-            || (has_no_cache_fields
-                && is_named_by_no_cache(source.values(response.control_name(settings)), name));
+            || is_personal(settings, response, source, name);
         if is_dropped {
             continue;
         }
@@ -305,6 +302,42 @@ pub fn store<'a, 'b>(
         selecting: selecting_lines(&response.vary, request),
         tags: read_tags(source),
     }
+}
+
+/// Appends the field lines of a response that are for the client of its request only: those that [`store`]
+/// leaves out because others must not get them.
+pub fn write_personal_fields<'a>(
+    out: &mut Vec<u8>,
+    settings: &Settings,
+    response: &ResponseFacts,
+    source: impl FieldSource<'a>,
+) {
+    if !response.has_set_cookie && !response.has(Directive::NoCacheFields) {
+        return;
+    }
+    for (name, value) in source.lines() {
+        let is_for_client = is_personal(settings, response, source, name)
+            && !is_never_stored(name)
+            && !is_nominated(source, name);
+        if is_for_client {
+            for part in [name, b": ", value, b"\r\n"] {
+                out.extend_from_slice(part);
+            }
+        }
+    }
+}
+
+/// Returns whether a field is for the client of the request only: a cookie, or one that `no-cache` lists
+/// (RFC 9111 §5.2.2.4).
+fn is_personal<'b>(
+    settings: &Settings,
+    response: &ResponseFacts,
+    source: impl FieldSource<'b>,
+    name: &[u8],
+) -> bool {
+    (settings.set_cookies != SetCookiePolicy::Store && name.eq_ignore_ascii_case(b"set-cookie"))
+        || (response.has(Directive::NoCacheFields)
+            && is_named_by_no_cache(source.values(response.control_name(settings)), name))
 }
 
 /// Bytes of a stored reason phrase: every registered one is shorter, and its place has 16 bits.

@@ -79,7 +79,7 @@ impl Ticket {
     }
 
     /// Whether nothing was invalidated since. Three loads.
-    pub(crate) fn is_current(&self, store: &Store) -> bool {
+    pub fn is_current(&self, store: &Store) -> bool {
         self.purges.load(Ordering::Relaxed) == store.purges.sequence()
             && self.invalidations.load(Ordering::Relaxed) == self.scope.invalidations.sequence()
             && !self.partition.is_retired()

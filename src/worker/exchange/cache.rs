@@ -16,6 +16,7 @@
 //! | ask the origin, or wait for who does | [`ask`] |
 //! | read the response into the store | [`fill`] |
 //! | deliver it meanwhile | [`follow`] |
+//! | store the response to a POST | [`post`] |
 //! | refresh what was served stale | [`refresh`] |
 //! | wake waiting tasks | [`waits`] |
 //!
@@ -27,6 +28,7 @@ mod ask;
 mod fill;
 pub(crate) mod follow;
 mod lookup;
+mod post;
 mod refresh;
 pub(crate) mod state;
 pub(crate) mod waits;
@@ -61,6 +63,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
                 self.answer(target, answer).await.map_err(Interrupt::Failure)
             }
             Lookup::Ask(question) => self.ask(target, cache, question).await,
+            Lookup::Post(question) => self.post(target, cache, &question).await,
             Lookup::OnlyIfCached => Err(LocalReply::only_if_cached().into()),
             Lookup::Bypass(bypass) => {
                 self.info.cache = Some(Outcome::Bypass(bypass));

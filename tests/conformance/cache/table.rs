@@ -19,7 +19,7 @@
 //! | `with X: a \| b` | a case for each value, which stands for `{X}` in the lines below |
 //! | `+ N` | N seconds pass |
 //! | before `<-` | the request: method, target, fields; `body TEXT` |
-//! | behind `<-` | the origin's answer if it is asked: status, fields, `body TEXT` or `bytes N`, `delay N`, or `cut` |
+//! | behind `<-` | the origin's answer if it is asked: status, fields, `body TEXT`, `bytes N`, `delay N`; `cut` |
 //! | behind `=>` | what the client gets: value of `X-Cache-Status` or `LOCAL`, `status N`, fields, `!Field`, `body TEXT` (empty without one), `from N` (the body of the origin's Nth answer); `asks Field: value` and `asks !Field` for the request at the origin |
 //! | `{date+N}`, `{rfc850+N}`, `{asctime+N}` | a date N seconds from now, or `-N` before |
 //!

@@ -1,14 +1,14 @@
 //! Model of a cache: this crate's decisions with maps for a store, in the order of the data path. One request
 //! at a time, a virtual clock, no coalescing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ringway_cache::control::Codings;
 use ringway_cache::policy::{
     Access, Bypass, CONDITIONAL_FIELDS, EntryChange, Forward, Invalidation, OriginFailure, Outcome, Reply,
     RequestFacts, RequestTarget, RequestTraits, ResponseFacts, ResponseSource, Revalidation, StaleReason,
     Storing, Times, Verdict, freshen, is_removed_on_refresh, judge, may_serve_stale, reply, storable, store,
-    write_conditions, write_reply_fields, write_variant_conditions,
+    write_conditions, write_personal_fields, write_reply_fields, write_variant_conditions,
 };
 use ringway_cache::{FieldSource, KeyParts, Lines, Marker, ScopeId, Settings, StoredHead, Vary, write_key};
 use ringway_model::Timestamp;
@@ -45,6 +45,8 @@ pub(crate) struct Model {
     now: Timestamp,
     primary: HashMap<Vec<u8>, Slot>,
     variants: HashMap<Vec<u8>, Entry>,
+    /// Keys whose last response was not stored.
+    uncacheable: HashSet<Vec<u8>>,
     generations: u64,
 }
 
@@ -77,7 +79,14 @@ const HOST: &str = "a.example";
 
 impl Model {
     pub(crate) fn new(settings: Settings, now: Timestamp) -> Self {
-        Self { settings, now, primary: HashMap::new(), variants: HashMap::new(), generations: 0 }
+        Self {
+            settings,
+            now,
+            primary: HashMap::new(),
+            variants: HashMap::new(),
+            uncacheable: HashSet::new(),
+            generations: 0,
+        }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -195,7 +204,11 @@ impl Model {
         let lines = to_lines(&request.fields);
         let mut upstream = request.clone();
         let mut asks_variants = false;
-        if forward == Forward::VaryMiss && access == Access::ReadWrite && !facts.is_conditional() {
+        let may_store = access == Access::ReadWrite;
+        if may_store && (forward == Forward::VaryMiss || !self.uncacheable.contains(primary)) {
+            upstream.fields.retain(|(name, _)| !is_condition(name));
+        }
+        if forward == Forward::VaryMiss && may_store {
             let mut condition = Vec::new();
             asks_variants = write_variant_conditions(&mut condition, self.variants_of(primary));
             upstream.fields.extend(to_fields(&condition));
@@ -210,10 +223,21 @@ impl Model {
             return Ok(self.answer(facts, Lines(&lines), &entry, outcome));
         }
         let storing = match access {
-            Access::ReadWrite => self.insert(request, facts, primary, &received),
+            Access::ReadWrite => self.insert(request, &facts.without_conditions(), primary, &received),
             Access::Read => Storing::Not(ringway_cache::policy::NotStored::Request),
         };
-        Ok(passed(&received, &forwarded(&received, forward, storing)))
+        match storing {
+            Storing::Not(ringway_cache::policy::NotStored::Request) => {}
+            Storing::Not(_) => drop(self.uncacheable.insert(primary.to_vec())),
+            Storing::Stored | Storing::Full => drop(self.uncacheable.remove(primary)),
+        }
+        Ok(self.answer_received(
+            facts,
+            Lines(&lines),
+            primary,
+            &received,
+            forwarded(&received, forward, storing),
+        ))
     }
 
     #[expect(clippy::too_many_arguments, reason = "a model's state is in its arguments")]
@@ -253,11 +277,31 @@ impl Model {
         // The question was the cache's own, without the client's conditions: the answer is one for all.
         let storing = self.insert(request, &facts.without_conditions(), primary, &received);
         self.change(key, received.status, storing);
-        if let (Storing::Stored, (Some((_, entry)), _)) = (storing, self.find(primary, source)) {
-            let outcome = forwarded(&received, forward, storing);
-            return Ok(self.answer(facts, source, &entry, outcome));
-        }
-        Ok(passed(&received, &forwarded(&received, forward, storing)))
+        Ok(self.answer_received(facts, source, primary, &received, forwarded(&received, forward, storing)))
+    }
+
+    /// Answers by a response of the origin: if it is stored, by the client's condition, and with what is for
+    /// that client only.
+    fn answer_received(
+        &self,
+        facts: &RequestFacts,
+        source: Lines<'_>,
+        primary: &[u8],
+        received: &Received,
+        outcome: Outcome,
+    ) -> Response {
+        let is_stored = matches!(outcome, Outcome::Forwarded { storing: Storing::Stored, .. });
+        let (true, (Some((_, entry)), _)) = (is_stored, self.find(primary, source)) else {
+            return passed(received, &outcome);
+        };
+        let lines = Lines(&received.lines);
+        let response =
+            ResponseFacts::read(&self.settings, received.status, lines, received.times.received_at);
+        let mut personal = Vec::new();
+        write_personal_fields(&mut personal, &self.settings, &response, lines);
+        let mut answer = self.answer(facts, source, &entry, outcome);
+        answer.fields.extend(to_fields(&personal));
+        answer
     }
 
     /// The request for all clients that refreshes a stale entry.
@@ -290,8 +334,6 @@ impl Model {
     /// The request with the validators of a stored response instead of the client's conditions.
     fn conditional(&self, request: &Asked, head: &StoredHead) -> Asked {
         let mut conditional = request.clone();
-        let is_condition =
-            |name: &str| CONDITIONAL_FIELDS.iter().any(|known| known.eq_ignore_ascii_case(name));
         conditional.fields.retain(|(name, _)| !is_condition(name));
         let mut lines = Vec::new();
         write_conditions(&mut lines, head);
@@ -466,6 +508,10 @@ impl Model {
         set_outcome(&mut response, &outcome);
         response
     }
+}
+
+fn is_condition(name: &str) -> bool {
+    CONDITIONAL_FIELDS.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// A response of the origin as the client gets it.

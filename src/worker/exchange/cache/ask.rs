@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
-use ringway_cache::control::Codings;
+use ringway_cache::control::{Codings, Directive};
 use ringway_cache::policy::{
     Access, CONDITIONAL_FIELDS, EntryChange, Forward, Freshened, NotStored, OriginFailure, Outcome,
     ResponseFacts, ResponseSource, StaleReason, Storing, Times, freshen, may_serve_stale, storable, store,
-    write_conditions, write_variant_conditions,
+    write_conditions, write_personal_fields, write_variant_conditions,
 };
 use ringway_cache::{
-    Body, Entry, FieldSource, Found, Join, Lead, NewEntry, Progress, Request, Start, StoredHead, VariantSet,
-    Vary, Waiter,
+    Alone, Body, Entry, FieldSource, Found, Join, Lead, NewEntry, Progress, Request, Start, StoredHead,
+    VariantSet, Vary, Waiter,
 };
-use ringway_model::{SetCookiePolicy, Timestamp};
+use ringway_model::Timestamp;
 use ringway_telemetry::{CacheFilled, CacheWait};
 use ringway_traffic::cache_rule::CacheRule;
+use ringway_wire::message::Method;
 
 use super::lookup::{Answer, Lookup, Question, field_lines};
 use crate::core::{ConnBuffers, Core};
@@ -25,6 +26,17 @@ use crate::exchange::{Exchange, Interrupt, Target};
 use crate::limits;
 use crate::runtime::Runtime;
 use crate::upstream::UpstreamResponse;
+
+/// Conditions with which the origin is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Conditions {
+    /// Those of the cache, about what is stored.
+    Stored,
+    /// Those of the client, for its response is hardly one to store.
+    Clients,
+    /// None: the whole response is wanted.
+    None,
+}
 
 /// Result of waiting for another request's fill.
 enum Waited {
@@ -46,23 +58,31 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         cache: &'a CacheRule,
         mut question: Box<Question>,
     ) -> Result<Disposition, Interrupt<'a>> {
-        if question.access == Access::Read {
+        if question.access == Access::Read && question.entry.is_none() {
             return self.pass_on(target, question.forward).await;
         }
         let core = self.core;
         let Some(state) = &core.cache else { return self.pass_on(target, question.forward).await };
         let mut successions = 0;
         let mut rounds = 0;
+        let mut conditions = Conditions::Stored;
+        // The answer to a request with `no-store` is for its client alone.
+        let may_share = cache.settings.coalesces && !question.facts.directives.has(Directive::NoStore);
         let lead = loop {
             let request = self.fill_request(cache, &question, successions);
-            let join = match cache.settings.coalesces && rounds < ROUNDS_MAX {
+            let join = match may_share && rounds < ROUNDS_MAX {
                 true => state.fills.join(&request),
                 false => Join::Lead(state.fills.lead_alone(&request)),
             };
             rounds += 1;
             let waiter = match join {
                 Join::Lead(lead) => break lead,
-                Join::Alone(_) => break state.fills.lead_alone(&request),
+                Join::Alone(reason) => {
+                    if reason == Alone::Uncacheable && !question.is_conditional() {
+                        conditions = Conditions::Clients;
+                    }
+                    break state.fills.lead_alone(&request);
+                }
                 Join::Wait(waiter) => waiter,
                 Join::Found(Found::Entry(_) | Found::Variants(_)) => match self.look_up(target, cache) {
                     Lookup::Ask(next) => {
@@ -75,7 +95,9 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             match self.wait_for_fill(waiter, cache, &question).await {
                 Waited::Lead(lead) => break lead,
                 Waited::Follow(reader) => {
-                    return self.follow(target, reader, &question, true).await.map_err(Interrupt::Failure);
+                    let outcome = stored_outcome(question.forward, reader.head().status(), true);
+                    let followed = self.follow(target, reader, &question.facts, (outcome, &[]));
+                    return followed.await.map_err(Interrupt::Failure);
                 }
                 Waited::Validated(entry) => {
                     let answer = self.confirmed(&question, entry.head().clone(), entry.body().clone());
@@ -99,7 +121,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
                 }
             }
         };
-        self.lead(target, cache, &question, lead).await
+        self.lead(target, cache, &question, (lead, conditions)).await
     }
 
     /// Answers by a look-up that found something to say, or that leaves the request to the origin alone.
@@ -115,7 +137,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
                 self.info.cache = Some(Outcome::Bypass(bypass));
                 self.forward(target).await
             }
-            Lookup::Ask(question) => self.pass_on(target, question.forward).await,
+            Lookup::Ask(question) | Lookup::Post(question) => self.pass_on(target, question.forward).await,
         }
     }
 
@@ -127,7 +149,12 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         self.forward(target).await
     }
 
-    fn fill_request<'q>(&self, cache: &CacheRule, question: &'q Question, successions: u8) -> Request<'q> {
+    pub(super) fn fill_request<'q>(
+        &self,
+        cache: &CacheRule,
+        question: &'q Question,
+        successions: u8,
+    ) -> Request<'q> {
         Request {
             scope: &question.scope,
             key: question.key(),
@@ -218,35 +245,51 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         target: &Target<'a>,
         cache: &'a CacheRule,
         question: &Question,
-        lead: Lead<Failure>,
+        (lead, mut conditions): (Lead<Failure>, Conditions),
     ) -> Result<Disposition, Interrupt<'a>> {
         let core = self.core;
-        self.edit_for_origin(question);
+        self.edit_for_origin(question, conditions);
         self.admit_load(target.matched).await?;
-        let asked_at = core.runtime.timestamp();
-        let response = match self.fetch(target).await {
-            Ok(response) => response,
-            Err(Interrupt::Failure(failure)) if !failure.is_clients() => {
-                lead.fail(failure);
-                return self.answer_failure(target, question, failure).await;
+        let (response, times) = loop {
+            let asked_at = core.runtime.timestamp();
+            let response = match self.fetch(target).await {
+                Ok(response) => response,
+                Err(Interrupt::Failure(failure)) if !failure.is_clients() => {
+                    lead.fail(failure);
+                    return self.answer_failure(target, question, failure).await;
+                }
+                Err(interrupt) => return Err(interrupt),
+            };
+            self.note_response_head(target);
+            let times = Times { asked_at, received_at: core.runtime.timestamp() };
+            let is_confirmed = self.buffers.response.status() == 304
+                && conditions == Conditions::Stored
+                && question.is_conditional();
+            if !is_confirmed {
+                break (response, times);
             }
-            Err(interrupt) => return Err(interrupt),
+            if let Some(entry) = self.confirmed_entry(question) {
+                return self.confirm(target, cache, question, (&entry, lead, response, times)).await;
+            }
+            // A 304 that names none of the variants. The client has no use for it: it did not ask so.
+            self.give_up_response(target, response);
+            conditions = Conditions::None;
+            self.edit_for_origin(question, conditions);
         };
-        self.note_response_head(target);
-        let times = Times { asked_at, received_at: core.runtime.timestamp() };
         let status = self.buffers.response.status();
-        if status == 304 && question.is_conditional() {
-            return self.confirm(target, cache, question, (lead, response, times)).await;
-        }
         if let Some(answer) = self.stale_answer(question, OriginFailure::Status(status)) {
             lead.fail(Failure::OriginFailed(status));
             self.give_up_response(target, response);
             return self.answer(target, answer).await.map_err(Interrupt::Failure);
         }
-        let started = match self.start(cache, question, lead.ticket(), times) {
+        let (started, personal) = match self.start(cache, question, lead.ticket(), times) {
             Ok(started) => started,
             Err(reason) => {
-                lead.pass(core.runtime.now());
+                match reason {
+                    // It says nothing about other requests for the key.
+                    Storing::Not(NotStored::Request) => drop(lead),
+                    _ => lead.pass(core.runtime.now()),
+                }
                 if let (Storing::Not(reason), Some((entry, _))) = (reason, &question.entry)
                     && let EntryChange::Drop(_) = EntryChange::of(status, Err(reason))
                 {
@@ -260,29 +303,35 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         };
         let (writer, reader) = lead.stream(started);
         self.fill(target, response, writer);
-        self.follow(target, reader, question, false).await.map_err(Interrupt::Failure)
+        let outcome = stored_outcome(question.forward, status, false);
+        let followed = self.follow(target, reader, &question.facts, (outcome, &personal));
+        followed.await.map_err(Interrupt::Failure)
     }
 
     /// Edits the request for the origin: what is asked is what is to be stored, whatever part or condition
     /// this client asks for, and what is stored already is asked about.
-    fn edit_for_origin(&mut self, question: &Question) {
+    fn edit_for_origin(&mut self, question: &Question, conditions: Conditions) {
         let head = self.head_for_origin();
         let accepted = Codings::parse(field_lines(&head).values("accept-encoding")).value();
         self.buffers.out = head;
-        let mut conditions = Vec::new();
+        let mut lines = Vec::new();
         match (&question.entry, &question.variant) {
-            (Some((entry, _)), _) => write_conditions(&mut conditions, entry.head()),
+            _ if conditions != Conditions::Stored => {}
+            (Some((entry, _)), _) => write_conditions(&mut lines, entry.head()),
             (None, Some((set, _))) => {
                 let variants = set.variants();
-                write_variant_conditions(&mut conditions, variants.iter().map(|variant| &**variant.head()));
+                write_variant_conditions(&mut lines, variants.iter().map(|variant| &**variant.head()));
             }
             (None, None) => {}
         }
         let edits = self.stages.edit_request();
-        CONDITIONAL_FIELDS.iter().for_each(|name| edits.remove(name));
-        edits.remove("accept-encoding");
+        let replaced = CONDITIONAL_FIELDS.iter().filter(|_| conditions != Conditions::Clients);
+        for name in replaced.chain(&["accept-encoding"]) {
+            edits.withdraw(name);
+            edits.remove(name);
+        }
         let accepted = accepted.map(|value| ("Accept-Encoding", value.as_bytes()));
-        let lines = ringway_cache::Lines(&conditions);
+        let lines = ringway_cache::Lines(&lines);
         let named = lines.lines().filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)));
         for (name, value) in accepted.into_iter().chain(named) {
             // Both are names and values of fields that were parsed before.
@@ -299,46 +348,38 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         head
     }
 
-    /// Handles a 304: the stored response is valid, and updated by its fields (RFC 9111 §4.3.4).
+    /// Handles a 304: `entry` is valid, and updated by its fields (RFC 9111 §4.3.4).
     async fn confirm(
         &mut self,
         target: &Target<'a>,
         cache: &CacheRule,
         question: &Question,
-        (lead, response, times): (Lead<Failure>, UpstreamResponse<'a, R>, Times),
+        (entry, lead, response, times): (&Entry, Lead<Failure>, UpstreamResponse<'a, R>, Times),
     ) -> Result<Disposition, Interrupt<'a>> {
         let core = self.core;
         let Some(state) = &core.cache else { return Err(Failure::Exhausted.into()) };
-        let Some(entry) = self.confirmed_entry(question) else {
-            // A 304 that names no variant that was asked about: for this client, if anyone.
-            lead.pass(core.runtime.now());
-            return self.deliver_response(target, response).await.map_err(Interrupt::Failure);
-        };
+        let settings = &cache.settings;
         let sent = self.head_for_origin();
+        let mut personal = Vec::new();
         let Freshened { head, change } = {
             let ConnBuffers { response: not_modified, upstream_in, .. } = &*self.buffers;
             let source = (not_modified, upstream_in.as_slice());
+            let facts = ResponseFacts::read(settings, 304, source, times.received_at);
+            write_personal_fields(&mut personal, settings, &facts, source);
             let lines = field_lines(&sent);
-            freshen(&cache.settings, entry.head(), &question.facts, lines, question.path(), source, times)
+            freshen(settings, entry.head(), &question.facts, lines, question.path(), source, times)
         };
         self.buffers.out = sent;
-        let mut cookies = Vec::new();
-        if cache.settings.set_cookies != SetCookiePolicy::Store {
-            let ConnBuffers { response: not_modified, upstream_in, .. } = &*self.buffers;
-            for cookie in not_modified.field(upstream_in, "set-cookie") {
-                [b"Set-Cookie: ", cookie, b"\r\n"].iter().for_each(|part| cookies.extend_from_slice(part));
-            }
-        }
         self.give_up_response(target, response);
         let head = Arc::new(head);
         let stored = match change {
             EntryChange::Replace => {
-                let new = entry_with(&entry, head.clone(), cache.epoch);
-                state.store.insert(lead.ticket(), new).ok()
+                let new = entry_with(entry, head.clone(), cache.epoch);
+                state.store.insert(lead.ticket(), question.selected(new)).ok()
             }
             EntryChange::Keep => None,
             EntryChange::Drop(_) => {
-                self.drop_entry(cache, &entry);
+                self.drop_entry(cache, entry);
                 None
             }
         };
@@ -347,10 +388,11 @@ impl<'a, R: Runtime> Exchange<'a, R> {
                 core.telemetry.emit(CacheFilled { outcome: "validated" });
                 lead.validated(entry);
             }
+            None if question.facts.directives.has(Directive::NoStore) => drop(lead),
             None => lead.pass(core.runtime.now()),
         }
         let answer = self.confirmed(question, head, entry.body().clone());
-        let answer = Answer { extra: cookies, ..answer };
+        let answer = Answer { extra: personal, ..answer };
         self.answer(target, answer).await.map_err(Interrupt::Failure)
     }
 
@@ -367,9 +409,9 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         if let Some((entry, _)) = &question.entry {
             return Some(entry.clone());
         }
+        let (set, _) = question.variant.as_ref()?;
         let ConnBuffers { response, upstream_in, .. } = &*self.buffers;
         let tag = response.field(upstream_in, "etag").next()?;
-        let (set, _) = question.variant.as_ref()?;
         set.variants().into_iter().find(|variant| variant.head().etag() == Some(tag))
     }
 
@@ -413,14 +455,15 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         Some(Answer { head, body, facts: question.facts, outcome, extra: Vec::new(), refresh: None })
     }
 
-    /// Judges the response whose head stands in the buffers: how it is stored, or the reason not to.
-    fn start(
+    /// Judges the response whose head stands in the buffers: how it is stored, and the field lines that are
+    /// for this client only, or the reason not to store it.
+    pub(super) fn start(
         &mut self,
         cache: &CacheRule,
         question: &Question,
         ticket: &ringway_cache::Ticket,
         times: Times,
-    ) -> Result<Start, Storing> {
+    ) -> Result<(Start, Vec<u8>), Storing> {
         let core = self.core;
         let Some(state) = &core.cache else { return Err(Storing::Full) };
         let settings = &cache.settings;
@@ -431,8 +474,13 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             let source = (response, upstream_in.as_slice());
             let facts = ResponseFacts::read(settings, response.status(), source, times.received_at);
             let path = ResponseSource::new(question.path(), source);
-            let freshness = storable(settings, &question.facts.without_conditions(), &facts, &path, times)
-                .map_err(Storing::Not)?;
+            let asked = match question.facts.method {
+                Method::Post => question.facts,
+                _ => question.facts.without_conditions(),
+            };
+            let freshness = storable(settings, &asked, &facts, &path, times).map_err(Storing::Not)?;
+            let mut personal = Vec::new();
+            write_personal_fields(&mut personal, settings, &facts, source);
             let reason = response.reason(upstream_in);
             let head = Arc::new(store(settings, lines, &facts, source, reason, freshness, times));
             let variant = match &facts.vary {
@@ -455,14 +503,15 @@ impl<'a, R: Runtime> Exchange<'a, R> {
                 }
                 _ => question.variant.clone(),
             };
-            Ok(Start {
+            let started = Start {
                 head,
                 variant,
                 expected: response.content_length().or_else(|| is_empty(response).then_some(0)),
                 content_max: settings.object_bytes_max,
                 core: core.id.0.into(),
                 now: core.runtime.now(),
-            })
+            };
+            Ok((started, personal))
         })();
         self.buffers.out = sent;
         result
@@ -487,6 +536,11 @@ impl<R: Runtime> Drop for CountedWait<'_, R> {
     fn drop(&mut self) {
         self.emit(true);
     }
+}
+
+/// Outcome of a request whose response is stored while it is delivered.
+fn stored_outcome(forward: Forward, status: u16, collapsed: bool) -> Outcome {
+    Outcome::Forwarded { forward, status, storing: Storing::Stored, collapsed }
 }
 
 /// The entry with another head.

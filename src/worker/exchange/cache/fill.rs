@@ -106,7 +106,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
 }
 
 impl<R: Runtime> Fill<R> {
-    /// Reads up to the end of the response, or until nobody needs it.
+    /// Reads up to the end of the response, or until no request needs it.
     async fn run(self) {
         let core = self.core.clone();
         let tables = self.source.as_ref().map(|source| source.tables.clone());

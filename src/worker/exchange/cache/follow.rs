@@ -2,12 +2,9 @@
 //! joined.
 
 use bytes::Bytes;
-use ringway_cache::policy::{Outcome, Reply, Storing, reply, write_reply_fields};
+use ringway_cache::policy::{Outcome, Reply, RequestFacts, reply};
 use ringway_cache::{Read, Reader};
-use ringway_wire::h1::Parse;
 
-use super::answer::write_length;
-use super::lookup::Question;
 use super::state::CacheState;
 use crate::core::{ConnBuffers, Core};
 use crate::exchange::body_pipe::{BodyPart, BodySource};
@@ -20,45 +17,21 @@ use crate::runtime::Runtime;
 use crate::session::downstream_conn::DownstreamConn;
 
 impl<'a, R: Runtime> Exchange<'a, R> {
-    /// Delivers a response that arrives. `is_collapsed`: another request asked for it.
+    /// Delivers a response that arrives. `extra` are field lines for this client only.
     pub(super) async fn follow(
         &mut self,
         target: &Target<'a>,
         reader: Reader<Failure>,
-        question: &Question,
-        is_collapsed: bool,
+        facts: &RequestFacts,
+        (outcome, extra): (Outcome, &[u8]),
     ) -> Result<Disposition, Failure> {
         let core = self.core;
-        let ConnBuffers { request, client_in, response, upstream_in, .. } = &mut *self.buffers;
+        let ConnBuffers { request, client_in, .. } = &*self.buffers;
         let head = reader.head().clone();
-        let reply = reply(&question.facts, (&*request, client_in.as_slice()), &head, None);
-        upstream_in.clear();
-        upstream_in.extend_from_slice(b"HTTP/1.1 ");
-        match &reply {
-            Reply::NotModified => upstream_in.extend_from_slice(b"304 Not Modified"),
-            Reply::Full | Reply::Part(_) | Reply::Unsatisfiable => {
-                upstream_in.extend_from_slice(head.status_text());
-            }
-        }
-        upstream_in.extend_from_slice(b"\r\n");
-        let length = reader.expected().filter(|_| reply == Reply::Full);
-        write_reply_fields(upstream_in, &head, &reply, length.unwrap_or(0), core.runtime.timestamp());
-        if let Some(length) = length {
-            write_length(upstream_in, length);
-        }
-        upstream_in.extend_from_slice(b"\r\n");
-        response.reset();
-        match response.parse(upstream_in, request.method(), &core.settings.heads) {
-            Ok(Parse::Complete) => {}
-            Ok(Parse::Partial) => return Err(Failure::ResponseHeadCut),
-            Err(error) => return Err(Failure::BadResponse(error)),
-        }
-        self.info.cache = Some(Outcome::Forwarded {
-            forward: question.forward,
-            status: head.status(),
-            storing: Storing::Stored,
-            collapsed: is_collapsed,
-        });
+        // Ranges are of whole content only: its length is not known yet.
+        let reply = reply(facts, (request, client_in.as_slice()), &head, None);
+        self.put_stored_head(&head, &reply, reader.expected(), extra)?;
+        self.info.cache = Some(outcome);
         if reply == Reply::NotModified {
             drop(reader);
             return self.deliver_stored(target, Content::Whole { chunks: &[], range: 0..0 }).await;

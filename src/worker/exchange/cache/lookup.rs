@@ -6,11 +6,12 @@ use ringway_cache::policy::{
     self, Access, Bypass, Forward, Outcome, RequestFacts, RequestTraits, Revalidation, Verdict, judge,
 };
 use ringway_cache::{
-    Body, Entry, KeyError, KeyParts, Lines, RefreshPermit, Scope, Selected, StoredHead, VariantSet, write_key,
+    Body, Entry, KeyError, KeyParts, Lines, NewEntry, RefreshPermit, Scope, Selected, StoredHead, VariantSet,
+    write_key,
 };
 use ringway_model::Timestamp;
 use ringway_traffic::cache_rule::CacheRule;
-use ringway_wire::message::Framing;
+use ringway_wire::message::{Framing, Method};
 
 use super::state::Keys;
 use crate::core::ConnBuffers;
@@ -27,6 +28,8 @@ pub(in crate::exchange) enum Lookup {
     OnlyIfCached,
     /// The origin is asked.
     Ask(Box<Question>),
+    /// The cache has no part in the request, but may store its response.
+    Post(Box<Question>),
 }
 
 /// Stored response that answers a request.
@@ -67,6 +70,19 @@ impl Question {
         KeyParts::parse(&self.primary).map_or(b"", |parts| parts.target)
     }
 
+    /// A confirmed entry under the key that this request selects: it may be that of another variant.
+    pub(super) fn selected(&self, confirmed: NewEntry) -> NewEntry {
+        match &self.variant {
+            Some((set, key)) => NewEntry {
+                key: key.clone(),
+                asked: self.asked.clone(),
+                variant_of: Some(set.clone()),
+                ..confirmed
+            },
+            None => confirmed,
+        }
+    }
+
     /// Whether the origin was asked about stored responses.
     pub(super) fn is_conditional(&self) -> bool {
         self.entry.is_some() || self.variant.is_some()
@@ -104,21 +120,27 @@ impl<R: Runtime> Exchange<'_, R> {
         let facts = RequestFacts::read(request.method(), traits, lines, now);
         let access = match facts.access(&cache.settings) {
             Ok(access) => access,
+            Err(Bypass::Method) if facts.may_fill_by_post(&cache.settings) => Access::ReadWrite,
             Err(bypass) => return Lookup::Bypass(bypass),
         };
         let scope = cache.scope(&state.store).clone();
         let written =
             write_key(&mut keys.primary, &self.key_parts(target, cache, &scope), &cache.settings, lines);
+        let is_post = facts.method == Method::Post;
         let selected = written.and_then(|()| {
             let Keys { primary, variant } = &mut *keys;
-            state.store.select((primary, variant), lines, (cache.epoch, cache.settings.mode))
+            match is_post {
+                true => Ok(Selected::Nothing(None)),
+                false => state.store.select((primary, variant), lines, (cache.epoch, cache.settings.mode)),
+            }
         });
         let selected = match selected {
             Ok(selected) => selected,
+            Err(KeyError::TooLong) if is_post => return Lookup::Bypass(Bypass::Method),
             Err(KeyError::TooLong) => return Lookup::Bypass(Bypass::KeyTooLong),
         };
-        let question = |entry, set: Option<Arc<VariantSet>>, forward| {
-            Lookup::Ask(Box::new(Question {
+        let ask = |entry, set: Option<Arc<VariantSet>>, forward| {
+            Box::new(Question {
                 facts,
                 access,
                 scope,
@@ -127,8 +149,12 @@ impl<R: Runtime> Exchange<'_, R> {
                 variant: set.map(|set| (set, (*keys.variant).into())),
                 entry,
                 forward,
-            }))
+            })
         };
+        if is_post {
+            return Lookup::Post(ask(None, None, Forward::UriMiss));
+        }
+        let question = |entry, set, forward| Lookup::Ask(ask(entry, set, forward));
         let entry = match selected {
             Selected::Entry(entry) => entry,
             Selected::Nothing(_) if facts.directives.has(ringway_cache::control::Directive::OnlyIfCached) => {

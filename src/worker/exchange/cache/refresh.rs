@@ -3,15 +3,16 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use ringway_cache::FieldSource;
+use ringway_cache::control::Codings;
 use ringway_cache::policy::{
-    CONDITIONAL_FIELDS, EntryChange, Freshened, RequestFacts, ResponseFacts, ResponseSource, Times, freshen,
-    storable, store, write_conditions,
+    EntryChange, Freshened, RequestFacts, ResponseFacts, ResponseSource, Times, freshen,
+    is_removed_on_refresh, storable, store, write_conditions,
 };
 use ringway_cache::{RefreshPermit, Request, Scope, Start, Vary};
 use ringway_telemetry::CacheFilled;
 use ringway_traffic::cache_rule::CacheRule;
 use ringway_traffic::virtual_host::Rule;
-use ringway_wire::h1::RequestRewrite;
 use ringway_wire::message::Method;
 
 use super::ask::entry_with;
@@ -20,7 +21,7 @@ use super::lookup::field_lines;
 use crate::core::Core;
 use crate::exchange::{Exchange, Target, mirror};
 use crate::runtime::Runtime;
-use crate::upstream::{Detached, DetachedResponse, Reuse, Stop, Transfer, Versions, write_head};
+use crate::upstream::{Detached, DetachedResponse, Reuse, Stop, Transfer, Versions};
 
 /// A refresh under way.
 struct Refresh<R: Runtime> {
@@ -47,16 +48,9 @@ impl<R: Runtime> Exchange<'_, R> {
     ) {
         let core = self.core;
         let Some(state) = &core.cache else { return };
-        let mut conditions = Vec::new();
-        write_conditions(&mut conditions, permit.entry().head());
-        let keyed = |name: &&str| cache.settings.vary_headers.iter().any(|known| **known == **name);
-        let personal = ["cookie", "authorization"].into_iter().filter(|name| !keyed(name));
-        let removed = CONDITIONAL_FIELDS.into_iter().chain(["cache-control", "pragma"]).chain(personal);
-        let remove: String = removed.flat_map(|name| [name, "\n"]).collect();
-        let append = [conditions.as_slice(), b""];
-        let rewrite = RequestRewrite { remove: &remove, append, ..RequestRewrite::default() };
-        let mut request = Vec::new();
-        write_head(&mut request, self.buffers, self.stages.request_edits(), &rewrite);
+        let head = self.head_for_origin();
+        let request = refresh_head(&head, cache, &permit);
+        self.buffers.out = head;
         let parts = permit.entry().parts();
         let refresh = Refresh {
             core: core.handle(),
@@ -147,4 +141,26 @@ impl<R: Runtime> Refresh<R> {
         Fill::detached(core.clone(), &rule, (conn, head, bytes), writer).complete().await;
         drop(reader);
     }
+}
+
+/// Makes the head of the request that refreshes an entry of the one for the origin: a GET without what belongs
+/// to one client, and with the validators of the entry.
+fn refresh_head(head: &[u8], cache: &CacheRule, permit: &RefreshPermit) -> Vec<u8> {
+    let stored = permit.entry().head();
+    let fields = field_lines(head);
+    let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let target = line.iter().position(|byte| *byte == b' ').map_or(&b" / HTTP/1.1\r"[..], |at| &line[at..]);
+    let mut request = [b"GET", target, b"\n"].concat();
+    let is_left_out = |name: &[u8]| {
+        name.eq_ignore_ascii_case(b"accept-encoding") || is_removed_on_refresh(&cache.settings, stored, name)
+    };
+    for (name, value) in fields.lines().filter(|(name, _)| !is_left_out(name)) {
+        [name, b": ", value, b"\r\n"].iter().for_each(|part| request.extend_from_slice(part));
+    }
+    if let Some(accepted) = Codings::parse(fields.values("accept-encoding")).value() {
+        request.extend_from_slice(format!("Accept-Encoding: {accepted}\r\n").as_bytes());
+    }
+    write_conditions(&mut request, stored);
+    request.extend_from_slice(b"\r\n");
+    request
 }
