@@ -1,6 +1,7 @@
 //! Dispatch of the operations: parses the request, calls the plane, builds the response.
 
 mod auth_check;
+mod cache;
 mod canaries;
 mod certificates;
 mod changes;
@@ -13,9 +14,10 @@ mod queries;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringway_model::{Change, Rejection};
+use ringway_model::{Change, Rejection, TenantId};
 
 use self::auth_check::check_auth;
+use self::cache::{CacheCall, cache};
 use self::canaries::{list_canaries, resume_canary, set_canary_weight};
 use self::certificates::{remove_certificate, upload_certificate, verify_domain};
 use self::changes::submit;
@@ -55,6 +57,8 @@ pub(crate) struct Call<'a> {
     pub(crate) warnings: Vec<String>,
     pub(crate) audit: Option<&'a AuditLog>,
     pub(crate) caller: &'a Identity,
+    /// Tenant of the caller's token.
+    pub(crate) tenant: Option<&'a TenantId>,
     /// Required version of the configuration of an owner.
     pub(crate) expect: Option<Arc<str>>,
     /// Whether the body is a configuration in YAML.
@@ -68,7 +72,7 @@ pub(crate) async fn handle<P: Plane>(
     trail: &mut Trail,
     waiter: &mut Waiter<'_>,
 ) -> ApiResult {
-    let Call { operation, input, conditions, warnings, audit, caller, expect, is_yaml } = call;
+    let Call { operation, input, conditions, warnings, audit, caller, tenant, expect, is_yaml } = call;
     match operation {
         Operation::RegisterApp => {
             let change = take(input, shape::register_app)?;
@@ -170,6 +174,7 @@ pub(crate) async fn handle<P: Plane>(
         Operation::Configuration(operation) => {
             configure(&**plane, ConfigCall { operation, input, caller, expect, is_yaml }, trail).await
         }
+        Operation::Cache(operation) => cache(&**plane, CacheCall { operation, input, tenant }, trail).await,
         Operation::CheckAuth => check_auth(&**plane, take(input, auth_check)?, trail).await,
         Operation::ListPools => list_pools(plane, take(input, shape::pool_page)?).await,
         Operation::ShowPool => show_pool(&**plane, take(input, shape::pool_key)?).await,

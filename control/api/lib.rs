@@ -15,6 +15,7 @@
 
 mod access;
 mod audit;
+mod cache_operation;
 mod config_operation;
 mod connection;
 mod content;

@@ -59,6 +59,10 @@ pub(crate) const READINESS_BACKENDS_MAX: usize = 100;
 pub(crate) const OVERRIDES_SHOWN_MAX: usize = 100;
 /// Names that a problem about an unknown one lists.
 pub(crate) const NAMES_SUGGESTED_MAX: usize = 10;
+/// Stored responses in a list by default: as many as a person reads.
+pub(crate) const CACHE_ENTRIES_SHOWN: usize = 100;
+/// Tags of one purge: as many as one response may have.
+pub(crate) const PURGE_TAGS_MAX: usize = 64;
 /// Apps in a status by default: as many as fit on a screen.
 pub(crate) const STATUS_APPS: usize = 20;
 

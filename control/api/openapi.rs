@@ -79,6 +79,7 @@ fn tag(path: &str) -> &'static str {
         path if path.starts_with("/api/apps") => "apps",
         path if path.starts_with("/api/tenants") => "domains",
         path if path.starts_with("/api/v2/config") || path == "/admin/reload" => "configuration",
+        path if path.starts_with("/api/cache") || path.starts_with("/admin/cache") => "cache",
         path if path.starts_with("/api/register") || path.starts_with("/api/routes") => "in one step",
         _ => "status",
     }

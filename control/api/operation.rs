@@ -1,6 +1,7 @@
 //! Operations of the API, and the documentation of each: request fields, responses, problems.
 
 use crate::access::{Access, Scope};
+use crate::cache_operation::CacheOperation;
 use crate::config_operation::ConfigOperation;
 use crate::content::{Content, schema_of, schema_of_accepted};
 use crate::limits;
@@ -61,6 +62,7 @@ pub(crate) enum Operation {
     CheckAuth,
     ListTenants,
     Configuration(ConfigOperation),
+    Cache(CacheOperation),
     Liveness,
     Readiness,
     Startup,
@@ -97,6 +99,7 @@ impl Operation {
         match self {
             Self::Liveness | Self::Readiness | Self::Startup => Access::Open,
             Self::Configuration(operation) => operation.access(),
+            Self::Cache(operation) => operation.access(),
             Self::ListApps
             | Self::ShowApp
             | Self::ListInstances
@@ -376,6 +379,7 @@ impl Operation {
                 &[UnknownApp, Conflicting],
             ),
             Self::Configuration(operation) => operation.spec(),
+            Self::Cache(operation) => operation.spec(),
             Self::ListPools => (
                 "listPools",
                 "List the pools of operators and the registered apps, by id: endpoints, their states, overrides.",
@@ -486,9 +490,9 @@ impl Operation {
         problems.extend([BadDocument, CrossSite, TooLarge, NotJson, Misdirected, Invalid]);
         match self.access() {
             Access::Open => {}
-            // Any scope permits it.
-            Access::Registrations => problems.push(Unauthorized),
-            Access::Scoped(_) => problems.extend([Unauthorized, MissingScope]),
+            Access::Registrations | Access::Cache | Access::Scoped(_) => {
+                problems.extend([Unauthorized, MissingScope])
+            }
         }
         if self.changes_registrations() {
             problems.push(NotOwned);
@@ -559,6 +563,12 @@ impl Operation {
         self == Self::CheckAuth
             || self.is_mutation()
             || self.configuration().is_some_and(ConfigOperation::is_change)
+            || matches!(self, Self::Cache(operation) if operation.is_change())
+    }
+
+    /// Whether its query may have header fields of another request, one parameter each.
+    pub(crate) fn takes_header_fields(self) -> bool {
+        matches!(self, Self::Configuration(ConfigOperation::Explain) | Self::Cache(CacheOperation::Explain))
     }
 
     /// Bytes of the longest body.
@@ -614,6 +624,7 @@ impl Operation {
             | Self::ListTenants
             | Self::CheckAuth
             | Self::Configuration(_)
+            | Self::Cache(_)
             | Self::Liveness
             | Self::Readiness
             | Self::Startup

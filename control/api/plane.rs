@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use ringway_certs::{DomainState, Overview, UploadError, Verification};
 use ringway_control::{
-    AppStatus, Applied, ApplyRequest, AuthCheckRequest, AuthChecked, CanaryError, CanaryStatus,
-    CircuitStatus, ConfigError, Control, Current, Diff, DiffRequest, EjectionStatus, ExplainRequest,
-    Explanation, InstanceDrained, InstanceStatus, NoTrial, Proposal, Receipt, Refusal, ReloadRequest,
-    RollbackRequest, Simulated, Status, Submission, TrialStatus, Validation, Version,
+    AppStatus, Applied, ApplyRequest, AuthCheckRequest, AuthChecked, CacheScopeStatus, CacheStatus,
+    CachedFilter, CachedResponse, CanaryError, CanaryStatus, CircuitStatus, ConfigError, Control, Current,
+    Diff, DiffRequest, EjectionStatus, ExplainRequest, Explanation, InstanceDrained, InstanceStatus, NoTrial,
+    Proposal, Purge, Purged, Receipt, Refusal, ReloadRequest, RollbackRequest, Simulated, Status, Submission,
+    TrialStatus, Validation, Version,
 };
 use ringway_model::{
     AppId, CanaryState, Desired, Generation, Hostname, InstanceId, Owner, Rejection, RouteId, SetWeight,
@@ -47,6 +48,15 @@ pub trait Plane: 'static {
     fn is_ready(&self) -> bool;
     /// Appends the metrics in the Prometheus text format.
     fn metrics(&self, out: &mut String);
+
+    /// State of the cache; `None` without one.
+    fn cache_status(&self) -> Option<CacheStatus>;
+    /// State of the cache of each route, by tenant and route; `None` without a cache.
+    fn cache_scopes(&self) -> Option<Vec<CacheScopeStatus>>;
+    /// Stored responses; `None` without a cache.
+    fn cached_responses(&self, filter: &CachedFilter) -> Option<Vec<CachedResponse>>;
+    /// Purges stored responses, on all cores when it returns; `None` without a cache.
+    fn purge_cache(&self, purge: &Purge) -> Option<Purged>;
 
     /// Whether certificates are managed.
     fn has_certificates(&self) -> bool;
@@ -178,6 +188,22 @@ impl Plane for Control {
 
     fn metrics(&self, out: &mut String) {
         Self::metrics(self, out);
+    }
+
+    fn cache_status(&self) -> Option<CacheStatus> {
+        Self::cache_status(self)
+    }
+
+    fn cache_scopes(&self) -> Option<Vec<CacheScopeStatus>> {
+        Self::cache_scopes(self)
+    }
+
+    fn cached_responses(&self, filter: &CachedFilter) -> Option<Vec<CachedResponse>> {
+        Self::cached_responses(self, filter)
+    }
+
+    fn purge_cache(&self, purge: &Purge) -> Option<Purged> {
+        Self::purge_cache(self, purge)
     }
 
     fn has_certificates(&self) -> bool {

@@ -69,6 +69,8 @@ kinds! {
     Unauthorized = 401 "unauthorized" "A token is needed",
     /// The token does not permit the operation.
     MissingScope = 403 "missing_scope" "The token lacks a scope",
+    /// The token is one of another tenant.
+    ForeignTenant = 403 "foreign_tenant" "The token is one of another tenant",
     /// A browser sent it on behalf of another site.
     CrossSite = 403 "cross_site" "Requests of other sites are refused",
     /// No such path.
@@ -101,6 +103,8 @@ kinds! {
     NotProvided = 409 "certificate_not_provided" "The certificate is not an uploaded one",
     /// The process was started without certificates.
     NoCertificates = 409 "certificates_off" "Certificates are not managed here",
+    /// The process was started without a cache.
+    CacheOff = 409 "cache_off" "There is no cache here",
     /// The configuration of another owner is on trial.
     OnTrial = 409 "configuration_on_trial" "A configuration is on trial",
     /// The resource belongs to another owner.

@@ -7,6 +7,7 @@
 //! ```
 
 pub(crate) mod auth_check;
+pub(crate) mod cache;
 pub(crate) mod conditions;
 pub(crate) mod configuration;
 mod fields;

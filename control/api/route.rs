@@ -6,6 +6,7 @@
 
 use ringway_wire::message::Method;
 
+use crate::cache_operation::CacheOperation;
 use crate::config_operation::ConfigOperation;
 use crate::operation::Operation;
 
@@ -111,6 +112,14 @@ pub(crate) static ROUTES: &[Route] = {
         route(Get, "/api/v2/config/explain", Configuration(Explain)),
         route(Post, "/api/v2/config/explain", Configuration(Explain)),
         route(Post, "/api/v2/config/simulate", Configuration(Simulate)),
+        // The cache.
+        route(Post, "/api/cache/purge", Cache(CacheOperation::Purge)),
+        route(Delete, "/admin/cache", Cache(CacheOperation::PurgePattern)),
+        route(Get, "/api/cache/stats", Cache(CacheOperation::Stats)),
+        route(Get, "/admin/cache/stats", Cache(CacheOperation::HitRates)),
+        route(Get, "/api/cache/entries", Cache(CacheOperation::Entries)),
+        route(Post, "/api/cache/explain", Cache(CacheOperation::Explain)),
+        route(Get, "/api/cache/explain", Cache(CacheOperation::Explain)),
         // Health checks and metrics.
         route(Get, "/healthz", Liveness),
         route(Get, "/health/liveness", Liveness),

@@ -243,13 +243,14 @@ impl<P: Plane> Service<P> {
         let mut trail = Trail::default();
         let result = match read_input((key, parent), query, body) {
             Ok(mut input) => {
-                if operation == Operation::Configuration(ConfigOperation::Explain) {
+                if operation.takes_header_fields() {
                     join_headers(&mut input.query);
                 }
                 let (warnings, audit) = (self.warnings(), self.audit.as_ref());
-                let caller = &caller.identity;
+                let (caller, tenant) = (&caller.identity, caller.tenant.as_ref());
+                let input = &input;
                 let call =
-                    Call { operation, input: &input, conditions, warnings, audit, caller, expect, is_yaml };
+                    Call { operation, input, conditions, warnings, audit, caller, tenant, expect, is_yaml };
                 let mut waiter = Waiter::new(&self.waits, is_wanted);
                 handlers::handle(&self.plane, call, &mut trail, &mut waiter).await
             }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod audit;
+mod cache;
 mod certificates;
 mod configuration;
 mod connections;

@@ -3,6 +3,7 @@
 
 mod apps;
 mod auth_check;
+mod cache;
 mod canaries;
 mod certificates;
 mod changes;
@@ -18,6 +19,9 @@ pub(crate) use apps::{
     AppDetails, AppHealth, AppPage, AppStatusView, AppView, RegisteredView, WebhookPage, WebhookView,
 };
 pub(crate) use auth_check::AuthCheckView;
+pub(crate) use cache::{
+    CacheExplanationView, CachePartView, CacheStatsView, CachedPage, CachedView, HitRatesView, PurgedView,
+};
 pub(crate) use canaries::{CanariesView, CanaryView};
 pub(crate) use certificates::{
     CertificateItem, CertificatePage, CertificatePageTail, CertificatesView, DnsView, UploadedView,

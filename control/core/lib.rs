@@ -65,7 +65,7 @@ pub use own_event::{EventHook, OwnEvent};
 /// Purges, as the store of responses takes them.
 pub use ringway_cache::{
     Effect as PurgeEffect, Evictions, Purge, Purged, Selector as PurgeSelector, SelectorError, StoreStats,
-    Usage as CacheUsage, tag_hash,
+    Usage as CacheUsage, limits::TAG_BYTES_MAX, tag_hash,
 };
 /// Explanations, as the stages give them.
 pub use ringway_middleware::{

@@ -415,7 +415,7 @@ pub(crate) static API_TOKEN_FILE: Setting =
 pub(crate) static API_TOKENS_FILE: Setting =
     Setting::new("PROXY_API_TOKENS_FILE", "api-tokens-file", Group::Api)
         .value("PATH")
-        .keys(&[whole("/server/admin/tokens_file")]).help("File of named tokens with the scopes read, register, apply or admin, one on each line, as `ringway token create` prints it; a changed file is read again");
+        .keys(&[whole("/server/admin/tokens_file")]).help("File of named tokens with the scopes read, register, purge, apply or admin, one on each line, as `ringway token create` prints it; a changed file is read again");
 
 pub(crate) static API_CERT: Setting = Setting::new("PROXY_API_CERT", "api-cert", Group::Api)
     .value("PATH")

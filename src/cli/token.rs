@@ -17,13 +17,17 @@ pub(crate) enum TokenCommand {
     Create {
         /// Name in the audit log: letters, digits, dots, dashes, underscores, @
         name: String,
-        /// read, register, apply or admin, with commas between them: `read` reads everything, `register`
-        /// changes registrations and reads them, `apply` changes configurations and reads everything
+        /// read, register, purge, apply or admin, with commas between them: `read` reads everything, `register`
+        /// changes registrations and reads them, `purge` purges the cache and reads it, `apply` changes
+        /// configurations, purges the cache and reads everything
         #[arg(long, value_name = "SCOPE,...", value_parser = scopes)]
         scope: Scopes,
         /// Last day (2027-06-30) or end (2027-06-30T12:00:00Z) of its validity, in UTC
         #[arg(long, value_name = "TIME")]
         expires: Option<String>,
+        /// With the scope purge: the only tenant whose cache it may see and purge
+        #[arg(long, value_name = "ID")]
+        tenant: Option<String>,
         /// Print JSON instead of text
         #[arg(long)]
         json: bool,
@@ -33,8 +37,9 @@ pub(crate) enum TokenCommand {
 impl TokenCommand {
     /// Runs the command.
     pub(crate) fn run(self) -> ExitCode {
-        let Self::Create { name, scope, expires, json } = self;
-        let (secret, token) = match NamedToken::create(&name, scope, expires.as_deref()) {
+        let Self::Create { name, scope, expires, tenant, json } = self;
+        let created = NamedToken::create(&name, scope, expires.as_deref(), tenant.as_deref());
+        let (secret, token) = match created {
             Ok(created) => created,
             Err(error) => {
                 eprintln!("ringway: {error}");
@@ -54,5 +59,5 @@ impl TokenCommand {
 }
 
 fn scopes(text: &str) -> Result<Scopes, &'static str> {
-    Scopes::parse(text).ok_or("must be read, register, apply or admin, with commas between them")
+    Scopes::parse(text).ok_or("must be read, register, purge, apply or admin, with commas between them")
 }

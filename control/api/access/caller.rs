@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use ringway_model::TenantId;
+
 use super::Scopes;
 
 /// The other end of a connection.
@@ -31,6 +33,8 @@ impl fmt::Display for Peer {
 pub(crate) struct Caller {
     pub(crate) identity: Identity,
     pub(crate) scopes: Scopes,
+    /// The only tenant whose cache it may see and purge.
+    pub(crate) tenant: Option<TenantId>,
 }
 
 /// Identity of a caller.

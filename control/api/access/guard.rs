@@ -126,7 +126,7 @@ impl Guard {
         from: &Credentials<'_>,
         now: Timestamp,
     ) -> Result<Caller, Denied> {
-        let admin = |identity| Caller { identity, scopes: Scopes::ADMIN };
+        let admin = |identity| Caller { identity, scopes: Scopes::ADMIN, tenant: None };
         if *listener == Listener::Unix {
             return Ok(admin(Identity::Process(peer.uid)));
         }
@@ -167,7 +167,7 @@ impl Guard {
         let given = TokenDigest::of(given);
         let identity = |name| Identity::Token { name, certificate: peer.certificate.clone() };
         if self.token.as_ref().is_some_and(|token| token.matches(&given)) {
-            return Ok(Caller { identity: identity(None), scopes: Scopes::ADMIN });
+            return Ok(Caller { identity: identity(None), scopes: Scopes::ADMIN, tenant: None });
         }
         let token = tokens
             .and_then(|tokens| tokens.find(&given))
@@ -175,7 +175,7 @@ impl Guard {
         let identity = identity(Some(token.name.clone()));
         match token.expires.is_some_and(|expires| expires <= now) {
             true => Err(Denied { problem: unauthorized("the token has expired"), identity }),
-            false => Ok(Caller { identity, scopes: token.scopes }),
+            false => Ok(Caller { identity, scopes: token.scopes, tenant: token.tenant.clone() }),
         }
     }
 

@@ -9,7 +9,9 @@ pub enum Scope {
     Read,
     /// Registers, changes and removes apps, instances, domains, certificates and webhooks, and reads them.
     Register,
-    /// Applies and rolls back configurations, and reads everything.
+    /// Purges the cache, and reads what is stored; of one tenant, where the token names one.
+    Purge,
+    /// Applies and rolls back configurations, purges the cache, and reads everything.
     Apply,
     /// Everything.
     Admin,
@@ -17,13 +19,14 @@ pub enum Scope {
 
 impl Scope {
     /// All scopes.
-    pub const ALL: [Self; 4] = [Self::Read, Self::Register, Self::Apply, Self::Admin];
+    pub const ALL: [Self; 5] = [Self::Read, Self::Register, Self::Purge, Self::Apply, Self::Admin];
 
     /// Name in files and messages.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
             Self::Register => "register",
+            Self::Purge => "purge",
             Self::Apply => "apply",
             Self::Admin => "admin",
         }
@@ -52,6 +55,8 @@ pub struct Scopes(u8);
 impl Scopes {
     /// Every permission.
     pub const ADMIN: Self = Self(1 << Scope::Admin as u8);
+    /// Purges alone.
+    pub const PURGE: Self = Self(1 << Scope::Purge as u8);
 
     /// Parses names separated by commas; `None` for an unknown one, or without any.
     pub fn parse(text: &str) -> Option<Self> {
@@ -62,8 +67,10 @@ impl Scopes {
     pub(crate) fn permit(self, access: Access) -> bool {
         let permitting: &[Scope] = match access {
             Access::Open => return true,
-            Access::Registrations => &Scope::ALL,
+            Access::Registrations => &[Scope::Read, Scope::Register, Scope::Apply, Scope::Admin],
+            Access::Cache => &[Scope::Read, Scope::Purge, Scope::Apply, Scope::Admin],
             Access::Scoped(Scope::Read) => &[Scope::Read, Scope::Apply, Scope::Admin],
+            Access::Scoped(Scope::Purge) => &[Scope::Purge, Scope::Apply, Scope::Admin],
             Access::Scoped(Scope::Register) => &[Scope::Register, Scope::Admin],
             Access::Scoped(Scope::Apply) => &[Scope::Apply, Scope::Admin],
             Access::Scoped(Scope::Admin) => &[Scope::Admin],
@@ -100,8 +107,11 @@ impl fmt::Debug for Scopes {
 pub(crate) enum Access {
     /// None: health probes of load balancers and orchestrators.
     Open,
-    /// Reads registrations: every scope permits it, because a client that registers must see the result.
+    /// Reads registrations: every scope but `purge` permits it, because a client that registers must see the
+    /// result.
     Registrations,
+    /// Reads the cache.
+    Cache,
     /// A scope that includes this one.
     Scoped(Scope),
 }
@@ -111,7 +121,7 @@ impl Access {
     pub(crate) fn scope(self) -> Option<Scope> {
         match self {
             Self::Open => None,
-            Self::Registrations => Some(Scope::Read),
+            Self::Registrations | Self::Cache => Some(Scope::Read),
             Self::Scoped(scope) => Some(scope),
         }
     }
@@ -124,21 +134,24 @@ mod tests {
 
     #[test]
     fn each_scope_permits_its_operations_and_no_others() {
-        // Columns: open, registrations, read, register, apply, admin.
+        // Columns: open, registrations, cache, read, register, purge, apply, admin.
         let columns = [
             Access::Open,
             Access::Registrations,
+            Access::Cache,
             Access::Scoped(Scope::Read),
             Access::Scoped(Scope::Register),
+            Access::Scoped(Scope::Purge),
             Access::Scoped(Scope::Apply),
             Access::Scoped(Scope::Admin),
         ];
         for (scopes, expected) in [
-            ("read", [true, true, true, false, false, false]),
-            ("register", [true, true, false, true, false, false]),
-            ("apply", [true, true, true, false, true, false]),
-            ("register,apply", [true, true, true, true, true, false]),
-            ("admin", [true, true, true, true, true, true]),
+            ("read", [true, true, true, true, false, false, false, false]),
+            ("register", [true, true, false, false, true, false, false, false]),
+            ("purge", [true, false, true, false, false, true, false, false]),
+            ("apply", [true, true, true, true, false, true, true, false]),
+            ("register,apply", [true, true, true, true, true, true, true, false]),
+            ("admin", [true, true, true, true, true, true, true, true]),
         ] {
             let set = Scopes::parse(scopes).unwrap();
             assert_eq!(columns.map(|access| set.permit(access)), expected, "{scopes}");
@@ -148,7 +161,9 @@ mod tests {
 
     #[test]
     fn names_are_read_as_they_are_written() {
-        for text in ["read", "register", "apply", "admin", "read,register", "register,apply,admin"] {
+        for text in
+            ["read", "register", "purge", "apply", "admin", "read,register", "register,purge,apply,admin"]
+        {
             assert_eq!(Scopes::parse(text).unwrap().to_string(), text);
         }
         assert_eq!(Scopes::parse("apply,read").unwrap().to_string(), "read,apply");

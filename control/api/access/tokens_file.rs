@@ -5,6 +5,7 @@
 //! grafana  read           sha256:9f86d081884c…
 //! ci       apply          sha256:60303ae22b99…  2027-06-30
 //! deploy   read,register  sha256:fd61a03af4f7…  2027-06-30T12:00:00Z
+//! acme     purge          sha256:2c26b46b68ff…  tenant=acme
 //! ```
 
 use std::fmt;
@@ -14,7 +15,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ringway_model::Timestamp;
+use ringway_model::{TenantId, Timestamp};
 use ringway_net::clock;
 
 use super::{Scopes, TokenDigest};
@@ -31,21 +32,26 @@ pub struct NamedToken {
     pub digest: TokenDigest,
     /// First moment at which it is not accepted.
     pub expires: Option<Timestamp>,
+    /// The only tenant whose cache it may see and purge.
+    pub tenant: Option<TenantId>,
 }
 
 impl NamedToken {
     /// Draws a secret of 256 bits. Returns it, and the token that is to be in the file.
     ///
     /// # Errors
-    /// [`TokensLineError::Name`], [`TokensLineError::Expiry`] or [`TokensLineError::Expired`], and
+    /// [`TokensLineError::Name`], [`TokensLineError::Expiry`], [`TokensLineError::Expired`],
+    /// [`TokensLineError::Tenant`] or [`TokensLineError::TenantScope`], and
     /// [`TokensLineError::Random`] when the
     /// system's random number generator fails.
     pub fn create(
         name: &str,
         scopes: Scopes,
         expires: Option<&str>,
+        tenant: Option<&str>,
     ) -> Result<(String, Self), TokensLineError> {
         let name = parse_name(name)?.into();
+        let tenant = tenant.map(|text| parse_tenant(text, scopes)).transpose()?;
         let expires = expires.map(|text| parse_expiry(text).ok_or(TokensLineError::Expiry)).transpose()?;
         if expires.is_some_and(|at| at <= clock::timestamp()) {
             return Err(TokensLineError::Expired);
@@ -55,13 +61,15 @@ impl NamedToken {
         let mut secret = SECRET_PREFIX.to_owned();
         secret.extend(bytes.iter().map(|byte| format!("{byte:02x}")));
         let digest = TokenDigest::of(secret.as_bytes());
-        Ok((secret, Self { name, scopes, digest, expires }))
+        Ok((secret, Self { name, scopes, digest, expires, tenant }))
     }
 
     /// Formats its line of the file.
     pub fn line(&self) -> String {
         let expires = self.expires.map(|at| format!(" {}", at.to_rfc3339())).unwrap_or_default();
-        format!("{} {} {}{expires}", self.name, self.scopes, self.digest)
+        let tenant =
+            self.tenant.as_ref().map(|tenant| format!(" {TENANT_PREFIX}{tenant}")).unwrap_or_default();
+        format!("{} {} {}{expires}{tenant}", self.name, self.scopes, self.digest)
     }
 }
 
@@ -123,14 +131,28 @@ fn parse_line(line: &str) -> Result<NamedToken, TokensLineError> {
     let name = parse_name(words.next().unwrap_or_default())?;
     let scopes = words.next().and_then(Scopes::parse).ok_or(TokensLineError::Scopes)?;
     let digest = words.next().and_then(TokenDigest::parse).ok_or(TokensLineError::Digest)?;
-    let expires = match words.next() {
-        Some(text) => Some(parse_expiry(text).ok_or(TokensLineError::Expiry)?),
-        None => None,
-    };
-    match words.next() {
-        None => Ok(NamedToken { name: name.into(), scopes, digest, expires }),
-        Some(_) => Err(TokensLineError::TooLong),
+    let mut token = NamedToken { name: name.into(), scopes, digest, expires: None, tenant: None };
+    for word in words {
+        match word.strip_prefix(TENANT_PREFIX) {
+            Some(id) if token.tenant.is_none() => token.tenant = Some(parse_tenant(id, scopes)?),
+            None if token.expires.is_none() && token.tenant.is_none() => {
+                token.expires = Some(parse_expiry(word).ok_or(TokensLineError::Expiry)?);
+            }
+            _ => return Err(TokensLineError::TooLong),
+        }
     }
+    Ok(token)
+}
+
+/// Word before the id of a token's tenant.
+const TENANT_PREFIX: &str = "tenant=";
+
+/// Parses the tenant of a token. All else than its cache concerns others, too.
+fn parse_tenant(id: &str, scopes: Scopes) -> Result<TenantId, TokensLineError> {
+    if scopes != Scopes::PURGE {
+        return Err(TokensLineError::TenantScope);
+    }
+    TenantId::parse(id).map_err(|_| TokensLineError::Tenant)
 }
 
 fn parse_name(name: &str) -> Result<&str, TokensLineError> {
@@ -298,8 +320,12 @@ pub enum TokensLineError {
     Expiry,
     /// The time of a token to be created has passed.
     Expired,
-    /// More than four words.
+    /// More than a name, scopes, a digest, a time and a tenant.
     TooLong,
+    /// Invalid id of a tenant.
+    Tenant,
+    /// A tenant beside other scopes than `purge`.
+    TenantScope,
     /// A name that an earlier line has.
     SameName,
     /// A digest that an earlier line has.
@@ -328,17 +354,19 @@ impl fmt::Display for TokensLineError {
                 f,
                 "the name must have 1 to {TOKEN_NAME_BYTES_MAX} letters, digits, dots, dashes, underscores or @"
             ),
-            Self::Scopes => {
-                f.write_str("the scopes must be read, register, apply or admin, with commas between them")
-            }
+            Self::Scopes => f.write_str(
+                "the scopes must be read, register, purge, apply or admin, with commas between them",
+            ),
             Self::Digest => f.write_str(
                 "the digest must be sha256: and 64 hexadecimal digits; `ringway token create` makes the line",
             ),
             Self::Expiry => f.write_str("the time must be like 2027-06-30 or 2027-06-30T12:00:00Z"),
             Self::Expired => f.write_str("the time has passed: the token would never be accepted"),
-            Self::TooLong => {
-                f.write_str("a line has a name, scopes, a digest and a time of expiry, nothing else")
-            }
+            Self::TooLong => f.write_str(
+                "a line has a name, scopes, a digest, a time of expiry and tenant=ID, nothing else",
+            ),
+            Self::Tenant => f.write_str("tenant= must have the id of a tenant"),
+            Self::TenantScope => f.write_str("a token of a tenant has the scope purge alone"),
             Self::SameName => f.write_str("an earlier line has the same name"),
             Self::SameSecret => f.write_str("an earlier line has the same digest"),
             Self::Random => f.write_str("the system's random number generator failed"),

@@ -51,6 +51,11 @@ fn a_wrong_line_is_named_and_not_repeated() {
         ("ci read plain-secret-text".to_owned(), TokensLineError::Digest),
         (format!("ci read {good} tomorrow"), TokensLineError::Expiry),
         (format!("ci read {good} 2027-06-30 x"), TokensLineError::TooLong),
+        (format!("ci purge {good} tenant="), TokensLineError::Tenant),
+        (format!("ci read {good} tenant=acme"), TokensLineError::TenantScope),
+        (format!("ci purge,admin {good} tenant=acme"), TokensLineError::TenantScope),
+        (format!("ci purge {good} tenant=a tenant=b"), TokensLineError::TooLong),
+        (format!("ci purge {good} tenant=a 2027-06-30"), TokensLineError::TooLong),
         (format!("ci read {good}\nci read {}", digest("b")), TokensLineError::SameName),
         (format!("ci read {good}\ncd read {good}"), TokensLineError::SameSecret),
     ] {
@@ -103,14 +108,23 @@ fn too_many_tokens_are_refused() {
 #[test]
 fn a_created_token_is_found_by_its_secret() {
     let scopes = Scopes::parse("read,register").unwrap();
-    let (secret, token) = NamedToken::create("ci", scopes, Some("2027-06-30")).unwrap();
+    let (secret, token) = NamedToken::create("ci", scopes, Some("2027-06-30"), None).unwrap();
     assert!(secret.len() == 4 + 64 && secret.starts_with("rwt_"), "{}", secret.len());
     let tokens = TokenSet::parse(&token.line()).unwrap();
     assert_eq!(tokens.find(&TokenDigest::of(secret.as_bytes())).unwrap().scopes, scopes);
-    assert_ne!(NamedToken::create("ci", scopes, None).unwrap().0, secret);
-    assert_eq!(NamedToken::create("c i", scopes, None).unwrap_err(), TokensLineError::Name);
-    assert_eq!(NamedToken::create("ci", scopes, Some("soon")).unwrap_err(), TokensLineError::Expiry);
-    assert_eq!(NamedToken::create("ci", scopes, Some("2020-01-01")).unwrap_err(), TokensLineError::Expired);
+    assert_ne!(NamedToken::create("ci", scopes, None, None).unwrap().0, secret);
+    assert_eq!(NamedToken::create("c i", scopes, None, None).unwrap_err(), TokensLineError::Name);
+    assert_eq!(NamedToken::create("ci", scopes, Some("soon"), None).unwrap_err(), TokensLineError::Expiry);
+    assert_eq!(
+        NamedToken::create("ci", scopes, Some("2020-01-01"), None).unwrap_err(),
+        TokensLineError::Expired
+    );
+    let of =
+        |scopes: &str, tenant| NamedToken::create("ci", Scopes::parse(scopes).unwrap(), None, Some(tenant));
+    let (_, token) = of("purge", "acme").unwrap();
+    assert!(token.line().ends_with(" tenant=acme"), "{}", token.line());
+    assert_eq!(of("purge", "a b").unwrap_err(), TokensLineError::Tenant);
+    assert_eq!(of("admin", "acme").unwrap_err(), TokensLineError::TenantScope);
 }
 
 #[test]

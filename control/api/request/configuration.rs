@@ -104,13 +104,19 @@ pub(crate) fn version(reader: &mut Reader<'_>) -> Option<(Owner, Arc<str>)> {
 
 /// `GET /api/v2/config/explain`, `POST /api/v2/config/explain`
 pub(crate) fn explain(reader: &mut Reader<'_>) -> Option<ExplainRequest> {
+    let request = explain_request(reader);
+    let proposal = documents(reader);
+    Some(ExplainRequest { proposal, ..request? })
+}
+
+/// Request to explain by the configuration in force.
+pub(super) fn explain_request(reader: &mut Reader<'_>) -> Option<ExplainRequest> {
     let url = reader.key(&URL);
     let method = reader.filter(&METHOD).unwrap_or_else(|| "GET".into());
     let mut headers = reader.optional(&HEADERS).unwrap_or_default();
     headers.extend(reader.filter(&HEADER).unwrap_or_default());
     let client = reader.filter(&CLIENT);
-    let proposal = documents(reader);
-    Some(ExplainRequest { url: url?, method, headers, client, proposal })
+    Some(ExplainRequest { url: url?, method, headers, client, proposal: None })
 }
 
 fn missing(wanted: &str) -> Fault {
@@ -312,7 +318,7 @@ fn short_text(given: Given<'_>) -> Result<Arc<str>, Fault> {
     }
 }
 
-fn boolean(given: Given<'_>) -> Result<bool, Fault> {
+pub(super) fn boolean(given: Given<'_>) -> Result<bool, Fault> {
     match given {
         Given::Json(Value::Bool(value)) => Ok(*value),
         Given::Text("true") => Ok(true),

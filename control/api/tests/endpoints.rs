@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::access::Access;
+use crate::cache_operation::CacheOperation;
 use crate::config_operation::ConfigOperation;
 use ringway_certs::UploadError;
 use ringway_control::{
@@ -94,6 +95,12 @@ fn request(route: &Route) -> (String, String) {
             ConfigOperation::Rollback => ("", r#"{"version":"aaaaaaaaaaaa"}"#),
             ConfigOperation::Version => ("aaaaaaaaaaaa", ""),
             _ => ("", ""),
+        },
+        Operation::Cache(operation) => match operation {
+            CacheOperation::Purge => ("", r#"{"url":"https://a.example/x","soft":true}"#),
+            CacheOperation::PurgePattern => ("", r#"{"pattern":"*.example.com"}"#),
+            CacheOperation::Explain => ("", r#"{"url":"a.example/"}"#),
+            CacheOperation::Stats | CacheOperation::HitRates | CacheOperation::Entries => ("", ""),
         },
         Operation::AddInstance => {
             ("", r#"{"app_id":"app1","instance_id":"i3","target":"http://10.0.0.6:3001"}"#)
@@ -203,10 +210,11 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
     use Method::{Delete, Get, Post, Put};
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tokens");
-    let lines = ["read", "register"].map(|scope| {
+    let lines = ["read", "register", "purge"].map(|scope| {
         format!("{scope} {scope} {}\n", TokenDigest::of(format!("secret-to-{scope}").as_bytes()))
     });
-    std::fs::write(&path, lines.concat()).unwrap();
+    let acme = format!("acme purge {} tenant=acme\n", TokenDigest::of(b"secret-to-acme"));
+    std::fs::write(&path, lines.concat() + &acme).unwrap();
     let guarded = AccessSettings { tokens: Some(TokensFile::open(&path).unwrap()), ..access(Some(TOKEN)) };
     let settings = Settings { access: guarded, ..Settings::default() };
     let api = Api::with(settings, DriverChoice::Auto, Listeners::default());
@@ -259,8 +267,12 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
                 expect(reply, Kind::Unauthorized);
             }
         }
-        if let Access::Scoped(scope) = operation.access() {
-            let other = if scope == Scope::Read { "register" } else { "read" };
+        if let Some(scope) = operation.access().scope() {
+            let other = match operation.access() {
+                Access::Registrations => "purge",
+                Access::Cache | Access::Scoped(Scope::Read) => "register",
+                Access::Open | Access::Scoped(_) => "read",
+            };
             let bearer = format!("Bearer secret-to-{other}");
             let reply = survey.send(method, &path, &[("Authorization", &bearer)], &body, |_| {});
             assert!(reply.json()["detail"].as_str().unwrap().contains(scope.as_str()), "{}", told(&reply));
@@ -269,6 +281,13 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
 
         if let Some(configuration) = operation.configuration() {
             survey_configuration(&mut survey, route, configuration, &path, &body);
+        }
+        if operation.spec().problems.contains(&Kind::CacheOff) {
+            let reply = survey.send(method, &path, &[], &body, |state| state.is_cache_off = true);
+            expect(reply, Kind::CacheOff);
+        }
+        if operation == Operation::Cache(CacheOperation::Explain) {
+            survey_refusals(&mut survey, route, &path, &body);
         }
         if !operation.is_mutation() {
             continue;
@@ -480,6 +499,11 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
         (Post, "/api/v2/traffic/canary/steps/weight", r#"{"weight":5}"#, CanarySteps),
         (Post, "/api/v2/traffic/canary/nope/weight", r#"{"weight":5}"#, UnknownCanary),
         (Post, "/api/v2/traffic/canary/blog/weight", r#"{"route":"shop"}"#, Conflicting),
+        (Post, "/api/cache/purge?url=a.example", r#"{"url":"b.example"}"#, Conflicting),
+        (Delete, "/admin/cache?pattern=*", r#"{"pattern":"a.example"}"#, Conflicting),
+        (Get, "/api/cache/stats?by=route&by=tenant", "", Conflicting),
+        (Get, "/api/cache/entries?host=a&host=b", "", Conflicting),
+        (Post, "/api/cache/explain?url=a", r#"{"url":"b"}"#, Conflicting),
         (Post, "/api/v2/auth/check", r#"{"route":"nope","token":"a.b.c"}"#, UnknownRoute),
         (Post, "/api/v2/auth/check", r#"{"route":"open","token":"a.b.c"}"#, NotCheckable),
         (Get, "/api/v2/pools/nope", "", UnknownApp),
@@ -566,6 +590,15 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
         assert_eq!(reply.code(), "no_trial");
     }
 
+    let acme = [("Authorization", "Bearer secret-to-acme")];
+    for (method, path, body, kind) in [
+        (Post, "/api/cache/purge", r#"{"tenant":"other"}"#, ForeignTenant),
+        (Get, "/api/cache/entries?tenant=other", "", ForeignTenant),
+        (Post, "/api/cache/explain", r#"{"url":"a.example/"}"#, UnknownRoute),
+    ] {
+        assert_eq!(survey.send(method, path, &acme, body, |_| {}).code(), kind.code(), "{path}");
+    }
+
     for operation in operations() {
         let spec = operation.spec();
         let documented: BTreeSet<(u16, String)> = spec
@@ -586,6 +619,19 @@ fn survey_configuration(
     path: &str,
     body: &str,
 ) {
+    survey_refusals(survey, route, path, body);
+    if route.operation.spec().responses.iter().any(|(status, _)| *status == 202) {
+        let reply = survey.send(route.method, path, &[], body, |state| state.pending = vec![CoreId(1)]);
+        assert_eq!((reply.status, &reply.json()["pending"]), (202, &serde_json::json!([1])));
+    }
+    if operation.takes_version() {
+        let reply = survey.send(route.method, path, &[("If-Match", "12")], body, |_| {});
+        assert_eq!(reply.code(), "malformed_header");
+    }
+}
+
+/// Sends a request that the threads of the configuration refuse, for each reason.
+fn survey_refusals(survey: &mut Survey, route: &Route, path: &str, body: &str) {
     let documented = route.operation.spec().problems;
     let refused = |step| ConfigError::Refused { step, findings: vec![super::fake::warning()] };
     let storage = StorageFailure::new(std::io::Error::other("the disk is full"));
@@ -621,14 +667,6 @@ fn survey_configuration(
                 assert_eq!(reply.json()["findings"][0]["pointer"], "/cache");
             }
         }
-    }
-    if route.operation.spec().responses.iter().any(|(status, _)| *status == 202) {
-        let reply = survey.send(route.method, path, &[], body, |state| state.pending = vec![CoreId(1)]);
-        assert_eq!((reply.status, &reply.json()["pending"]), (202, &serde_json::json!([1])));
-    }
-    if operation.takes_version() {
-        let reply = survey.send(route.method, path, &[("If-Match", "12")], body, |_| {});
-        assert_eq!(reply.code(), "malformed_header");
     }
 }
 
@@ -671,6 +709,8 @@ fn the_openapi_document_lists_the_paths_of_the_api() {
     assert_eq!(
         paths,
         [
+            "/admin/cache",
+            "/admin/cache/stats",
             "/admin/health",
             "/admin/reload",
             "/admin/tenants",
@@ -689,6 +729,10 @@ fn the_openapi_document_lists_the_paths_of_the_api() {
             "/api/apps/instances/{instance_id}",
             "/api/apps/register",
             "/api/apps/{app_id}",
+            "/api/cache/entries",
+            "/api/cache/explain",
+            "/api/cache/purge",
+            "/api/cache/stats",
             "/api/openapi.json",
             "/api/register",
             "/api/register/delete",

@@ -7,12 +7,14 @@ use std::time::Duration;
 use ringway_certs::{CertificateState as Stand, DomainState, Overview, Readiness, UploadError, Verification};
 use ringway_config::{Finding, Place, Severity};
 use ringway_control::{
-    AppStatus, Applied, ApplyRequest, AuthCheck, AuthCheckRequest, AuthChecked, CanaryComparison,
-    CanaryError, CanaryStatus, CheckError, CircuitStatus, ConfigError, CoreState, CoreStatus, CredentialKind,
-    Current, Diff, DiffRequest, Effects, EjectionStatus, ExplainRequest, Explanation, FieldChanges,
-    InFlightStatus, InstanceDrained, InstanceState, InstanceStatus, NoTrial, Proposal, Reason, Receipt,
-    Refusal, ReloadRequest, RevertReason, RollbackRequest, Simulated, State as ProcessState, Status,
-    StoreStatus, Submission, Tally, TrialId, TrialState, TrialStatus, Validation, Version,
+    AppStatus, Applied, ApplyRequest, AuthCheck, AuthCheckRequest, AuthChecked, CacheScopeStatus,
+    CacheStatus, CacheUsage, CachedFilter, CachedResponse, CanaryComparison, CanaryError, CanaryStatus,
+    CheckError, CircuitStatus, ConfigError, CoreState, CoreStatus, CredentialKind, Current, Diff,
+    DiffRequest, Effects, EjectionStatus, Evictions, ExplainRequest, ExplainedCache, ExplainedRoute,
+    Explanation, FieldChanges, InFlightStatus, InstanceDrained, InstanceState, InstanceStatus, NoTrial,
+    Proposal, Purge, Purged, Reason, Receipt, Refusal, ReloadRequest, RevertReason, RollbackRequest,
+    Simulated, State as ProcessState, Status, StoreStats, StoreStatus, Submission, Tally, TrialId,
+    TrialState, TrialStatus, Validation, Version,
 };
 use ringway_model::{
     AppId, AppSpec, BrakeMode, Braked, CanaryState, CertificateMode, Change, CoreId, Delta, Desired,
@@ -20,7 +22,7 @@ use ringway_model::{
     Owner, Percent, Rejection, Resource, Revision, RouteId, Serial, SetWeight, Target, TenantId, Timestamp,
 };
 use ringway_net::{clock, sleep_until};
-use ringway_telemetry::AppReading;
+use ringway_telemetry::{AppReading, CacheReading};
 use ringway_tls::{Facts, KeyKind, LoadError, SecretKey};
 
 use crate::Plane;
@@ -54,6 +56,9 @@ pub(super) struct State {
     pub(super) certificates: Certificates,
     pub(super) configuration: Configuration,
     pub(super) canaries: Vec<CanaryStatus>,
+    /// The process has no cache.
+    pub(super) is_cache_off: bool,
+    pub(super) purges: Vec<Purge>,
 }
 
 /// Behaviour of the configuration of operators.
@@ -75,6 +80,24 @@ pub(super) fn warning() -> Finding {
         pointer: "/cache".to_owned(),
         message: "is not supported".to_owned(),
         place: Some(Place { file: "request".into(), line: 3, column: 1 }),
+    }
+}
+
+/// A stored response of the tenant `acme`.
+fn cached(route: &str, target: &str) -> CachedResponse {
+    CachedResponse {
+        url: format!("https://acme.example{target}"),
+        tenant: Some("acme".into()),
+        route: route.into(),
+        pool: None,
+        status: 200,
+        body_bytes: 5,
+        age: 18,
+        ttl: 42,
+        received_at: NOW,
+        etag: Some("\"one\"".to_owned()),
+        vary: vec!["accept-language".to_owned()],
+        tags: 1,
     }
 }
 
@@ -223,6 +246,8 @@ impl Default for State {
             certificates: Certificates::default(),
             configuration: Configuration::default(),
             canaries: Vec::new(),
+            is_cache_off: false,
+            purges: Vec::new(),
         }
     }
 }
@@ -349,7 +374,80 @@ impl Plane for FakePlane {
 
     async fn explain(&self, request: ExplainRequest) -> Result<Explanation, ConfigError> {
         self.configure(&request)?;
-        Ok(Explanation { host: "a.example".into(), status: Some(404), ..Explanation::default() })
+        let route = (&*request.url == "acme.example/x").then(|| ExplainedRoute {
+            id: "shop".into(),
+            owner: Owner::File,
+            pool: None,
+            variant: None,
+            variant_reason: None,
+            action: "proxy",
+            tenant: Some("acme".into()),
+            timeout: None,
+            requires_tls: false,
+            body_bytes_max: None,
+            is_logged: true,
+            place: None,
+        });
+        let cache = route.is_some().then(|| ExplainedCache {
+            mode: "safe",
+            ttl: None,
+            verdict: "hit",
+            reason: "fresh for 42 s more".to_owned(),
+            fills: true,
+            key_fields: vec!["accept-language".to_owned()],
+            response: Some(cached("shop", "/x")),
+            variants: 2,
+        });
+        Ok(Explanation {
+            host: "a.example".into(),
+            status: Some(404),
+            route,
+            cache,
+            ..Explanation::default()
+        })
+    }
+
+    fn cache_status(&self) -> Option<CacheStatus> {
+        let store = StoreStats {
+            used: CacheUsage { bytes: 67_108_864, entries: 234 },
+            max: CacheUsage { bytes: 256_000_000, entries: 10_000 },
+            insertions: 300,
+            evictions: Evictions { store: 5, tenant: 4, scope: 3 },
+            purged: [7; 9],
+            expired: 9,
+        };
+        let requests = CacheReading { hits: 73, misses: 27, bypasses: 11 };
+        (!self.state().is_cache_off).then_some(CacheStatus { store, requests })
+    }
+
+    fn cache_scopes(&self) -> Option<Vec<CacheScopeStatus>> {
+        let scope = |tenant: Option<&str>, route: &str, bytes, hits| CacheScopeStatus {
+            tenant: tenant.map(Into::into),
+            route: route.into(),
+            used: CacheUsage { bytes, entries: 2 },
+            bytes_max: 10_000_000,
+            evictions: 1,
+            requests: Some(CacheReading { hits, misses: 10, bypasses: 0 }),
+        };
+        let scopes = vec![
+            scope(None, "site", 50, 30),
+            scope(Some("acme"), "blog", 100, 0),
+            scope(Some("acme"), "shop", 200, 30),
+        ];
+        (!self.state().is_cache_off).then_some(scopes)
+    }
+
+    fn cached_responses(&self, filter: &CachedFilter) -> Option<Vec<CachedResponse>> {
+        let mut found = vec![cached("shop", "/1"), cached("shop", "/2?token=x"), cached("shop", "/3")];
+        found.retain(|response| filter.tenant.is_none() || response.tenant == filter.tenant);
+        found.truncate(filter.limit);
+        (!self.state().is_cache_off).then_some(found)
+    }
+
+    fn purge_cache(&self, purge: &Purge) -> Option<Purged> {
+        let mut state = self.state();
+        state.purges.push(purge.clone());
+        (!state.is_cache_off).then_some(Purged { invalidated: 15, remaining: 234 })
     }
 
     async fn check_auth(&self, request: AuthCheckRequest) -> Result<AuthChecked, ConfigError> {

@@ -344,7 +344,7 @@ fn health_and_metrics_are_for_machines() {
     let ready = json!({
         "status": "ready",
         "checks": {
-            "process": "ok", "configuration": "ok", "workers": "ok", "store": "ok",
+            "process": "ok", "configuration": "ok", "workers": "ok", "store": "ok", "cache": "ok",
             "backends": [], "backends_total": 0,
         },
     });

@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use utoipa::ToSchema;
 
 use super::auth_check::{AuthMethodView, FieldChangesView};
+use super::cache::ExplainedCacheView;
 use super::endpoints::OverriddenView;
 use crate::request::configuration::REQUEST;
 
@@ -382,6 +383,8 @@ pub(crate) struct ExplanationView {
     pub(crate) stages: Vec<ExplainedStageView>,
     /// Path and query that the endpoint gets; null where they are the request's.
     pub(crate) rewritten: Option<String>,
+    /// Part of the cache; null for a route without one.
+    pub(crate) cache: Option<ExplainedCacheView>,
 }
 
 /// A stage, and its verdict about the request.
@@ -469,6 +472,7 @@ impl From<&Explanation> for ExplanationView {
             stripped: found.stages.stripped.clone(),
             stages: found.stages.stages.iter().map(ExplainedStageView::from).collect(),
             rewritten: found.rewritten.as_ref().map(ToString::to_string),
+            cache: found.cache.as_ref().map(ExplainedCacheView::from),
         }
     }
 }

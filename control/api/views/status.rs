@@ -313,6 +313,9 @@ pub(crate) struct Checks {
     /// State of the store.
     #[schema(examples("ok", "degraded"))]
     pub(crate) store: &'static str,
+    /// `ok`, or `off` for a process without a cache.
+    #[schema(examples("ok", "off"))]
+    pub(crate) cache: &'static str,
     /// Endpoints of operators' pools, by pool; at most 100.
     pub(crate) backends: Vec<BackendView>,
     /// Number of these endpoints.
@@ -339,6 +342,7 @@ impl ReadinessView {
                     (false, false) => "ok",
                 },
                 store: if status.store.degraded.is_empty() { "ok" } else { "degraded" },
+                cache: if plane.cache_status().is_some() { "ok" } else { "off" },
                 backends,
                 backends_total,
             },
