@@ -39,6 +39,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("ringway-compress", &["model"]),
     ("ringway-middleware", &["model", "wire", "compress"]),
     ("ringway-cache", &["model", "wire"]),
+    ("ringway-script", &["model", "wire", "middleware"]),
     ("ringway-health", &["model", "wire", "net"]),
     (
         "ringway-worker",
@@ -77,6 +78,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "traffic",
             "middleware",
             "cache",
+            "script",
             "telemetry",
             "worker",
             "store",
@@ -153,6 +155,8 @@ fn only_the_api_the_store_and_the_binary_decide_json() {
             // Tokens and sets of keys are JSON.
             "ringway-auth",
             "ringway-middleware",
+            // `gw.json` of scripts.
+            "ringway-script",
             "ringway",
             "ringway-fuzz-targets",
         ],

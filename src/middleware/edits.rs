@@ -16,6 +16,19 @@ impl Edits {
         self.removed.extend([name, "\n"]);
     }
 
+    /// Removes a field: all received lines, and those of earlier edits.
+    ///
+    /// # Errors
+    /// The name is invalid (RFC 9110 §5.1); nothing is removed then.
+    pub fn unset(&mut self, name: &str) -> Result<(), FieldError> {
+        if !headers::is_token(name.as_bytes()) {
+            return Err(FieldError::Name);
+        }
+        self.withdraw(name);
+        self.remove(name);
+        Ok(())
+    }
+
     /// Removes all received lines of a field whose name stands in a head.
     pub(crate) fn remove_received(&mut self, name: &[u8]) {
         // Names are tokens, which are ASCII.
@@ -92,6 +105,16 @@ impl Edits {
     /// Whether lines of this name are removed.
     pub fn removes(&self, name: &[u8]) -> bool {
         self.removed().any(|removed| removed.as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    /// Values of a field that are added, one per line; the name is case-insensitive.
+    pub fn added<'e>(&'e self, name: &'e str) -> impl Iterator<Item = &'e [u8]> {
+        values(&self.lines, name)
+    }
+
+    /// Names and values that are added.
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        fields(&self.lines)
     }
 
     /// Lines to add, each with its CRLF.
