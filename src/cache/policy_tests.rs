@@ -66,6 +66,7 @@ fn each_bypass_has_its_reason() {
         (RequestTraits { has_body: true, ..plain }, Bypass::Body),
         (RequestTraits { upgrades: true, ..plain }, Bypass::Upgrade),
         (RequestTraits { passes_certificate: true, ..plain }, Bypass::Certificate),
+        (RequestTraits { names_other_host: true, ..plain }, Bypass::HostOverride),
     ];
     for (traits, bypass) in traits {
         assert_eq!(access(traits, Method::Get, ""), Err(bypass));

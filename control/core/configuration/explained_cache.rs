@@ -117,6 +117,7 @@ pub(super) fn explain_cache(
         has_body: head.framing() != Framing::Empty,
         upgrades: head.upgrade().is_some(),
         passes_certificate: false,
+        names_other_host: false,
     };
     let facts = RequestFacts::read(head.method(), traits, lines, now);
     match facts.access(settings) {
@@ -285,6 +286,7 @@ fn words_of_bypass(bypass: Bypass) -> &'static str {
         Bypass::Certificate => "the endpoint gets the client's certificate",
         Bypass::MethodOverride => "a field of the request may override its method",
         Bypass::UrlOverride => "a field of the request may override its URL",
+        Bypass::HostOverride => "a trusted proxy names another host in X-Forwarded-Host",
         Bypass::KeyTooLong => "target and fields are too long for a key",
     }
 }

@@ -16,6 +16,8 @@ pub struct RequestTraits {
     pub upgrades: bool,
     /// Whether the origin is sent the client's certificate.
     pub passes_certificate: bool,
+    /// Whether a trusted proxy names another host in `X-Forwarded-Host`, which the origin is sent.
+    pub names_other_host: bool,
 }
 
 /// Facts of a request head, read once. `Copy`, without a borrow: valid after the head's buffer was reused.
@@ -78,6 +80,8 @@ pub enum Bypass {
     MethodOverride,
     /// A field that some origins take for the target.
     UrlOverride,
+    /// A trusted proxy names another host than the one of the key.
+    HostOverride,
     /// Target and varying fields exceed the size of a key.
     KeyTooLong,
 }
@@ -94,6 +98,7 @@ impl Bypass {
             Self::Certificate => "certificate",
             Self::MethodOverride => "method-override",
             Self::UrlOverride => "url-override",
+            Self::HostOverride => "host-override",
             Self::KeyTooLong => "key-too-long",
         }
     }
@@ -184,6 +189,7 @@ impl RequestFacts {
             (fields.precondition, Bypass::Precondition),
             (fields.method_override, Bypass::MethodOverride),
             (fields.url_override, Bypass::UrlOverride),
+            (self.traits.names_other_host, Bypass::HostOverride),
             (fields.authorization && !self.may_authorize(settings), Bypass::Authorization),
         ];
         if let Some((_, bypass)) = bypasses.into_iter().find(|(applies, _)| *applies) {
@@ -200,7 +206,7 @@ impl RequestFacts {
         let fields = self.fields;
         self.method == Method::Post
             && settings.mode == CacheMode::Rfc9111
-            && !(self.traits.upgrades || self.traits.passes_certificate)
+            && !(self.traits.upgrades || self.traits.passes_certificate || self.traits.names_other_host)
             && !(fields.upgrade || fields.precondition || fields.method_override || fields.url_override)
     }
 

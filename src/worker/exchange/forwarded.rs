@@ -100,6 +100,20 @@ pub(crate) fn push_host_lines(lines: &mut Vec<u8>, request: &RequestHead, proxy_
     lines.extend_from_slice(b"\r\n");
 }
 
+/// Returns whether `X-Forwarded-Host` of a trusted proxy names another host than the request's own.
+pub(crate) fn names_other_host(request: &RequestHead, input: &[u8]) -> bool {
+    let is_own = |value: &[u8]| {
+        let Ok(value) = std::str::from_utf8(value) else { return false };
+        match request.port() {
+            Some(port) => value.rsplit_once(':').is_some_and(|(host, said)| {
+                host.eq_ignore_ascii_case(request.host()) && said.parse() == Ok(port)
+            }),
+            None => value.eq_ignore_ascii_case(request.host()),
+        }
+    };
+    request.values(input, FieldKind::XForwardedHost).any(|value| !value.is_empty() && !is_own(value))
+}
+
 /// Limit on the number of hops of a request (RFC 9110 §7.6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {

@@ -15,7 +15,7 @@ use ringway_wire::message::{Framing, Method};
 
 use super::state::Keys;
 use crate::core::ConnBuffers;
-use crate::exchange::{Exchange, Target, match_rule};
+use crate::exchange::{Exchange, Target, forwarded, match_rule};
 use crate::runtime::Runtime;
 
 /// Result of a look-up.
@@ -111,11 +111,12 @@ impl<R: Runtime> Exchange<'_, R> {
     ) -> Lookup {
         let core = self.core;
         let Some(state) = &core.cache else { return Lookup::Bypass(Bypass::Method) };
-        let ConnBuffers { request, .. } = &*self.buffers;
+        let ConnBuffers { request, client_in, .. } = &*self.buffers;
         let traits = RequestTraits {
             has_body: request.framing() != Framing::Empty,
             upgrades: self.upgrade || request.upgrade().is_some(),
             passes_certificate: !self.client.client_cert_headers(target.matched.host).is_empty(),
+            names_other_host: self.client.trusted && forwarded::names_other_host(request, client_in),
         };
         let facts = RequestFacts::read(request.method(), traits, lines, now);
         let access = match facts.access(&cache.settings) {
