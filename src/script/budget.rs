@@ -73,6 +73,8 @@ pub(crate) struct Shared {
     current: RefCell<Option<Rc<CallState>>>,
     /// Memory use at which garbage is collected.
     collect_at: Cell<usize>,
+    /// A function was charged since the last step: it may have left much garbage.
+    charged: Cell<bool>,
     pub(crate) waiting: Cell<u32>,
 }
 
@@ -83,6 +85,7 @@ impl Shared {
             host,
             current: RefCell::new(None),
             collect_at: Cell::new(limits.memory_bytes / 2),
+            charged: Cell::new(false),
             waiting: Cell::new(0),
         }
     }
@@ -118,11 +121,17 @@ impl Shared {
             call.kill(FailureKind::Cpu);
             return stop(steps);
         }
-        if steps.is_multiple_of(STEPS_BETWEEN_MEMORY_CHECKS) && lua.used_memory() > self.collect_at.get() {
-            // Luau collects by allocation alone: garbage of large strings reaches the limit before.
-            lua.gc_collect()?;
-            let (live, limit) = (lua.used_memory(), self.limits.memory_bytes);
-            self.collect_at.set((limit / 2).max(live + limit.saturating_sub(live) / 2));
+        if self.charged.take() || steps.is_multiple_of(STEPS_BETWEEN_MEMORY_CHECKS) {
+            let used = lua.used_memory();
+            if used > LARGE_BYTES {
+                call.cpu.look_soon();
+            }
+            if used > self.collect_at.get() {
+                // Luau collects by allocation alone: garbage of large strings reaches the limit before.
+                lua.gc_collect()?;
+                let (live, limit) = (lua.used_memory(), self.limits.memory_bytes);
+                self.collect_at.set((limit / 2).max(live + limit.saturating_sub(live) / 2));
+            }
         }
         Ok(VmState::Continue)
     }
@@ -137,6 +146,7 @@ impl Shared {
         let steps = u32::try_from(bytes / BYTES_PER_STEP).unwrap_or(u32::MAX);
         call.steps.set(call.steps.get().saturating_add(steps));
         call.cpu.look_soon();
+        self.charged.set(true);
         if call.killed.get().is_some() || call.steps.get() > call.steps_max {
             call.kill(FailureKind::Steps);
             return Err(stopped());
@@ -225,5 +235,7 @@ const STEPS_BETWEEN_LOOKS: u32 = 64;
 const SLOW_US: u64 = 1_000;
 /// Steps between two looks at the memory.
 const STEPS_BETWEEN_MEMORY_CHECKS: u32 = 16;
-/// Bytes that a function goes through in the time of a step, 20 ns.
-const BYTES_PER_STEP: usize = 32;
+/// 2 MiB: memory of a VM in which single steps may be slow, since they go through large values.
+const LARGE_BYTES: usize = 2 * 1024 * 1024;
+/// Bytes that a function goes through in the time of a few steps.
+const BYTES_PER_STEP: usize = 128;

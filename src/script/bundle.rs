@@ -8,7 +8,7 @@ use mlua::chunk::Compiler;
 use ringway_model::HostPattern;
 
 use crate::declarations::Declarations;
-use crate::failure::Place;
+use crate::failure::{Failure, Place};
 use crate::limits;
 use crate::route_table::RouteTable;
 use crate::settings::Limits;
@@ -129,10 +129,7 @@ impl Bundle {
             declarations: Declarations::default(),
             tables: BTreeMap::new(),
         };
-        bundle.declarations = vm::declarations(&bundle).map_err(|failure| {
-            let message = failure.message;
-            vec![CompileError { place: failure.place, message }]
-        })?;
+        bundle.declarations = vm::declarations(&bundle).map_err(|failure| vec![loading_error(failure)])?;
         bundle.tables = RouteTable::compile(&bundle.declarations).map_err(|duplicates| {
             let message = |first: &Place| format!("the route is declared at {first} already").into();
             let error = |first: &Place, second| CompileError { message: message(first), place: Some(second) };
@@ -205,13 +202,13 @@ fn compile(file: &SourceFile) -> Result<Chunk, CompileError> {
     Ok(Chunk { id, file: file.path.clone(), bytecode: bytecode.into() })
 }
 
-/// Luau's message is `:3: unexpected symbol`.
+/// Luau's message is `3: unexpected symbol`.
 fn syntax_error(file: &SourceFile, error: &mlua::Error) -> CompileError {
     let text = match error {
         mlua::Error::SyntaxError { message, .. } => message.clone(),
         other => other.to_string(),
     };
-    let parts = text.strip_prefix(':').and_then(|rest| rest.split_once(':'));
+    let parts = text.trim_start_matches(':').split_once(':');
     let line = parts.and_then(|(line, message)| Some((line.parse().ok()?, message.trim_start())));
     match line {
         Some((line, message)) => {
@@ -219,6 +216,13 @@ fn syntax_error(file: &SourceFile, error: &mlua::Error) -> CompileError {
         }
         None => CompileError { place: None, message: format!("{}: {text}", file.path).into() },
     }
+}
+
+/// The finding that a failure of loading is: its message without place and traceback.
+fn loading_error(failure: Failure) -> CompileError {
+    let first = failure.message.lines().next().unwrap_or_default();
+    let place = failure.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+    CompileError { message: first.strip_prefix(&*place).unwrap_or(first).into(), place: failure.place }
 }
 
 fn check(source: &BundleSource) -> Result<(), Vec<CompileError>> {
@@ -290,3 +294,7 @@ fn sha256(source: &BundleSource) -> [u8; 32] {
     sum.copy_from_slice(context.finish().as_ref());
     sum
 }
+
+#[cfg(test)]
+#[path = "bundle_tests.rs"]
+mod tests;

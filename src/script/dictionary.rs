@@ -294,3 +294,7 @@ const SHARDS: usize = 64;
 const SAMPLED: usize = 16;
 /// Bytes of an entry beside key and value: itself, its place in the table, the allocator's rounding.
 const ENTRY_OVERHEAD_BYTES: usize = 128;
+
+#[cfg(test)]
+#[path = "dictionary_tests.rs"]
+mod tests;

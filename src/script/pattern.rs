@@ -139,3 +139,7 @@ impl Segment {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "pattern_tests.rs"]
+mod tests;

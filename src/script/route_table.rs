@@ -262,3 +262,7 @@ impl Found<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "route_table_tests.rs"]
+mod tests;

@@ -170,6 +170,6 @@ pub(crate) fn failure_of(error: &mlua::Error) -> Failure {
         message.truncate(message.floor_char_boundary(limits::MESSAGE_BYTES_MAX));
     }
     let text = message.strip_prefix("runtime error: ").unwrap_or(&message);
-    let place = text.lines().find_map(Place::of_message);
+    let place = text.lines().find_map(|line| Place::of_message(line.trim_start()));
     Failure { kind, place, message: text.into() }
 }

@@ -39,6 +39,7 @@ pub(crate) fn close(lua: &Lua, shared: &Rc<Shared>) -> mlua::Result<()> {
     native.raw_set("reraise", lua.create_function(|_, _: Value| Ok(()))?)?;
     native.raw_set("globals", &globals)?;
     native.raw_set("find", lua.create_function(find)?)?;
+    native.raw_set("is_plain", lua.create_function(is_plain)?)?;
     native.raw_set("split", lua.create_function(split)?)?;
     let random = shared.clone();
     native.raw_set(
@@ -85,6 +86,11 @@ fn find(
     })
 }
 
+/// Whether a pattern is text: it has no special characters.
+fn is_plain(_: &Lua, pattern: LuaString) -> mlua::Result<bool> {
+    Ok(!pattern.as_bytes().iter().any(|byte| b"^$*+?.([%-".contains(byte)))
+}
+
 /// `string.split`: linear.
 fn split(lua: &Lua, (text, separator): (LuaString, LuaString)) -> mlua::Result<Table> {
     let (text, separator) = (text.as_bytes(), separator.as_bytes());
@@ -103,3 +109,7 @@ fn split(lua: &Lua, (text, separator): (LuaString, LuaString)) -> mlua::Result<T
     parts.raw_push(lua.create_string(&text[begin..])?)?;
     Ok(parts)
 }
+
+#[cfg(test)]
+#[path = "sandbox_tests.rs"]
+mod tests;

@@ -21,12 +21,12 @@ use crate::{
 /// Host whose clock moves only where a call sleeps.
 #[derive(Default)]
 pub(crate) struct TestHost {
-    now_us: Rc<Cell<u64>>,
+    pub(crate) now_us: Rc<Cell<u64>>,
     /// Times at which sleeps end.
-    sleeps: Rc<RefCell<Vec<u64>>>,
+    pub(crate) sleeps: Rc<RefCell<Vec<u64>>>,
     /// CPU time is that of the thread; else it stands still.
     pub(crate) real_cpu: bool,
-    random: Cell<u64>,
+    pub(crate) random: Cell<u64>,
     pub(crate) namespace: String,
     pub(crate) dictionaries: Arc<Dictionaries>,
     /// Responses to fetches, in order, each after this many milliseconds.
@@ -281,4 +281,9 @@ pub(crate) fn request_with(text: &str, rights: Rights) -> ScriptRequest {
 pub(crate) fn respond(request: &ScriptRequest, status: u16, lines: &str) {
     let head = ResponseHeadView::Local { status, lines: lines.as_bytes(), is_error: false };
     request.set_response(head, Edits::default());
+}
+
+/// Body of a reply.
+pub(crate) fn bytes(text: &'static str) -> ringway_middleware::ReplyBody {
+    ringway_middleware::ReplyBody::Bytes(text.as_bytes().into())
 }

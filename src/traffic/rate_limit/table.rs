@@ -73,6 +73,12 @@ impl RateLimitTable {
         &self.hash
     }
 
+    /// Key of a text in the limit of a scope of its own, such as a namespace and a name: no other scope and
+    /// text give the same bytes to hash.
+    pub fn text_key(&self, scope: (&str, &str), text: &[u8]) -> Key {
+        Key(self.hash.hash_one((scope, text)))
+    }
+
     /// Allocates the words, unless that is done. Takes milliseconds: to be called before a core needs them.
     pub fn prepare(&self) {
         self.sets();
