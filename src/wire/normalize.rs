@@ -60,7 +60,12 @@ impl Authority {
     /// Returns the host; empty only in the default value.
     pub fn host(&self) -> &str {
         // Only ASCII is ever written into the buffer; the check is a few nanoseconds.
-        std::str::from_utf8(&self.bytes[..self.len as usize]).unwrap_or_default()
+        std::str::from_utf8(self.host_bytes()).unwrap_or_default()
+    }
+
+    /// As [`host`](Self::host), without the check that it is ASCII.
+    pub(crate) fn host_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len as usize]
     }
 
     /// Returns the port, if the authority has one.

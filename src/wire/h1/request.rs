@@ -38,6 +38,8 @@ pub struct RequestHead {
     /// `http://host?query`.
     rebuilt: String,
     authority: Authority,
+    /// The authority's host, as text that needs no check at each use.
+    host: String,
     version: Version,
     framing: Framing,
     is_persistent: bool,
@@ -75,6 +77,7 @@ impl RequestHead {
         self.section.reset();
         self.stage = Stage::Start;
         self.rebuilt.clear();
+        self.host.clear();
         self.expects_continue = false;
         self.upgrade = None;
     }
@@ -150,11 +153,16 @@ impl RequestHead {
     /// Returns the target in origin-form for the upstream: begins with `/`, or is `*`. For CONNECT the
     /// authority. Normalised after [`normalize_path`](Self::normalize_path).
     pub fn path_and_query<'a>(&'a self, buf: &'a [u8]) -> &'a str {
+        ascii(self.path_and_query_bytes(buf))
+    }
+
+    /// As [`path_and_query`](Self::path_and_query), without the check that it is ASCII.
+    pub(super) fn path_and_query_bytes<'a>(&'a self, buf: &'a [u8]) -> &'a [u8] {
         match self.path {
-            Path::Span(span) => ascii(&buf[span.range()]),
-            Path::Root => "/",
-            Path::Asterisk => "*",
-            Path::Rebuilt => &self.rebuilt,
+            Path::Span(span) => &buf[span.range()],
+            Path::Root => b"/",
+            Path::Asterisk => b"*",
+            Path::Rebuilt => self.rebuilt.as_bytes(),
         }
     }
 
@@ -198,7 +206,7 @@ impl RequestHead {
     /// Returns the normalised host for routing, logs and upstream: lower case, no trailing dot, no port, IPv6
     /// in brackets. Empty only for HTTP/1.0 without `Host`.
     pub fn host(&self) -> &str {
-        self.authority.host()
+        &self.host
     }
 
     /// Returns the port of the authority, if any.
@@ -350,6 +358,7 @@ impl RequestHead {
     /// Evaluates the fields once the head is complete.
     fn finish(&mut self, buf: &[u8]) -> Result<(), RequestError> {
         self.resolve_host(buf)?;
+        self.host.push_str(self.authority.host());
         self.framing = match self.section.declared_body(buf, self.version)? {
             DeclaredBody::None => Framing::Empty,
             DeclaredBody::Length(length) => Framing::Length(length),

@@ -160,14 +160,14 @@ pub fn write_request(out: &mut Vec<u8>, buf: &[u8], head: &RequestHead, rewrite:
     out.reserve(head.len() + rewrite.append[0].len() + rewrite.append[1].len() + OWN_LINES_BYTES);
     out.extend_from_slice(head.method_str(buf).as_bytes());
     out.push(b' ');
-    let target = rewrite.target.unwrap_or_else(|| head.path_and_query(buf));
-    debug_assert!(target.bytes().all(|b| b.is_ascii_graphic()), "a replaced target must be visible ASCII");
-    out.extend_from_slice(target.as_bytes());
+    let target = rewrite.target.map_or_else(|| head.path_and_query_bytes(buf), str::as_bytes);
+    debug_assert!(target.iter().all(u8::is_ascii_graphic), "a replaced target must be visible ASCII");
+    out.extend_from_slice(target);
     out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
     match rewrite.host {
         Some(host) => out.extend_from_slice(host.as_bytes()),
         None => {
-            out.extend_from_slice(head.host().as_bytes());
+            out.extend_from_slice(head.authority().host_bytes());
             if let Some(port) = head.port() {
                 out.push(b':');
                 push_decimal(out, port.into());
