@@ -429,8 +429,10 @@ fn heartbeats_renew_a_lease_and_missing_ones_deregister() {
     harness.client.heartbeat(id.clone(), None).unwrap();
     let leased = harness.client.instance_status(id.clone()).unwrap().unwrap();
     let (beat, end) = (leased.last_heartbeat.unwrap(), leased.lease_expires.unwrap());
-    assert!(end.0.abs_diff(beat.0 + 2_000) <= 2, "{beat:?} to {end:?}");
-    assert!(leased.deregisters_at.unwrap().0.abs_diff(beat.0 + 4_000) <= 2);
+    // The two clocks are read one after the other, and the thread may be suspended in between.
+    let is_about = |time: Timestamp, wanted: u64| time.0.abs_diff(wanted) < 500;
+    assert!(is_about(end, beat.0 + 2_000), "{beat:?} to {end:?}");
+    assert!(is_about(leased.deregisters_at.unwrap(), beat.0 + 4_000), "{leased:?}");
     harness.until("it leaves the rotation", |harness| {
         let status = harness.client.instance_status(id.clone()).unwrap().expect("it is still registered");
         status.health == Health::Unhealthy && status.reason.unwrap().starts_with("no heartbeat for ")
