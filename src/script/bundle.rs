@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use mlua::chunk::Compiler;
@@ -21,12 +22,15 @@ pub struct Bundle {
     /// Scripts, in the order of loading.
     scripts: Vec<Chunk>,
     /// Modules by name: `lib/auth` for `lib/auth.lua`.
-    modules: HashMap<Box<str>, Chunk>,
+    modules: Arc<Modules>,
     config: BTreeMap<Box<str>, ConfigValue>,
     limits: Limits,
     declarations: Declarations,
     tables: BTreeMap<Option<HostPattern>, RouteTable>,
 }
+
+/// Modules by name.
+pub(crate) type Modules = HashMap<Box<str>, Chunk>;
 
 /// Compiled file. Luau verifies no bytecode: it is made by [`Bundle::compile`] only.
 pub(crate) struct Chunk {
@@ -105,7 +109,7 @@ impl Bundle {
     /// All findings of the first phase that has any: limits, syntax, loading, routes.
     pub fn compile(source: &BundleSource) -> Result<Self, Vec<CompileError>> {
         check(source)?;
-        let (mut scripts, mut modules, mut errors) = (Vec::new(), HashMap::new(), Vec::new());
+        let (mut scripts, mut modules, mut errors) = (Vec::new(), Modules::new(), Vec::new());
         for file in &source.files {
             match compile(file) {
                 Ok(chunk) => match &file.kind {
@@ -123,7 +127,7 @@ impl Bundle {
         let mut bundle = Self {
             sha256: sha256(source),
             scripts,
-            modules,
+            modules: Arc::new(modules),
             config: source.config.clone(),
             limits: source.limits,
             declarations: Declarations::default(),
@@ -162,8 +166,8 @@ impl Bundle {
         &self.scripts
     }
 
-    pub(crate) fn modules(&self) -> impl Iterator<Item = &Chunk> {
-        self.modules.values()
+    pub(crate) fn modules(&self) -> &Arc<Modules> {
+        &self.modules
     }
 
     pub(crate) fn config(&self) -> &BTreeMap<Box<str>, ConfigValue> {

@@ -1,7 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use super::*;
 use crate::testing::{Script, TestHost, bytes, source};

@@ -13,8 +13,11 @@ use crate::limits;
 /// Dictionaries of all namespaces, by namespace and name. They outlive the bundles that use them.
 #[derive(Debug, Default)]
 pub struct Dictionaries {
-    namespaces: Mutex<HashMap<Box<str>, HashMap<Box<str>, Arc<Dictionary>>>>,
+    namespaces: Mutex<HashMap<Box<str>, Named>>,
 }
+
+/// Dictionaries of a namespace by name.
+type Named = HashMap<Box<str>, Arc<Dictionary>>;
 
 impl Dictionaries {
     /// The dictionary of a namespace, created if it is missing; `None` when the namespace has 16 others.

@@ -40,13 +40,16 @@ pub(crate) struct RequestState {
     pub(crate) parameters: Parameters,
     rights: Rights,
     /// Texts that hooks leave to each other.
-    pub(crate) vars: RefCell<BTreeMap<Box<[u8]>, Box<[u8]>>>,
+    pub(crate) vars: RefCell<Vars>,
     pub(crate) edits: RefCell<Edits>,
     edit_count: Cell<u32>,
     pub(crate) choice: RefCell<Choice>,
     pub(crate) response: RefCell<Option<ResponseState>>,
     body: RefCell<Body>,
 }
+
+/// Names and values of `req.vars`.
+type Vars = BTreeMap<Box<[u8]>, Box<[u8]>>;
 
 /// Decisions of hooks about where a request goes.
 #[derive(Clone, Default)]
@@ -68,7 +71,7 @@ pub(crate) struct Saved {
     edits: Edits,
     response_edits: Option<Edits>,
     choice: Choice,
-    vars: BTreeMap<Box<[u8]>, Box<[u8]>>,
+    vars: Vars,
 }
 
 /// Content of the request.

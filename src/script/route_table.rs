@@ -14,7 +14,7 @@ use crate::failure::Place;
 use crate::pattern::Segment;
 
 /// Routes of one host.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteTable {
     /// The first one is the root.
     nodes: Vec<Node>,
@@ -61,6 +61,12 @@ pub struct Duplicate {
     pub second: Place,
 }
 
+impl Default for RouteTable {
+    fn default() -> Self {
+        Self { nodes: vec![Node::default()], not_found: None, method_not_allowed: None }
+    }
+}
+
 impl RouteTable {
     /// Compiles the tables of all hosts.
     ///
@@ -72,14 +78,14 @@ impl RouteTable {
         let mut tables: BTreeMap<Option<HostPattern>, Self> = BTreeMap::new();
         let mut duplicates = Vec::new();
         for (index, route) in declarations.routes.iter().enumerate() {
-            let table = tables.entry(route.host.clone()).or_insert_with(Self::new);
+            let table = tables.entry(route.host.clone()).or_default();
             if let Some(first) = table.insert(route, index) {
                 let first = declarations.routes[first].place.clone();
                 duplicates.push(Duplicate { first, second: route.place.clone() });
             }
         }
         for (index, fallback) in declarations.fallbacks.iter().enumerate() {
-            let table = tables.entry(fallback.host.clone()).or_insert_with(Self::new);
+            let table = tables.entry(fallback.host.clone()).or_default();
             let slot = match fallback.kind {
                 FallbackKind::NotFound => &mut table.not_found,
                 FallbackKind::MethodNotAllowed => &mut table.method_not_allowed,
@@ -93,10 +99,6 @@ impl RouteTable {
             }
         }
         if duplicates.is_empty() { Ok(tables) } else { Err(duplicates) }
-    }
-
-    fn new() -> Self {
-        Self { nodes: vec![Node::default()], not_found: None, method_not_allowed: None }
     }
 
     /// Inserts a route; returns one that matches the same requests.

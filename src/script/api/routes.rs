@@ -1,7 +1,6 @@
 //! Declarations: `gw.get`, `gw.group`, `gw.use` and the others, and `require`.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use crate::declarations::{
 use crate::failure::Place;
 use crate::limits;
 use crate::pattern::Pattern;
-use crate::vm::{Functions, HookFunctions};
+use crate::vm::{self, Functions, HookFunctions};
 
 /// Declarations of the scripts that are loaded, and the functions behind them.
 #[derive(Default)]
@@ -411,19 +410,16 @@ pub(super) fn place(lua: &Lua) -> Place {
 
 /// `require`, for the modules of the bundle: each is loaded once, while scripts are loaded.
 pub(super) fn require(lua: &Lua, shared: &Rc<Shared>, bundle: &Bundle) -> mlua::Result<Function> {
-    let modules: HashMap<Box<str>, (Box<str>, Box<[u8]>)> = bundle
-        .modules()
-        .map(|module| (module.id.clone(), (module.file.clone(), module.bytecode.clone())))
-        .collect();
+    let modules = bundle.modules().clone();
     let shared = shared.clone();
     let find = lua.create_function(move |lua, name: LuaString| {
         loading(&shared, "require of a module that is not loaded yet")?;
         let name = names::utf8("the name of a module", &name)?;
         let key = name.strip_suffix(".lua").unwrap_or(&name);
-        let Some((file, bytecode)) = modules.get(key) else {
-            return Err(error(format!("the bundle has no module {name:?}")));
-        };
-        lua.load(&bytecode[..]).set_mode(ChunkMode::Binary).set_name(format!("={file}")).into_function()
+        match modules.get(key) {
+            Some(module) => vm::chunk(lua, module),
+            None => Err(error(format!("the bundle has no module {name:?}"))),
+        }
     })?;
     let code = bundle::compiler().compile(REQUIRE)?;
     let require = lua.load(&code[..]).set_mode(ChunkMode::Binary).set_name("=require").into_function()?;
