@@ -16,7 +16,7 @@ mod trail;
 mod verify;
 mod writer;
 
-pub(crate) use entry::{Entry, Object};
+pub(crate) use entry::{AuthChanges, Entry, Object};
 pub use log::AuditLog;
 pub(crate) use log::AuditReading;
 pub(crate) use refusals::Refusals;

@@ -17,7 +17,7 @@ use ringway_telemetry::{RequestId, RequestIds};
 use ringway_wire::message::Method;
 
 use crate::access::{Access, AccessControl, Caller, Credentials, Denied, Identity, Listener, Peer};
-use crate::audit::{AuditLog, ConfigurationTrail, Entry, Object, Refusals, Trail};
+use crate::audit::{AuditLog, AuthChanges, ConfigurationTrail, Entry, Object, Refusals, Trail};
 use crate::config_operation::ConfigOperation;
 use crate::handlers::{self, Call};
 use crate::operation::Operation;
@@ -321,9 +321,9 @@ impl<P: Plane> Service<P> {
             owner: Owner::Api.to_string(),
             before: Some(before.to_string()),
             after: revision.map(|revision| revision.to_string()),
-            reason: None,
+            ..ConfigurationTrail::default()
         });
-        let ConfigurationTrail { owner, before, after, reason } = configuration;
+        let ConfigurationTrail { owner, before, after, reason, auth_changes } = configuration;
         audit.record(&Entry {
             at: clock::timestamp().to_rfc3339_millis(),
             who: identity.to_string(),
@@ -334,6 +334,7 @@ impl<P: Plane> Service<P> {
             before,
             after,
             reason,
+            authentication: AuthChanges::of(&auth_changes),
             result,
             status,
             request_id: id.to_string(),
@@ -363,6 +364,7 @@ impl<P: Plane> Service<P> {
             before: None,
             after: None,
             reason: None,
+            authentication: None,
             result: kind.code(),
             status: kind.status(),
             request_id: id.to_string(),

@@ -7,6 +7,7 @@
 //! ```
 //! Reading and judging happen on a thread of its own, because disks hang and large documents take a while.
 
+mod auth_changes;
 mod auth_check;
 mod basis;
 mod checks;
@@ -34,6 +35,7 @@ mod stage_services;
 mod startup;
 mod thread;
 
+pub use auth_changes::AuthChange;
 pub use auth_check::{AuthCheckRequest, AuthChecked, CheckedSource};
 pub use checks::check_routes;
 pub use client::ConfigClient;

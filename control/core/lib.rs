@@ -50,7 +50,7 @@ pub use cache::{CacheScopeStatus, CacheStatus, CachedFilter, CachedResponse};
 pub use canaries::{CanaryComparison, CanaryError, CanaryStatus, NextStep};
 pub use client::Client;
 pub use configuration::{
-    Applied, ApplyContent, ApplyRequest, AuthCheckRequest, AuthChecked, Candidate, ChangeOp, CheckedSource,
+    Applied, ApplyContent, ApplyRequest, AuthChange, AuthCheckRequest, AuthChecked, Candidate, ChangeOp, CheckedSource,
     ConfigClient, ConfigError, ConfigurationSettings, ConfigurationStatus, Current, Diff, DiffRequest,
     Effects, ExplainRequest, ExplainedCache, ExplainedRoute, ExplainedStage, ExplainedStages, Explanation,
     FieldChange, Mode, OnBadConfig, Proposal, ReloadRequest, RollbackRequest, Sampled, SourceError, Start,

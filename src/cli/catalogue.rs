@@ -439,7 +439,7 @@ pub(crate) static METRICS_ADDRESS: Setting =
 
 pub(crate) static AUDIT_LOG: Setting = Setting::new("PROXY_AUDIT_LOG", "audit-log", Group::Api)
     .value("PATH|off")
-    .computed("audit.log beside the store; off with PROXY_STORAGE=memory")
+    .computed("audit.log beside the store, NAME.audit.log beside one that is not named routes.db; off with PROXY_STORAGE=memory")
     .help("File with one line of JSON for each change over the admin API, also refused ones, chained by hashes; `ringway audit verify` checks it. It is rotated at 32 MiB, and 10 older files are kept");
 
 pub(crate) static STORAGE: Setting = Setting::new("PROXY_STORAGE", "storage", Group::Storage)

@@ -159,7 +159,7 @@ pub(crate) const SYSTEM_STATE: &str = "/var/lib/ringway";
 const STORE_NAME: &str = "routes.db";
 /// Directory of the certificates beside the store.
 const CERTIFICATES_NAME: &str = "certificates";
-/// Audit log beside the store.
+/// Audit log beside a store of the usual name.
 const AUDIT_NAME: &str = "audit.log";
 /// Default port of HTTPS (RFC 9110 §4.2.2).
 const HTTPS_PORT: u16 = 443;
@@ -699,8 +699,7 @@ impl Reader<'_> {
 
     /// Reads the path of the audit log.
     fn audit_log(&mut self, storage: Option<Storage>, db_path: Option<&Path>) -> Option<PathBuf> {
-        let beside = |path: &Path| path.parent().unwrap_or(Path::new("")).join(AUDIT_NAME);
-        let default = db_path.filter(|_| storage == Some(Storage::Fjall)).map(beside);
+        let default = db_path.filter(|_| storage == Some(Storage::Fjall)).map(audit_log_beside);
         let show = |path: &Option<PathBuf>| path.as_ref().map_or_else(|| "off".to_owned(), shown_path);
         self.computed(&catalogue::AUDIT_LOG, parse::path_or_off, show, default).flatten()
     }
@@ -780,6 +779,16 @@ fn shown_path(path: &PathBuf) -> String {
 #[expect(clippy::ptr_arg)]
 fn joined<T: ToString>(items: &Vec<T>) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Audit log of a store: `audit.log` beside `routes.db`. Beside a store of another name it has that name, so that
+/// processes with stores in one directory have a log each.
+fn audit_log_beside(store: &Path) -> PathBuf {
+    let name = match store.file_name() {
+        Some(name) if name != STORE_NAME => Path::new(name).with_added_extension(AUDIT_NAME),
+        _ => AUDIT_NAME.into(),
+    };
+    store.with_file_name(name)
 }
 
 #[cfg(test)]

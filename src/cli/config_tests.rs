@@ -494,6 +494,21 @@ fn the_store_is_in_the_state_directory() {
 }
 
 #[test]
+fn stores_in_one_directory_have_an_audit_log_each() {
+    let audit_log = |environment: &[(&str, &str)]| settings(environment).audit_log;
+    for (store, log) in [
+        ("/srv/routes.db", "/srv/audit.log"),
+        ("/srv/one", "/srv/one.audit.log"),
+        ("/srv/two.db", "/srv/two.db.audit.log"),
+    ] {
+        assert_eq!(audit_log(&[("PROXY_DB_PATH", store)]).as_deref(), Some(Path::new(log)), "{store}");
+        let given = [("PROXY_DB_PATH", store), ("PROXY_AUDIT_LOG", "/log/audit.log")];
+        assert_eq!(audit_log(&given).as_deref(), Some(Path::new("/log/audit.log")), "{store}");
+    }
+    assert_eq!(audit_log(&[("PROXY_DB_PATH", "/srv/one"), ("PROXY_STORAGE", "memory")]), None);
+}
+
+#[test]
 fn without_a_state_directory_only_memory_works() {
     let lines = reading_on(&machine(), &[], &[]).outcome.unwrap_err();
     assert_eq!(lines, [Problem::NoStateDirectory]);

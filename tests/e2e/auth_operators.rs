@@ -74,16 +74,6 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned()
 }
 
-/// Lines of the audit log, once `is_there` is true of one.
-fn audit(proxy: &Proxy, is_there: impl Fn(&Value) -> bool) -> Vec<Value> {
-    let path = proxy.store().with_file_name("audit.log");
-    eventually("the line is written", || {
-        let text = std::fs::read_to_string(&path).unwrap_or_default();
-        let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        lines.iter().any(&is_there).then_some(lines)
-    })
-}
-
 on_both_drivers! {
     fn a_token_is_checked_as_the_route_would_judge_it(driver) {
         let origin = Origin::named("a");
@@ -125,7 +115,7 @@ on_both_drivers! {
         api.post("/api/v2/auth/check", &json!({ "route": "open", "token": "t" })).is(409);
         api.post("/api/v2/auth/check", &json!({ "route": "nope", "token": "t" })).is(404);
         let good = token(claims());
-        let lines = audit(&proxy, |line| line["result"] == "unknown_route");
+        let lines = proxy.audited(|line| line["result"] == "unknown_route");
         assert!(lines.iter().any(|line| line["action"] == "checkAuth" && line["objects"][0]["id"] == "api"));
         let everything = format!("{lines:?} {:?}", proxy.log());
         assert!(!everything.contains(&good) && !everything.contains("junk"), "{everything}");
@@ -197,9 +187,10 @@ on_both_drivers! {
         client.send("GET / HTTP/1.1\r\nHost: lax.test\r\n\r\n");
         assert_eq!(client.response("GET").status(), 200);
         let is_open = |line: &Value| line["action"] == "filter.failed_open";
-        let open = audit(&proxy, is_open).into_iter().find(is_open).unwrap();
+        let open = proxy.audited(is_open).into_iter().find(is_open).unwrap();
         let objects = json!([{ "kind": "route", "id": "lax" }, { "kind": "pool", "id": "filter" }]);
         assert_eq!((&open["objects"], &open["result"]), (&objects, &json!("passed")), "{open}");
+        assert_eq!(proxy.metric("proxy_auth_refusals_total", &["reason=\"expired\""]), 3.0);
         // The rest of them is reported at the end of the interval, or of the process.
         let path = proxy.store().with_file_name("audit.log");
         let log = proxy.log().join("\n");
@@ -211,5 +202,27 @@ on_both_drivers! {
         assert_eq!((&refused[0]["reason"], &refused[0]["remote"]), (&json!("expired"), &json!("127.0.0.1")));
         assert_eq!(refused.iter().filter_map(|line| line["count"].as_u64()).sum::<u64>(), 3, "{text}");
         assert!(!text.contains(&old) && !log.contains(&old), "{text} {log}");
+    }
+    fn changes_of_authentication_are_named_in_the_audit_log(driver) {
+        let origin = Origin::named("a");
+        let proxy = start(driver, &origin);
+        let route = |id: &str, middleware: Value| {
+            json!({ "id": id, "host": format!("{id}.test"), "pool": "own", "middleware": middleware })
+        };
+        let apply = |routes: Value| {
+            let pools = json!([{ "id": "own", "endpoints": [{ "address": origin.address() }] }]);
+            let body = json!({ "config": { "routes": routes, "pools": pools }, "canary": false });
+            let receipt = proxy.api().post("/api/v2/config/apply", &body).is(200).json;
+            let version = receipt["version"].clone();
+            let is_this = |line: &Value| line["after"] == version && line["action"] == "applyConfig";
+            proxy.audited(is_this).into_iter().find(is_this).unwrap()["authentication"].clone()
+        };
+        let forward = |path: &str| json!([{ "type": "auth", "config": { "forward": { "pool": "own", "path": path } } }]);
+        let first = apply(json!([route("one", forward("/a")), route("two", json!([])), route("three", forward("/a"))]));
+        assert_eq!(first, json!({ "gained": ["one", "three"] }));
+        let second = apply(json!([route("one", json!([])), route("two", forward("/a")), route("three", forward("/b"))]));
+        assert_eq!(second, json!({ "lost": ["one"], "changed": ["three"], "gained": ["two"] }));
+        let third = apply(json!([route("two", forward("/a")), route("three", forward("/b"))]));
+        assert!(third.is_null(), "a route without authentication is removed: {third}");
     }
 }

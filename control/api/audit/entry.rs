@@ -1,6 +1,10 @@
 //! One line of the audit log, before it is chained.
 
+use ringway_control::AuthChange;
+use ringway_model::RouteId;
 use serde::Serialize;
+
+use crate::limits::AUDIT_ROUTES_MAX;
 
 /// Action and its result.
 #[derive(Debug, Serialize)]
@@ -28,6 +32,9 @@ pub(crate) struct Entry {
     /// Reason that the client gave.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    /// Changes of routes' authentication; absent where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) authentication: Option<AuthChanges>,
     /// Outcome, or the code of the problem.
     pub(crate) result: &'static str,
     /// Status of the response.
@@ -44,6 +51,41 @@ pub(crate) struct Entry {
 pub(crate) struct Object {
     pub(crate) kind: &'static str,
     pub(crate) id: String,
+}
+
+/// Routes whose authentication a change of the configuration altered.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct AuthChanges {
+    /// Routes that had authentication and have none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lost: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    changed: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    gained: Vec<String>,
+    /// Number of those that are not listed.
+    #[serde(skip_serializing_if = "is_zero")]
+    others: u64,
+}
+
+impl AuthChanges {
+    /// Lists the first changes; `None` where there are none.
+    pub(crate) fn of(changes: &[(AuthChange, RouteId)]) -> Option<Self> {
+        if changes.is_empty() {
+            return None;
+        }
+        let (listed, others) = changes.split_at(changes.len().min(AUDIT_ROUTES_MAX));
+        let mut lists = Self { others: others.len() as u64, ..Self::default() };
+        for (change, route) in listed {
+            let list = match change {
+                AuthChange::Lost => &mut lists.lost,
+                AuthChange::Changed => &mut lists.changed,
+                AuthChange::Gained => &mut lists.gained,
+            };
+            list.push(route.to_string());
+        }
+        Some(lists)
+    }
 }
 
 fn is_zero(count: &u64) -> bool {

@@ -1,6 +1,7 @@
 //! Trail of one request: the objects and the outcome of its change.
 
-use ringway_model::{Change, Revision};
+use ringway_control::AuthChange;
+use ringway_model::{Change, Revision, RouteId};
 
 /// Facts about a change that its handler collects.
 #[derive(Debug, Default)]
@@ -22,6 +23,8 @@ pub(crate) struct ConfigurationTrail {
     pub(crate) before: Option<String>,
     pub(crate) after: Option<String>,
     pub(crate) reason: Option<String>,
+    /// Routes whose authentication is another one, with those that have lost it first.
+    pub(crate) auth_changes: Vec<(AuthChange, RouteId)>,
 }
 
 impl Trail {

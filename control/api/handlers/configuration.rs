@@ -140,6 +140,7 @@ fn confirm<P: Plane>(plane: &P, applied: &Applied, is_yaml: bool, trail: &mut Tr
         configuration.owner = applied.owner.to_string();
         configuration.before = applied.previous.as_ref().map(ToString::to_string);
         configuration.after = Some(applied.version.to_string());
+        configuration.auth_changes.clone_from(&applied.auth_changes);
     }
     let rollout = is_on_trial.then(|| RolloutView::new(plane.trial().as_ref()));
     let status = if is_on_trial || is_pending { 202 } else { 200 };

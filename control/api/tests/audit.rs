@@ -82,6 +82,17 @@ fn each_change_leaves_a_line_with_its_caller_and_its_result() {
 }
 
 #[test]
+fn a_configuration_s_line_names_the_routes_whose_authentication_it_changes() {
+    let audited = Audited::start();
+    assert_eq!(audited.ask("POST", "/api/v2/config/apply", TOKEN, r#"{"config":{},"canary":false}"#), 200);
+    let wrong = r#"{"config":{},"canary":"2h"}"#;
+    assert_ne!(audited.ask("POST", "/api/v2/config/apply", TOKEN, wrong), 200);
+    let lines = audited.lines();
+    assert_eq!(lines[0]["authentication"], json!({ "lost": ["open"], "gained": ["closed"] }));
+    assert_eq!(lines[1].get("authentication"), None, "{}", lines[1]);
+}
+
+#[test]
 fn a_canary_that_ringway_brakes_leaves_a_line_of_its_own() {
     let audited = Audited::start();
     let braked = Braked { at: Timestamp(7), reason: "60 of 200 requests failed".into() };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ringway_certs::{CertificateState as Stand, DomainState, Overview, Readiness, UploadError, Verification};
 use ringway_config::{Finding, Place, Severity};
 use ringway_control::{
-    AppStatus, Applied, ApplyRequest, AuthCheck, AuthCheckRequest, AuthChecked, CacheScopeStatus,
+    AppStatus, Applied, ApplyRequest, AuthChange, AuthCheck, AuthCheckRequest, AuthChecked, CacheScopeStatus,
     CacheStatus, CacheUsage, CachedFilter, CachedResponse, CanaryComparison, CanaryError, CanaryStatus,
     CheckError, CircuitStatus, ConfigError, CoreState, CoreStatus, CredentialKind, Current, Diff,
     DiffRequest, Effects, EjectionStatus, Evictions, ExplainRequest, ExplainedCache, ExplainedRoute,
@@ -107,6 +107,10 @@ fn applied(owner: Owner, trial: Option<TrialId>, pending: Vec<CoreId>) -> Applie
         version: "bbbbbbbbbbbb".into(),
         previous: Some("aaaaaaaaaaaa".into()),
         changes: (0, Vec::new()),
+        auth_changes: vec![
+            (AuthChange::Lost, RouteId::parse("open").unwrap()),
+            (AuthChange::Gained, RouteId::parse("closed").unwrap()),
+        ],
         effects: Effects::default(),
         findings: vec![warning()],
         restart_needed: vec!["/server/http/port".into()],

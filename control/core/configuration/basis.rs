@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ringway_config::{Beside, Document, Finding, GovernanceRule, Place, Places, Reading, Severity, Source};
-use ringway_model::{Applied, Change, Desired, Kind, NewVersion, Owner, Rejection, SetVersion};
+use ringway_model::{Applied, Change, Desired, Kind, NewVersion, Owner, Rejection, RouteId, SetVersion};
 use ringway_net::clock;
 use ringway_traffic::pattern::{Pattern, Patterns};
 use ringway_traffic::policy::Defaults;
 
+use super::auth_changes::{AuthChange, auth_changes};
 use super::checks;
 use super::diff;
 use super::error::{ConfigError, Step};
@@ -250,6 +251,11 @@ impl Proposed {
     pub(super) fn changes(&self) -> Vec<FieldChange> {
         let Some(Applied { desired: after, deltas, .. }) = &self.applied else { return Vec::new() };
         diff::changes(&self.base, after, deltas, &self.owner)
+    }
+
+    pub(super) fn auth_changes(&self) -> Vec<(AuthChange, RouteId)> {
+        let Some(Applied { desired: after, deltas, .. }) = &self.applied else { return Vec::new() };
+        auth_changes(&self.base, after, deltas)
     }
 
     pub(super) fn effects(&self) -> Effects {

@@ -280,6 +280,7 @@ impl Configurator {
             version: document.version.as_str().into(),
             previous: previous.map(|version| version.as_str().into()),
             changes: (count, listed),
+            auth_changes: proposed.auth_changes(),
             effects,
             findings: warnings,
             restart_needed: self.status.restart_needed.clone(),

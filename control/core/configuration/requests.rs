@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_config::{Finding, Place, Source};
-use ringway_model::{Owner, Timestamp, Variant};
+use ringway_model::{Owner, RouteId, Timestamp, Variant};
 
+use super::auth_changes::AuthChange;
 use super::explained_cache::ExplainedCache;
 use super::explained_stages::ExplainedStages;
 use super::judge;
@@ -230,6 +231,8 @@ pub struct Applied {
     pub previous: Option<Arc<str>>,
     /// Differences between the two: the number, and the first `CHANGES_REPORTED_MAX`.
     pub changes: (usize, Vec<FieldChange>),
+    /// Routes whose authentication is another one, with those that have lost it first.
+    pub auth_changes: Vec<(AuthChange, RouteId)>,
     /// Effects.
     pub effects: Effects,
     /// Warnings.

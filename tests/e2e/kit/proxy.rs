@@ -189,6 +189,16 @@ impl Proxy {
         self.builder.store()
     }
 
+    /// Lines of the audit log at its usual path, once `is_there` is true of one.
+    pub(crate) fn audited(&self, is_there: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let path = self.store().with_file_name("audit.log");
+        eventually("the line is written", || {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+            lines.iter().any(&is_there).then_some(lines)
+        })
+    }
+
     pub(crate) fn sigterm(&self) {
         self.signal(libc::SIGTERM);
     }
