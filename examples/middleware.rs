@@ -18,8 +18,8 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use ringway::Gateway;
 use ringway::middleware::{Flow, LocalReply, Middleware, Pending, RequestCtx, ResponseCtx};
+use ringway::{Builder, Gateway, Handle};
 
 /// Admits requests with a key, which is judged outside of the cores: a stage must not block one.
 ///
@@ -96,13 +96,18 @@ async fn judge_elsewhere(key: Vec<u8>) -> bool {
     .await
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+/// Serves an app behind the stage.
+pub(crate) fn start(builder: Builder) -> Result<Handle, Box<dyn Error>> {
     let app = serve()?;
-    let port = std::env::args().nth(1).unwrap_or_else(|| "8081".to_owned());
-    let gateway =
-        Gateway::builder().http(vec![format!("127.0.0.1:{port}").parse()?]).middleware(Doorkeeper).spawn()?;
+    let gateway = builder.middleware(Doorkeeper).spawn()?;
     gateway.register_app("app", &format!("http://{app}"))?;
     gateway.register_domain("app.localhost", "app", None)?;
+    Ok(gateway)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let port = std::env::args().nth(1).unwrap_or_else(|| "8081".to_owned());
+    let gateway = start(Gateway::builder().http(vec![format!("127.0.0.1:{port}").parse()?]))?;
     println!("http://app.localhost:{}/ is served; Enter stops it", gateway.http_addresses()[0].port());
     io::stdin().lock().read_line(&mut String::new())?;
     gateway.shutdown(Duration::from_secs(5))?;

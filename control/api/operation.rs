@@ -392,14 +392,14 @@ impl Operation {
                 "Show a pool with its endpoints: weights, overrides, states, requests in flight.",
                 describe(shape::pool_key),
                 json(schema_of::<PoolDetails>()),
-                &[UnknownApp, Conflicting],
+                &[UnknownPool, Conflicting],
             ),
             Self::PoolHealth => (
                 "poolHealth",
                 "Show the health of a pool's endpoints.",
                 describe(shape::pool_key),
                 json(schema_of::<PoolHealthView>()),
-                &[UnknownApp, Conflicting],
+                &[UnknownPool, Conflicting],
             ),
             Self::ListBreakers => (
                 "listBreakers",
@@ -420,14 +420,14 @@ impl Operation {
                 "Override the weight of an endpoint, or drain it, at run time. Outlives restarts and reloads, and ends with the endpoint.",
                 describe(shape::set_endpoint),
                 [200, 202].map(|status| (status, Some(schema_of_accepted::<EndpointView>()))).into(),
-                &[UnknownApp, UnknownInstance, Conflicting],
+                &[UnknownPool, UnknownInstance, Conflicting],
             ),
             Self::ResetEndpoint => (
                 "resetEndpoint",
                 "End the override of an endpoint: it has its configured weight again.",
                 describe(shape::reset_endpoint),
                 [200, 202].map(|status| (status, Some(schema_of_accepted::<EndpointView>()))).into(),
-                &[UnknownApp, UnknownInstance, Conflicting],
+                &[UnknownPool, UnknownInstance, Conflicting],
             ),
             Self::ResumeCanary => (
                 "resumeCanary",

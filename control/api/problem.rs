@@ -77,6 +77,8 @@ kinds! {
     NoSuchPath = 404 "no_such_path" "There is nothing at this path",
     /// The app is not registered.
     UnknownApp = 404 "unknown_app" "The app is not registered",
+    /// There is no such pool or app.
+    UnknownPool = 404 "unknown_pool" "There is no such pool",
     /// The instance is not registered.
     UnknownInstance = 404 "unknown_instance" "The instance is not registered",
     /// The domain is not registered.

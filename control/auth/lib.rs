@@ -22,5 +22,6 @@ mod schedule;
 
 pub use failure_kind::{FailureCounts, FailureKind};
 pub use link::{Event, Link, SourceStatus, start};
+pub use loader::file_problem_blocking;
 pub use passwords::verify as verify_password;
 pub use ringway_middleware::KnownCredentials;

@@ -291,6 +291,18 @@ impl Loader {
 /// Longest pause of the thread.
 const IDLE: Duration = Duration::from_secs(3600);
 
+/// The reason why a file of credentials cannot be used now; `None` for one that can, and for a URL. Reads it;
+/// blocks.
+pub fn file_problem_blocking(source: &CredentialSource) -> Option<String> {
+    if !is_file(source) {
+        return None;
+    }
+    match file::read(path(source)) {
+        Ok(content) => parse(source, &content).err(),
+        Err(error) => Some(format!("{source}: {error}")),
+    }
+}
+
 fn is_file(source: &CredentialSource) -> bool {
     match source {
         CredentialSource::Discovery(_) | CredentialSource::Jwks(_) => false,

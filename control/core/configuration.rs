@@ -37,7 +37,7 @@ mod thread;
 
 pub use auth_changes::AuthChange;
 pub use auth_check::{AuthCheckRequest, AuthChecked, CheckedSource};
-pub use checks::check_routes;
+pub use checks::{check_routes, credentials as check_credentials};
 pub use client::ConfigClient;
 pub use error::{ConfigError, Step};
 pub use explained_cache::ExplainedCache;

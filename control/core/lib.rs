@@ -50,11 +50,11 @@ pub use cache::{CacheScopeStatus, CacheStatus, CachedFilter, CachedResponse};
 pub use canaries::{CanaryComparison, CanaryError, CanaryStatus, NextStep};
 pub use client::Client;
 pub use configuration::{
-    Applied, ApplyContent, ApplyRequest, AuthChange, AuthCheckRequest, AuthChecked, Candidate, ChangeOp, CheckedSource,
-    ConfigClient, ConfigError, ConfigurationSettings, ConfigurationStatus, Current, Diff, DiffRequest,
-    Effects, ExplainRequest, ExplainedCache, ExplainedRoute, ExplainedStage, ExplainedStages, Explanation,
-    FieldChange, Mode, OnBadConfig, Proposal, ReloadRequest, RollbackRequest, Sampled, SourceError, Start,
-    Step, Validation, Version, check_routes, read_sources,
+    Applied, ApplyContent, ApplyRequest, AuthChange, AuthCheckRequest, AuthChecked, Candidate, ChangeOp,
+    CheckedSource, ConfigClient, ConfigError, ConfigurationSettings, ConfigurationStatus, Current, Diff,
+    DiffRequest, Effects, ExplainRequest, ExplainedCache, ExplainedRoute, ExplainedStage, ExplainedStages,
+    Explanation, FieldChange, Mode, OnBadConfig, Proposal, ReloadRequest, RollbackRequest, Sampled,
+    SourceError, Start, Step, Validation, Version, check_credentials, check_routes, read_sources,
 };
 pub use control::Control;
 pub use discovery::{Resolved, ResolvedTarget, ResolverError, TargetResolver};

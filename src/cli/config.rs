@@ -336,7 +336,8 @@ impl Reader<'_> {
             connections_max: listener_connections_max.map(|count| count as u32),
             ..ListenerLimits::default()
         };
-        let listed = self.listed(http_mode, &listener_limits);
+        let mut listed = self.listed(http_mode, &listener_limits);
+        self.replace_listed(&mut listed, &c::HTTPS_PORT, |protocol| protocol == Protocol::Https);
         let mut http = at(http_bind.as_deref(), http_port);
         let mut api = at(api_bind.as_deref(), api_port);
         let tls = self.tls(machine, &listed, (http_port, http_bind.as_deref()), db_path.as_deref());
@@ -344,6 +345,9 @@ impl Reader<'_> {
         let is_listed = !listed.listeners.is_empty();
         if (is_listed && !self.is_given(&c::HTTP_PORT)) || self.has_tls_at_http_port() {
             http.clear();
+        } else {
+            let is_http = |protocol| matches!(protocol, Protocol::Http(_));
+            self.replace_listed(&mut listed, &c::HTTP_PORT, is_http);
         }
         let webhook_secret = self.optional(
             &c::CERTIFICATE_WEBHOOK_SECRET,

@@ -619,6 +619,39 @@ fn the_server_of_a_short_form_is_the_http_listener() {
 }
 
 #[test]
+fn a_given_port_replaces_the_listed_listeners_of_its_protocol() {
+    let listed = [
+        ("/listeners/0/address", "127.0.0.1:8080"),
+        ("/listeners/1/address", "127.0.0.1:8081"),
+        ("/listeners/2/address", "127.0.0.1:8443"),
+        ("/listeners/2/tls/cert", "/c.pem"),
+        ("/listeners/2/tls/key", "/k.pem"),
+    ];
+    let bind = ("PROXY_HTTP_BIND", "127.0.0.1");
+    let ports = |settings: &Settings| {
+        let mut all: Vec<u16> =
+            settings.listeners.iter().flat_map(|one| &one.addresses).map(SocketAddr::port).collect();
+        let https = settings.tls.iter().flat_map(|tls| &tls.https);
+        all.extend(settings.http.iter().chain(https).map(SocketAddr::port));
+        all
+    };
+    assert_eq!(ports(&configured(&listed)), [8080, 8081, 8443]);
+    let reading = reading_with(&listed, &[(&c::HTTP_PORT, "9000")], &[bind]);
+    let warnings: Vec<String> = reading.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].contains("/listeners/0 has no effect, because --http-port is given"), "{warnings:?}");
+    assert_eq!(ports(&reading.outcome.unwrap()), [8443, 9000]);
+    let by_variable = reading_with(&listed, &[], &[bind, ("PROXY_HTTPS_PORT", "9443")]).outcome.unwrap();
+    assert_eq!(ports(&by_variable), [8080, 8081, 9443]);
+    let off = reading_with(&listed, &[(&c::HTTPS_PORT, "off")], &[bind]).outcome.unwrap();
+    assert_eq!((ports(&off), off.tls.is_none()), (vec![8080, 8081], true));
+    // Both stand in the file: both are meant.
+    let in_file =
+        [&listed[..2], &[("/server/http/port", "9000"), ("/server/http/bind", "127.0.0.1")]].concat();
+    assert_eq!(ports(&configured(&in_file)), [8080, 8081, 9000]);
+}
+
+#[test]
 fn a_server_with_tls_has_it_at_its_port() {
     let pair = [("/server/tls/cert", "/c.pem"), ("/server/tls/key", "/k.pem")];
     let on =

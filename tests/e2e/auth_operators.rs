@@ -47,10 +47,12 @@ routes:
     middleware:
       - {{type: cors, config: {{allow_origins: [\"https://app.example\"]}}}}
       - {{type: ip_acl, config: {{allow: [127.0.0.0/8]}}}}
+      - {{type: access_log, config: {{enabled: false}}}}
       - type: auth
         config:
           jwt: {{issuer: \"https://i.example\", audience: api, jwks_file: {}, claims: {{sub: X-User}}, forward: false}}
       - {{type: header_transform, config: {{set: {{X-Who: \"${{user}}\"}}}}}}
+      - {{type: body_limit, config: {{size: 1KB}}}}
   - {{id: open, host: open.test, pool: p}}
   - {{id: lax, host: lax.test, pool: p, middleware: [{{type: plugin, ref: gone}}]}}
 plugins:
@@ -166,7 +168,16 @@ on_both_drivers! {
         ] {
             assert!(admitted.contains(part), "{part}: {admitted}");
         }
+        let line = |text: &str, stage: &str| text.lines().find(|line| line.contains(stage)).unwrap().to_owned();
+        let (log, limit) = (line(&admitted, "access_log"), line(&admitted, "body_limit"));
+        assert!(log.contains('\u{2713}') && log.contains("requests are not logged"), "{admitted}");
+        assert!(limit.contains('\u{2713}') && limit.contains("up to 1000 bytes"), "{admitted}");
+        let order = ["cors", "ip_acl", "access_log", "auth", "header_transform", "body_limit"];
+        let places = order.map(|stage| admitted.find(&format!("\u{2713} {stage}")).unwrap());
+        assert!(places.is_sorted(), "{places:?} {admitted}");
         let stranger = explain(&["--client", "192.0.2.1"]);
+        assert!(line(&stranger, "body_limit").contains("not reached"), "{stranger}");
+        assert!(line(&stranger, "access_log").contains('\u{2713}'), "{stranger}");
         assert!(stranger.contains("\u{2717} ip_acl") && stranger.contains("- auth"), "{stranger}");
         let anyone = explain(&[]);
         assert!(anyone.contains("? ip_acl") && anyone.contains("replies 401 unauthenticated"), "{anyone}");

@@ -107,6 +107,32 @@ routes:
 }
 
 #[test]
+fn a_check_warns_of_files_of_credentials_that_cannot_be_used() {
+    let route = |id: &str, auth: &str| {
+        format!(
+            "  - {{id: {id}, host: {id}.example, respond: {{status: 204}}, middleware: [{{type: auth, config: {auth}}}]}}\n"
+        )
+    };
+    let routes = [
+        route("users", "{basic: {users_file: /nowhere/users}}"),
+        route("keys", "{jwt: {issuer: 'https://i.example', audience: a, jwks_file: /dev/null}}"),
+        route("url", "{jwt: {issuer: 'https://i.example', audience: a, jwks_url: 'https://i.example/keys'}}"),
+    ];
+    let yaml = format!("version: v1\nroutes:\n{}", routes.concat());
+    let output = run(&yaml, &["config", "validate", "config.yaml"]);
+    let lines = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{lines}");
+    for part in [
+        "users in /nowhere/users: No such file or directory",
+        "keys in /dev/null: is not a regular file",
+        "answers 503 until the file can be used",
+        "2 warnings",
+    ] {
+        assert!(lines.contains(part), "{part}: {lines}");
+    }
+}
+
+#[test]
 fn a_start_with_mistakes_reports_all_of_them_and_binds_nothing() {
     let output = run(MISTAKES, &["--config", "config.yaml", "--workers", "0"]);
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));

@@ -14,15 +14,22 @@ use ringway::{Admin, DataSettings, DriverChoice, Gateway, Handle, Policy};
 
 use crate::kit::*;
 
+/// The example, with its `main`.
+#[path = "../../examples/middleware.rs"]
+#[allow(dead_code)]
+mod middleware_example;
+
 /// Starts a gateway in this process; it is not a `Proxy`, for there is no process of its own.
 fn gateway(driver: Driver, build: impl FnOnce(ringway::Builder) -> ringway::Builder) -> Handle {
+    build(builder(driver)).spawn().unwrap()
+}
+
+fn builder(driver: Driver) -> ringway::Builder {
     let driver = match driver {
         Driver::IoUring => DriverChoice::IoUring,
         Driver::Epoll => DriverChoice::Epoll,
     };
-    let builder =
-        Gateway::builder().http(vec!["127.0.0.1:0".parse().unwrap()]).driver(driver).workers(2).pin(false);
-    build(builder).spawn().unwrap()
+    Gateway::builder().http(vec!["127.0.0.1:0".parse().unwrap()]).driver(driver).workers(2).pin(false)
 }
 
 fn client(gateway: &Handle) -> Client {
@@ -151,6 +158,24 @@ impl Observer for Counts {
 }
 
 on_both_drivers! {
+    fn the_example_of_a_stage_does_what_its_page_says(driver) {
+        let gateway = middleware_example::start(builder(driver)).unwrap();
+        let ask = |fields: &str| {
+            let mut client = client(&gateway);
+            client.send(format!("GET / HTTP/1.1\r\nHost: app.localhost\r\n{fields}\r\n"));
+            client.response("GET")
+        };
+        let none = ask("");
+        assert_eq!((none.status(), none.json()["error"]["code"].as_str()), (401, Some("no_key")));
+        assert!(none.field("x-visit").is_none(), "the stage that replies has not let the request pass");
+        assert_eq!(ask("X-Key: guess\r\n").status(), 403);
+        let admitted = ask("X-Key: open sesame\r\nX-Visitor: somebody\r\n");
+        assert_eq!((admitted.status(), admitted.text().as_str()), (200, "hello, ali baba\n"));
+        assert_eq!(admitted.field("x-served-for"), Some("ali baba"));
+        assert!(admitted.field("x-visit").is_some_and(|visit| visit.parse::<u64>().is_ok_and(|us| us > 0)));
+        gateway.shutdown(Duration::from_secs(5)).unwrap();
+    }
+
     fn a_gateway_lives_in_another_process(driver) {
         let origin = Origin::named("a");
         let gateway = gateway(driver, |builder| builder);

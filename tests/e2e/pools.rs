@@ -148,12 +148,21 @@ on_both_drivers! {
         assert_eq!(site.served_by("a", 40), 30);
         site.run(&["pools", "drain", "web", &b_address]);
         assert_eq!(site.served_by("a", 20), 20);
-        let reset = site.run(&["pools", "reset", "web", "--all"]);
+        let drain = |endpoint: &str| {
+            let output = site.proxy.command(&["pools", "drain", "web", endpoint]);
+            assert!(output.status.success(), "{output:?}");
+            String::from_utf8_lossy(&output.stderr).into_owned()
+        };
+        assert_eq!(drain(&b_address), "", "another one is left");
+        let warning = drain(&a_address);
+        assert!(warning.contains("warning: no endpoint of web takes requests now"), "{warning}");
+        let reset = site.run(&["pools", "reset", "web"]);
         assert_eq!(reset.lines().count(), 2, "{reset}");
         assert_eq!(site.served_by("a", 30), 20);
         assert_eq!(site.run(&["pools", "reset", "web", "--all"]), "no endpoint of web is overridden\n");
 
         let unknown = site.fails(3, &["pools", "show", "wob"]);
+        assert!(unknown.contains("There is no such pool"), "{unknown}");
         assert!(unknown.contains("there is no pool or app wob; did you mean web?"), "{unknown}");
         let unknown = site.fails(3, &["pools", "drain", "web", "127.0.0.1:1"]);
         assert!(unknown.contains(&format!("it has web@{a_address}, web@{b_address}")) || unknown.contains(&format!("it has web@{b_address}, web@{a_address}")), "{unknown}");

@@ -72,7 +72,7 @@ async fn pool_of<'a>(desired: &'a Desired, id: &AppId) -> Result<&'a Arc<App>, P
         }
     }
     let hint = similar.map(|similar| format!("; did you mean {similar}?")).unwrap_or_default();
-    Err(Problem::new(Kind::UnknownApp, format!("there is no pool or app {id}{hint}")))
+    Err(Problem::new(Kind::UnknownPool, format!("there is no pool or app {id}{hint}")))
 }
 
 pub(crate) async fn show_pool_health<P: Plane>(plane: &P, id: AppId) -> ApiResult {

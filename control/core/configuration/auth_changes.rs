@@ -18,7 +18,11 @@ pub enum AuthChange {
 }
 
 /// Routes whose authentication a change alters, with those that are less protected first.
-pub(super) fn auth_changes(before: &Desired, after: &Desired, deltas: &[Delta]) -> Vec<(AuthChange, RouteId)> {
+pub(super) fn auth_changes(
+    before: &Desired,
+    after: &Desired,
+    deltas: &[Delta],
+) -> Vec<(AuthChange, RouteId)> {
     let mut ids: BTreeSet<&RouteId> = BTreeSet::new();
     for Delta::Put(resource) | Delta::Remove(resource) in deltas {
         let kind = resource.kind();
@@ -32,9 +36,11 @@ pub(super) fn auth_changes(before: &Desired, after: &Desired, deltas: &[Delta]) 
             }
         }
     }
-    let guards_in = |desired, id: &RouteId| Desired::route(desired, id.as_str()).map(|route| guards(desired, route));
+    let guards_in =
+        |desired, id: &RouteId| Desired::route(desired, id.as_str()).map(|route| guards(desired, route));
     let change = |id: &RouteId| {
-        let (old, new) = (guards_in(before, id).unwrap_or_default(), guards_in(after, id).unwrap_or_default());
+        let (old, new) =
+            (guards_in(before, id).unwrap_or_default(), guards_in(after, id).unwrap_or_default());
         match (old.is_empty(), new.is_empty()) {
             _ if old == new => None,
             (true, _) => Some(AuthChange::Gained),
@@ -59,8 +65,8 @@ enum Guard<'d> {
 
 fn guards<'d>(desired: &'d Desired, route: &'d Route) -> Vec<Guard<'d>> {
     let auth = route.spec.client_auth.as_ref();
-    let needs_certificate = route.spec.requires_client_cert
-        || auth.is_some_and(|auth| auth.need == ClientAuthNeed::Required);
+    let needs_certificate =
+        route.spec.requires_client_cert || auth.is_some_and(|auth| auth.need == ClientAuthNeed::Required);
     let certificate = needs_certificate.then_some(Guard::Certificate(auth));
     let chains = route.spec.middleware.iter().filter_map(|id| desired.middleware(id.as_str()));
     let stages = chains.flat_map(|chain| &chain.spec.stages).filter_map(|stage| match stage {

@@ -19,6 +19,9 @@ use super::judge::error;
 /// Code of a finding about a named file: the document itself may be right.
 pub(super) const FILE: &str = "file";
 
+/// Code of a finding about a file of credentials.
+const CREDENTIALS: &str = "credentials";
+
 /// Routes of a document, checked.
 pub(super) struct CheckedRoutes {
     /// Mistakes, or warnings where there is none.
@@ -106,9 +109,10 @@ fn about_field(
     }
 }
 
-/// Named files that cannot be used. Reads them; blocks.
+/// Named files that cannot be used. Without those of certificates nothing is served; files of credentials may
+/// follow. Reads them; blocks.
 pub(super) fn files(document: &Document) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let mut findings = credentials(document);
     let mut checked = AHashSet::new();
     for (kind, id, key) in named_files(&document.set) {
         if !checked.insert(key.clone()) {
@@ -117,6 +121,25 @@ pub(super) fn files(document: &Document) -> Vec<Finding> {
         if let Err(why) = check_files_blocking(&key) {
             let place = document.places.get(kind, &id).cloned();
             findings.push(error(FILE, format!("a file that {kind} {id} names cannot be used: {why}"), place));
+        }
+    }
+    findings
+}
+
+/// Warnings about files of keys and users that cannot be used: their routes refuse requests until they can.
+/// Reads them; blocks.
+pub fn credentials(document: &Document) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut checked = AHashSet::new();
+    for chain in &document.set.middlewares {
+        for source in chain.sources().filter(|source| checked.insert(source.clone())) {
+            let Some(why) = ringway_auth::file_problem_blocking(&source) else { continue };
+            let place = document.places.get(Kind::Middleware, chain.id.as_str()).cloned();
+            let message = format!(
+                "{why}; authentication by it answers 503 until the file can be used (chain {})",
+                chain.id
+            );
+            findings.push(Finding { severity: Severity::Warning, ..error(CREDENTIALS, message, place) });
         }
     }
     findings

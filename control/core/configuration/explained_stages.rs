@@ -7,7 +7,7 @@ use ringway_middleware::{
     FieldChanges, LocalReply, MethodExplanation, ReplyBody, RequestParts, StageExplanation, StageVerdict,
     explain,
 };
-use ringway_model::StageSpec;
+use ringway_model::{RewriteStage, StageSpec};
 use ringway_traffic::rate_limit::RateLimiter;
 use ringway_traffic::snapshot::Snapshot;
 use ringway_traffic::virtual_host::{Action, Rule};
@@ -29,6 +29,23 @@ pub struct ExplainedStage {
     pub request: FieldChanges,
     /// Changes of the response's fields.
     pub response: FieldChanges,
+    /// The stage as configured; `None` for one of an embedder.
+    spec: Option<StageSpec>,
+}
+
+impl ExplainedStage {
+    /// A stage that changes nothing.
+    fn new(stage: &'static str, verdict: &'static str, detail: String) -> Self {
+        Self {
+            stage,
+            verdict,
+            detail: detail.into(),
+            methods: Vec::new(),
+            request: FieldChanges::default(),
+            response: FieldChanges::default(),
+            spec: None,
+        }
+    }
 }
 
 /// Stages of a rule.
@@ -52,14 +69,8 @@ pub(super) fn explain_stages(
     let mut explained = ExplainedStages::default();
     let traffic = rule.traffic.as_deref();
     if let Some(limiter) = traffic.and_then(|traffic| traffic.rate_limit.as_deref()) {
-        explained.stages.push(ExplainedStage {
-            stage: "rate_limit",
-            verdict: "limits",
-            detail: format!("{}, before all stages", limit(limiter)).into(),
-            methods: Vec::new(),
-            request: FieldChanges::default(),
-            response: FieldChanges::default(),
-        });
+        let detail = format!("{}, before all stages", limit(limiter));
+        explained.stages.push(ExplainedStage::new("rate_limit", "limits", detail));
     }
     let Some(chain) = &rule.stages else { return explained };
     let services = QuestionServices::new(snapshot, Passwords::Undecided);
@@ -74,11 +85,50 @@ pub(super) fn explain_stages(
             methods: stage.methods,
             request: stage.request,
             response: stage.response,
+            spec: stage.spec,
         }
     }));
     explained.stripped = found.stripped;
     explained.reply = found.reply.as_ref().map(|reply| (reply.status(), message(reply).into()));
     explained
+}
+
+impl ExplainedStages {
+    /// Adds the configured stages that are settings of the route, at their places: other phases apply them. All
+    /// requests are logged that the setting asks for, also those that a stage replies to.
+    pub(super) fn add_settings(&mut self, configured: &[StageSpec]) {
+        let mut place =
+            self.stages.iter().position(|stage| stage.spec.is_some()).unwrap_or(self.stages.len());
+        for spec in configured {
+            match self.stages[place..].iter().position(|stage| stage.spec.as_ref() == Some(spec)) {
+                Some(ahead) => place += ahead + 1,
+                None => {
+                    if let Some(detail) = setting(spec) {
+                        let is_applied = self.reply.is_none() || matches!(spec, StageSpec::AccessLog(_));
+                        let verdict = if is_applied { "passes" } else { "not_reached" };
+                        let stage = ExplainedStage::new(spec.type_name(), verdict, detail);
+                        self.stages.insert(place, stage);
+                        place += 1;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The effect of a stage that is a setting of its route, in words.
+fn setting(spec: &StageSpec) -> Option<String> {
+    match spec {
+        StageSpec::AccessLog(log) if log.enabled => Some("requests are logged".to_owned()),
+        StageSpec::AccessLog(_) => Some("requests are not logged".to_owned()),
+        StageSpec::BodyLimit(limit) => Some(format!("request bodies up to {} bytes", limit.size)),
+        StageSpec::Rewrite(RewriteStage::StripPrefix(prefix)) => {
+            Some(format!("removes {prefix} from the path"))
+        }
+        StageSpec::Rewrite(RewriteStage::AddPrefix(prefix)) => Some(format!("adds {prefix} to the path")),
+        StageSpec::Rewrite(RewriteStage::ReplacePath(path)) => Some(format!("replaces the path by {path}")),
+        _ => None,
+    }
 }
 
 fn verdict(verdict: StageVerdict) -> &'static str {

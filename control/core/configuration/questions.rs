@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use ringway_model::{Kind, OperatorSet, Owner, Timestamp};
+use ringway_model::{Desired, Kind, OperatorSet, Owner, StageSpec, Timestamp};
 use ringway_net::clock;
 use ringway_traffic::simulate::Simulated;
 
@@ -119,12 +119,15 @@ impl Questions {
             Some((of, document)) if *of == owner => document.places.get(kind, id).cloned(),
             _ => basis.place(owner, kind, id).cloned(),
         };
+        let set = proposed.as_ref().map(|(_, document)| &document.set);
+        let stages = |route: &str| configured_stages(route, set.map(|set| &**set), &simulation.desired);
         let stored = match (&request.proposal, &simulation.cache) {
             (Some(_), _) => Stored::Proposed,
             (None, Some(store)) => Stored::In(store, clock::timestamp()),
             (None, None) => Stored::Nothing,
         };
-        routing::explain(request, &snapshot, stored, place).map_err(|finding| unreadable(vec![finding]))
+        routing::explain(request, &snapshot, stored, place, stages)
+            .map_err(|finding| unreadable(vec![finding]))
     }
 
     pub(super) fn check_auth(&self, request: &AuthCheckRequest) -> Result<AuthChecked, ConfigError> {
@@ -136,6 +139,19 @@ impl Questions {
         let (document, _patterns) = self.basis.get().read_routable(&simulation.desired, proposal)?;
         reroute(&simulation, &proposal.owner, &document.set)
     }
+}
+
+/// Stages of a route as they are configured, by a proposed set or else by what is in force.
+fn configured_stages(route: &str, set: Option<&OperatorSet>, desired: &Desired) -> Vec<StageSpec> {
+    let proposed = set.and_then(|set| set.routes.iter().find(|of| of.id.as_str() == route));
+    let Some(spec) = proposed.or_else(|| desired.route(route).map(|route| &route.spec)) else {
+        return Vec::new();
+    };
+    let stages = spec.middleware.iter().filter_map(|id| {
+        let proposed = set.and_then(|set| set.middlewares.iter().find(|of| of.id == *id));
+        proposed.or_else(|| desired.middleware(id.as_str()).map(|chain| &chain.spec))
+    });
+    stages.flat_map(|chain| chain.stages.iter().cloned()).collect()
 }
 
 /// Routes the last requests by the configuration in force, and by that with another set of an owner.

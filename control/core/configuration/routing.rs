@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ringway_config::{Finding, Place};
 use ringway_middleware::RequestParts;
-use ringway_model::{HostPattern, Kind, Owner, RequestKey, Variant};
+use ringway_model::{HostPattern, Kind, Owner, RequestKey, StageSpec, Variant};
 use ringway_traffic::plan::{PlanRequest, Reason, TrafficPlan};
 use ringway_traffic::samples::SampledHeads;
 use ringway_traffic::simulate::{Simulated, simulate};
@@ -22,7 +22,7 @@ use super::requests::{Candidate, ExplainRequest, ExplainedRoute, Explanation};
 use crate::limits::CANDIDATES_MAX;
 
 /// Explains the route of a request. `stored`: what is stored for it; `place`: of a resource of an owner in its
-/// documents.
+/// documents; `configured`: the stages of a route as they are configured.
 ///
 /// # Errors
 /// The description is no valid request.
@@ -31,6 +31,7 @@ pub(super) fn explain(
     snapshot: &Snapshot,
     stored: Stored<'_>,
     place: impl Fn(&Owner, Kind, &str) -> Option<Place>,
+    configured: impl Fn(&str) -> Vec<StageSpec>,
 ) -> Result<Explanation, Finding> {
     let buf = head_of(request)?;
     let mut head = RequestHead::default();
@@ -108,7 +109,8 @@ pub(super) fn explain(
                     tenant: host.tenant_of(&rule).map(|tenant| tenant.id.as_str()),
                     certificate: None,
                 };
-                let stages = explain_stages(&rule, request_parts, request.client, snapshot);
+                let mut stages = explain_stages(&rule, request_parts, request.client, snapshot);
+                stages.add_settings(&configured(&rule.name));
                 match &stages.reply {
                     Some((status, message)) => {
                         (explanation.status, explanation.reason) = (Some(*status), message.clone());

@@ -138,8 +138,8 @@ pub(crate) fn prepare(
             let own = own.map(|conflict| conflict_finding(conflict, &places, &Unknown));
             let routes = checks::routes(document, defaults.slashes, &patterns);
             compiled = routes.patterns;
-            let mistakes = routes.findings.into_iter().filter(Finding::is_error);
-            let mistakes: Vec<Finding> = mistakes.chain(checks::files(document)).chain(own).collect();
+            let checked = routes.findings.into_iter().chain(checks::files(document));
+            let mistakes: Vec<Finding> = checked.filter(Finding::is_error).chain(own).collect();
             if !mistakes.is_empty() {
                 if settings.on_bad == OnBadConfig::Fail {
                     return Err(mistakes);

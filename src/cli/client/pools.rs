@@ -70,16 +70,13 @@ enum PoolsCommand {
         reason: Option<String>,
     },
     /// Give endpoints their configured weights again
-    #[command(
-        override_usage = "ringway pools reset <POOL> <ENDPOINT>\n       ringway pools reset <POOL> --all"
-    )]
     Reset {
         /// ID of the pool or app
         pool: String,
-        /// Address or ID of the endpoint
-        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        /// Address or ID of the endpoint; all of the pool when absent
+        #[arg(conflicts_with = "all")]
         endpoint: Option<String>,
-        /// All endpoints of the pool
+        /// All endpoints of the pool, as without an endpoint
         #[arg(long)]
         all: bool,
     },
@@ -107,12 +104,18 @@ impl PoolsArgs {
             Some(PoolsCommand::Drain { endpoint, wait, within, reason }) => {
                 let body = json!({ "drain": true, "reason": reason.unwrap_or_default() });
                 match wait {
-                    true => drain(&api, &endpoint, &body, within),
-                    false => endpoint.put(&api, &body),
+                    true => drain(&api, &endpoint, &body, within)?,
+                    false => endpoint.put(&api, &body)?,
                 }
+                endpoint.warn_of_last(&api);
+                Ok(())
             }
             Some(PoolsCommand::Weight { endpoint, weight, reason }) => {
-                endpoint.put(&api, &json!({ "weight": weight, "reason": reason.unwrap_or_default() }))
+                endpoint.put(&api, &json!({ "weight": weight, "reason": reason.unwrap_or_default() }))?;
+                if weight == 0 {
+                    endpoint.warn_of_last(&api);
+                }
+                Ok(())
             }
             Some(PoolsCommand::Reset { pool, endpoint: Some(endpoint), .. }) => {
                 reset(&api, &EndpointArgs { pool, endpoint })
@@ -145,6 +148,20 @@ impl EndpointArgs {
     /// Sets the override, and prints what is in force.
     fn put(&self, api: &Api, body: &Value) -> Result<(), Failure> {
         api.show(Method::Put, &self.path(), Some(body), |view: EndpointView, style| view.changed(style))
+    }
+
+    /// Warns where no endpoint of the pool has a weight: a drain is not refused, for a pool may be meant to end.
+    /// The change is made: a pool that cannot be read then is no failure of it.
+    fn warn_of_last(&self, api: &Api) {
+        let body = api.call(Method::Get, &pool_path(&self.pool), None);
+        let Ok(view) = body.and_then(|body| parse::<PoolDetails>(&body)) else { return };
+        if !view.endpoints.is_empty() && view.endpoints.iter().all(|endpoint| endpoint.weight == 0) {
+            let pool = escape(&self.pool);
+            eprintln!(
+                "warning: no endpoint of {pool} takes requests now, and its routes answer with an error; \
+                 `ringway pools reset {pool}` gives all their weights again"
+            );
+        }
     }
 
     /// The endpoint as it is now, as the API shows it.
@@ -512,9 +529,11 @@ mod tests {
     fn all_overrides_of_a_pool_end_one_by_one() {
         let changed = json!({ "endpoint": "web@a:80" }).to_string();
         let run = crate::cli::client::tests::run;
-        let (requests, result) = run("pools reset web --all", &[(200, &response(0, true)), (200, &changed)]);
-        assert_eq!(requests[1], "DELETE /api/v2/pools/web/endpoints/web%40a%3A80");
-        result.unwrap();
+        for line in ["pools reset web --all", "pools reset web"] {
+            let (requests, result) = run(line, &[(200, &response(0, true)), (200, &changed)]);
+            assert_eq!(requests[1], "DELETE /api/v2/pools/web/endpoints/web%40a%3A80", "{line}");
+            result.unwrap();
+        }
         let (requests, result) = run("pools reset web --all", &[(200, &response(0, false))]);
         assert_eq!(requests.len(), 1);
         result.unwrap();
@@ -523,8 +542,7 @@ mod tests {
     #[test]
     fn arguments_that_say_nothing_are_refused() {
         let parse_line = crate::cli::client::tests::parse_line;
-        for line in ["pools reset web", "pools reset web a --all", "pools drain web", "pools weight web a -1"]
-        {
+        for line in ["pools reset", "pools reset web a --all", "pools drain web", "pools weight web a -1"] {
             assert!(parse_line(line).is_err(), "{line}");
         }
         assert!(super::super::reason(" ").is_err() && super::super::reason("two\nlines").is_err());

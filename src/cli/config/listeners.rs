@@ -13,6 +13,7 @@ use super::{HEAD_BYTES_MAX, HEAD_BYTES_MIN, LISTENER_CONNECTIONS_MAX};
 use crate::cli::catalogue as c;
 use crate::cli::origin::{ConfigurationProblem, Origin, Problem, Value, Warning};
 use crate::cli::parse;
+use crate::cli::setting::Setting;
 
 /// Timeouts and limits of a public listener; whatever is absent is as in the other settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,6 +126,24 @@ impl Reader<'_> {
             }
         }
         listed
+    }
+
+    /// Drops the listed listeners of a protocol where a flag or a variable says its port: the file says what is
+    /// served otherwise.
+    pub(super) fn replace_listed(
+        &mut self,
+        listed: &mut Listed,
+        port: &'static Setting,
+        is_of: impl Fn(Protocol) -> bool,
+    ) {
+        let Some(by @ (Origin::Flag(_) | Origin::Environment(_))) = self.given_at(port) else { return };
+        let (dropped, kept) = std::mem::take(&mut listed.listeners)
+            .into_iter()
+            .partition(|one: &ListedListener| is_of(one.protocol));
+        listed.listeners = kept;
+        for listener in dropped as Vec<ListedListener> {
+            self.warn_once(Warning::Shadowed { name: listener.name, by: by.to_string() });
+        }
     }
 
     fn protocol(&mut self, path: &str, place: &Place, mode: Option<HttpMode>) -> Option<Protocol> {

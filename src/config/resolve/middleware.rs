@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use ringway_model::{
     AuthMethod, CacheSpec, HeaderTransform, MiddlewareId, MiddlewareSpec, PluginId, PluginSpec, PolicyId,
-    PolicyRef, PolicySettings, Rewrite, RouteAction, RouteSpec, StageSpec, Template, TemplatePart, Variable,
+    PolicyRef, PolicySettings, RateLimit, RateLimitKey, Rewrite, RouteAction, RouteSpec, StageSpec, Template,
+    TemplatePart, Variable,
 };
 
 use super::about;
@@ -128,6 +129,16 @@ impl<'d> Known<'d> {
                         let policy = &limit.policy_ref;
                         doubts.push(error(at, format!("counts the policy {policy} a second time")));
                     }
+                    let settings = self.policies.get(&limit.policy_ref).and_then(|of| of.rate_limit.as_ref());
+                    for name in settings.into_iter().flat_map(header_keys) {
+                        if let Some(later) = self.asserting(&stages[at + 1..], name) {
+                            let stage = stages[at + 1 + later].type_name();
+                            doubts.push(warning(
+                                at,
+                                format!("counts by {name}, which the stage {stage} behind it sets: it has to stand there"),
+                            ));
+                        }
+                    }
                 }
                 StageSpec::HeaderTransform(transform) => {
                     let edits = &transform.request;
@@ -197,7 +208,7 @@ impl<'d> Known<'d> {
             PolicyRef::Inline(settings) => Some(&**settings),
         });
         let policy = own.fold(PolicySettings::default(), |all, layer| all.or(layer));
-        let mut doubts = Vec::new();
+        let mut doubts = self.forgeable_keys(route, &policy, stages);
         if let Some(cache) = &route.cache {
             doubts.extend(self.unkeyed(cache, stages));
         }
@@ -248,6 +259,38 @@ impl<'d> Known<'d> {
         doubts
     }
 
+    /// Stages that set a field by which the route's own policy counts requests, which it does before all stages.
+    fn forgeable_keys(
+        &self,
+        route: &RouteSpec,
+        policy: &PolicySettings,
+        stages: &[&StageSpec],
+    ) -> Vec<Doubt> {
+        let Some(limit) = &policy.rate_limit else { return Vec::new() };
+        // One that a stage names is counted there.
+        let is_counted_by_a_stage = route.policies.iter().any(|of| match of {
+            PolicyRef::Named(id) => stages.iter().any(|stage| stage.policy() == Some(id)),
+            PolicyRef::Inline(_) => false,
+        });
+        if is_counted_by_a_stage {
+            return Vec::new();
+        }
+        let doubt = |name: &str| {
+            let message = format!(
+                "sets {name}, and the route's policy counts by it before all stages, as the client sends it: it may \
+                 be forged; a stage rate_limit with policy_ref behind this one counts by the verified value"
+            );
+            Some(warning(self.asserting(stages, name)?, message))
+        };
+        header_keys(limit).filter_map(doubt).collect()
+    }
+
+    /// Index of the first stage that asserts a field.
+    fn asserting(&self, stages: &[&StageSpec], name: &str) -> Option<usize> {
+        let name = folded(name);
+        stages.iter().position(|stage| self.asserted_by(stage).into_iter().any(|of| folded(of) == name))
+    }
+
     /// Fields by which the endpoint may tell clients apart, and the cache does not.
     fn unkeyed(&self, cache: &CacheSpec, stages: &[&StageSpec]) -> Vec<Doubt> {
         let is_keyed = |name: &str| cache.vary_headers.iter().any(|known| known.eq_ignore_ascii_case(name));
@@ -293,6 +336,14 @@ impl<'d> Known<'d> {
             _ => Vec::new(),
         }
     }
+}
+
+/// Fields of a request by which a limit counts.
+fn header_keys(limit: &RateLimit) -> impl Iterator<Item = &str> {
+    limit.key.iter().filter_map(|key| match key {
+        RateLimitKey::Header(name) => Some(&**name),
+        _ => None,
+    })
 }
 
 /// Whether a part of a field's value depends on the client by more than the cache distinguishes.

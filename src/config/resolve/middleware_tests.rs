@@ -55,6 +55,36 @@ fn limits_count_once_and_count_something() {
 }
 
 #[test]
+fn limits_count_by_verified_values_of_asserted_fields() {
+    let with = |key: &str, policy: &str, stages: &str| {
+        let text = format!(
+            "pools: [{{id: p, endpoints: [{{address: x}}]}}]
+policies: [{{id: by, rate_limit: {{requests_per_second: 1, key: {key}}}}}]
+middleware: [{{id: c, stages: [{stages}]}}]
+routes: [{{id: r, host: a.example, pool: p, middleware: c{policy}}}]"
+        );
+        let reading = read(&[Source { name: "c".into(), text }]);
+        reading.findings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let own = ", policy: by";
+    for key in ["'header:X-User'", "['route', 'header:x_user']"] {
+        let found = with(key, own, JWT);
+        assert!(found.len() == 1 && found[0].contains("warning"), "{key}: {found:?}");
+        assert!(
+            found[0].contains("passes the stage auth, which sets x") && found[0].contains("may be forged"),
+            "{found:?}"
+        );
+    }
+    assert_eq!(with("'header:X-Other'", own, JWT), [""; 0]);
+    assert_eq!(with("'header:X-User'", own, CORS), [""; 0]);
+    let limit = "{type: rate_limit, policy_ref: by}";
+    assert_eq!(with("'header:X-User'", own, &format!("{JWT}, {limit}")), [""; 0], "counted at the stage");
+    assert_eq!(with("'header:X-User'", "", &format!("{JWT}, {limit}")), [""; 0]);
+    let found = with("'header:X-User'", "", &format!("{limit}, {JWT}"));
+    assert!(found.len() == 1 && found[0].contains("which the stage auth behind it sets"), "{found:?}");
+}
+
+#[test]
 fn content_is_compressed_after_all_its_changes() {
     const COMPRESS: &str = "{type: compress}";
     let pages = "{type: error_pages, config: {pages: [{statuses: 5xx, body: x}]}}";

@@ -43,7 +43,7 @@ pub enum Variable {
     User,
     /// A claim of the verified token.
     Claim(Arc<str>),
-    /// A field of the request, in lower case; the first of several.
+    /// A field of the request, in lower case; the first of several. In documents `_` stands for `-`, too.
     Header(Arc<str>),
 }
 
@@ -76,10 +76,11 @@ impl Variable {
             return Some(Self::Claim(claim.into()));
         }
         let is_name = |name: &&str| {
-            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
         };
         let header = text.strip_prefix("header.").filter(is_name)?;
-        Some(Self::Header(header.to_ascii_lowercase().into()))
+        // As the other variables are written: many apps read both as one, and a field with `_` is rarely meant.
+        Some(Self::Header(header.to_ascii_lowercase().replace('_', "-").into()))
     }
 }
 
@@ -199,6 +200,7 @@ mod tests {
             assert_eq!(Template::parse(&template.to_string()).unwrap(), template, "{text}");
         }
         assert_eq!(Template::parse("1$").unwrap().fixed(), Some("1$"));
+        assert_eq!(Template::parse("${header.X_User}"), Template::parse("${header.x-user}"));
     }
 
     #[test]

@@ -66,7 +66,8 @@ pub(super) fn check(sources: &[Source]) -> Checked {
     }
     if let Some(document) = &reading.document {
         let of_routes = ringway_control::check_routes(document, Slashes::default());
-        findings.extend(of_routes.iter().map(FindingView::from));
+        let of_credentials = ringway_control::check_credentials(document);
+        findings.extend(of_routes.iter().chain(&of_credentials).map(FindingView::from));
     }
     findings.sort_by(|a, b| {
         (a.is_rest(), &a.file, a.line, a.column).cmp(&(b.is_rest(), &b.file, b.line, b.column))

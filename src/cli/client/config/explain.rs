@@ -159,7 +159,6 @@ impl ExplainView {
             let words = match (stage.verdict.as_str(), stage.detail.as_str()) {
                 ("replies", detail) => style.paint(Tone::Bad, &format!("replies {}", escape(detail))),
                 ("not_reached", _) => style.paint(Tone::Faint, "not reached"),
-                ("passes", _) => String::new(),
                 (_, detail) => escape(detail),
             };
             let _ = writeln!(text, "  {words}");
