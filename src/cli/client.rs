@@ -11,6 +11,7 @@ mod app_rates;
 mod apps;
 mod auth;
 mod breakers;
+mod cache;
 mod canary;
 mod certificates;
 mod config;
@@ -58,6 +59,9 @@ pub(crate) enum ClientCommand {
     /// List circuit breakers and ejections
     #[command(after_help = EXIT_CODES)]
     Breakers(breakers::BreakersArgs),
+    /// Show, purge and explain the cache
+    #[command(after_help = EXIT_CODES)]
+    Cache(cache::CacheArgs),
     /// Replace an app's instances without a failed request
     ///
     /// Registers the new instances, waits until each was probed successfully, then drains and removes the
@@ -95,6 +99,7 @@ impl ClientCommand {
             Self::Instances(args) => args.run(),
             Self::Pools(args) => args.run(),
             Self::Breakers(args) => args.run(),
+            Self::Cache(args) => args.run(),
             Self::Deploy(args) => args.run(),
             Self::Domains(args) => args.run(),
             Self::Certificates(args) => args.run(),

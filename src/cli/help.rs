@@ -23,9 +23,7 @@ pub(super) fn command() -> Command {
         .before_help(format!("{commands}\n{HINT}"))
         .before_long_help(commands)
         .override_usage("ringway [OPTIONS] | ringway <COMMAND>")
-        .help_template(
-            "{about-with-newline}\n{usage-heading} {usage}\n\n{before-help}{all-args}{after-help}",
-        );
+        .help_template("{about-with-newline}{usage-heading} {usage}\n\n{before-help}{all-args}{after-help}");
     // Adds the command `help`.
     root.build();
     for flag in ["help", "version"] {

@@ -312,7 +312,8 @@ fn line(status: &StatusView, rate: Option<f64>) -> String {
     out + "\n"
 }
 
-fn bytes(count: u64) -> String {
+/// Bytes as people read them.
+pub(super) fn bytes(count: u64) -> String {
     match count {
         0..1024 => format!("{count} bytes"),
         1024..1_048_576 => format!("{:.1} KiB", count as f64 / 1024.0),

@@ -67,6 +67,7 @@ pub(super) fn run(line: &str, responses: &[(u16, &str)]) -> (Vec<String>, Result
         ClientCommand::Apps(args) => args.run(),
         ClientCommand::Instances(args) => args.run(),
         ClientCommand::Breakers(args) => args.run(),
+        ClientCommand::Cache(args) => args.run(),
         ClientCommand::Deploy(args) => args.run(),
         ClientCommand::Domains(args) => args.run(),
         ClientCommand::Certificates(args) => args.run(),

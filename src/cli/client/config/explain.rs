@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde::Deserialize;
 
 use super::super::auth::{FieldChangesView, MethodView};
+use super::super::cache::ExplainedCacheView;
 use super::super::text::{Style, Tone, escape};
 
 /// Explanation of the API.
@@ -22,6 +23,7 @@ pub(super) struct ExplainView {
     stripped: Vec<String>,
     stages: Vec<StageView>,
     rewritten: Option<String>,
+    cache: Option<ExplainedCacheView>,
 }
 
 /// Stage that the request meets.
@@ -113,6 +115,9 @@ impl ExplainView {
             let _ = writeln!(text, "  and {more} more");
         }
         self.push_stages(&mut text, style);
+        if let Some(cache) = &self.cache {
+            let _ = writeln!(text, "cache: {}", cache.verdict(style));
+        }
         if let Some(route) = &self.route {
             let variant = match (&route.variant, &route.variant_reason) {
                 (Some(variant), Some(reason)) => Some(format!("{}: {}", escape(variant), escape(reason))),
