@@ -19,6 +19,7 @@ mod auth_operators;
 mod balancing;
 mod bodies;
 mod cache;
+mod cache_api;
 mod cache_poisoning;
 mod canary;
 mod certificate_api;

@@ -178,7 +178,8 @@ impl PurgeArgs {
                 (false, true) => "made stale",
                 (false, false) => "removed",
             };
-            format!("{invalidated} stored responses {done}, {remaining} in the cache\n")
+            let responses = if invalidated == 1 { "response" } else { "responses" };
+            format!("{invalidated} stored {responses} {done}, {remaining} in the cache\n")
         })
     }
 }
