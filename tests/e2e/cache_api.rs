@@ -69,7 +69,9 @@ on_both_drivers! {
         let urls = [("acme.test", "/img/a"), ("acme.test", "/img/b?x=1"), ("acme.test", "/c"), ("site.test", "/img/a")];
         for (body, misses) in [
             (json!({ "url": "acme.test/img/a" }), &urls[..1]),
-            (json!({ "url": "https://acme.test/img/b?x=1" }), &[]),
+            // That of http too.
+            (json!({ "url": "https://acme.test/img/b?x=1" }), &urls[1..2]),
+            (json!({ "url": "acme.test/img/b" }), &[]),
             (json!({ "prefix": "acme.test/img/" }), &urls[..2]),
             (json!({ "pattern": "*.test/img/*" }), &[urls[0], urls[1], urls[3]]),
             (json!({ "tags": ["c", "nothing"] }), &urls[2..3]),
@@ -210,9 +212,10 @@ on_both_drivers! {
             (lines.len() == 3).then_some(lines)
         });
         let part = |line: &Value| (line["cache"].clone(), line["cache_hit"].clone());
-        assert_eq!(part(&lines[0]), (json!("miss"), json!(false)));
-        assert_eq!(part(&lines[1]), (json!("hit"), json!(true)));
-        assert_eq!(part(&lines[2]), (Value::Null, Value::Null));
+        // Of several cores, in any order.
+        for expected in [(json!("miss"), json!(false)), (json!("hit"), json!(true)), (Value::Null, Value::Null)] {
+            assert!(lines.iter().any(|line| part(line) == expected), "{expected:?}: {lines:?}");
+        }
     }
 
     fn a_tenants_token_and_the_audit_log(driver) {

@@ -115,7 +115,7 @@ type Selected = (String, PurgeSelector);
 
 static URL: Field<Selected> = Field {
     name: "url",
-    doc: "URL with all its variants. Without a scheme or a port it is that of http and of https.",
+    doc: "URL with all its variants, of http and of https alike; without a port, of any.",
     schema: || json!({ "type": "string", "examples": ["https://www.example.com/img/logo.png"] }),
     parse: |given| selected("url", given.text()?, PurgeSelector::url),
 };

@@ -44,7 +44,7 @@ enum CacheCommand {
     /// Remove stored responses, or make them stale
     ///
     /// In force on all cores when the command returns; what was requested from an endpoint before is not
-    /// stored afterwards. A URL without a scheme is that of http and of https, with all its variants.
+    /// stored afterwards. A URL is that of http and of https alike, with all its variants.
     #[command(override_usage = "ringway cache purge [OPTIONS] [URL]", after_long_help = PURGE_EXAMPLES)]
     Purge(PurgeArgs),
     /// Explain whether a request would be a hit, and why
