@@ -54,7 +54,7 @@ install_packages() {
 
 tools() {
     local packages=()
-    command -v cc >/dev/null || packages+=(build-essential)
+    { command -v cc && command -v c++; } >/dev/null || packages+=(build-essential)
     command -v git >/dev/null || packages+=(git)
     command -v python3 >/dev/null || packages+=(python3)
     command -v curl >/dev/null || packages+=(curl ca-certificates)
