@@ -12,6 +12,7 @@
 
 mod bridge;
 mod cache;
+mod forward;
 mod harness;
 mod policies;
 mod telemetry;
@@ -29,6 +30,7 @@ fn main() {
     traffic::run(&mut bench);
     policies::run(&mut bench);
     cache::run(&mut bench);
+    forward::run(&mut bench);
     telemetry::run(&mut bench);
     bridge::run(&mut bench);
 }

@@ -30,6 +30,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("ringway-net", &["model"]),
     ("ringway-tls", &["model"]),
     ("ringway-traffic", &["model", "wire", "middleware", "cache"]),
+    ("ringway-forward", &["model", "middleware", "traffic"]),
     ("ringway-telemetry", &["model"]),
     ("ringway-store", &["model"]),
     ("ringway-dns", &["model", "net"]),
@@ -89,7 +90,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "api",
         ],
     ),
-    ("ringway-bench", &["model", "wire", "traffic", "bridge", "cache", "middleware", "telemetry"]),
+    ("ringway-bench", &["model", "wire", "traffic", "bridge", "cache", "middleware", "telemetry", "forward"]),
     (
         "ringway-fuzz-targets",
         &["model", "config", "wire", "compress", "traffic", "cache", "worker", "store", "certs", "api"],

@@ -19,6 +19,7 @@ mod date;
 mod desired;
 mod domain;
 mod endpoint_override;
+mod forward;
 mod health;
 mod host;
 mod host_pattern;
@@ -62,6 +63,10 @@ pub use date::Civil;
 pub use desired::Desired;
 pub use domain::{Domain, DomainKind, DomainSpec, DomainUpdate};
 pub use endpoint_override::EndpointOverride;
+pub use forward::{
+    BlockedAnswer, ClientRate, ContentTypes, DomainListSpec, ForwardLimits, ForwardSpec, ListAction,
+    ListFormat, ListMode, ListSource, OnReload, PrivateTarget, ProxyAuth,
+};
 pub use health::{Health, HealthCheck};
 pub use host::{HostError, Hostname};
 pub use host_pattern::{HostPattern, HostPatternError};
