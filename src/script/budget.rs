@@ -75,6 +75,7 @@ pub(crate) struct Shared {
     collect_at: Cell<usize>,
     /// A function was charged since the last step: it may have left much garbage.
     charged: Cell<bool>,
+    dropped_steps: Cell<u32>,
     pub(crate) waiting: Cell<u32>,
 }
 
@@ -86,6 +87,7 @@ impl Shared {
             current: RefCell::new(None),
             collect_at: Cell::new(limits.memory_bytes / 2),
             charged: Cell::new(false),
+            dropped_steps: Cell::new(0),
             waiting: Cell::new(0),
         }
     }
@@ -104,8 +106,7 @@ impl Shared {
     /// Interrupt of the VM: one step.
     pub(crate) fn step(&self, lua: &Lua) -> mlua::Result<VmState> {
         let current = self.current.borrow();
-        // Code of the bridge runs when a call is dropped.
-        let Some(call) = current.as_ref() else { return Ok(VmState::Continue) };
+        let Some(call) = current.as_ref() else { return self.step_of_dropped() };
         let steps = call.steps.get().saturating_add(1);
         call.steps.set(steps);
         if call.killed.get().is_some() {
@@ -136,13 +137,27 @@ impl Shared {
         Ok(VmState::Continue)
     }
 
+    /// A step without a call: mlua resumes the coroutine of a dropped call, for its own code to drop a future
+    /// there. That takes a few steps; the script must not go on in them.
+    fn step_of_dropped(&self) -> mlua::Result<VmState> {
+        let steps = self.dropped_steps.get().saturating_add(1);
+        self.dropped_steps.set(steps);
+        if steps > DROPPED_STEPS_MAX { stop(steps) } else { Ok(VmState::Continue) }
+    }
+
+    /// Drops what a call has been.
+    pub(crate) fn drop_call<T>(&self, ended: T) {
+        self.dropped_steps.set(0);
+        drop(ended);
+    }
+
     /// Charges a function that is not Lua for the bytes that it goes through.
     ///
     /// # Errors
     /// The steps of the call are used up.
     pub(crate) fn charge(&self, bytes: usize) -> mlua::Result<()> {
         let current = self.current.borrow();
-        let Some(call) = current.as_ref() else { return Ok(()) };
+        let Some(call) = current.as_ref() else { return Err(stopped()) };
         let steps = u32::try_from(bytes / BYTES_PER_STEP).unwrap_or(u32::MAX);
         call.steps.set(call.steps.get().saturating_add(steps));
         call.cpu.look_soon();
@@ -235,6 +250,8 @@ const STEPS_BETWEEN_LOOKS: u32 = 64;
 const SLOW_US: u64 = 1_000;
 /// Steps between two looks at the memory.
 const STEPS_BETWEEN_MEMORY_CHECKS: u32 = 16;
+/// 64: steps of the code that drops a future; it takes four, and a call may have several futures.
+const DROPPED_STEPS_MAX: u32 = 64;
 /// 2 MiB: memory of a VM in which single steps may be slow, since they go through large values.
 const LARGE_BYTES: usize = 2 * 1024 * 1024;
 /// Bytes that a function goes through in the time of a few steps.

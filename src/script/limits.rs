@@ -20,6 +20,10 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 pub const REPLY_BYTES_MAX: usize = 1024 * 1024;
 /// 64: edits of header fields by one request.
 pub const EDITS_MAX: u32 = 64;
+/// 8 KiB: value of a header field; servers accept no longer ones.
+pub const FIELD_BYTES_MAX: usize = 8 * 1024;
+/// 64 KiB: header fields of a reply or a fetch together.
+pub const FIELDS_BYTES_MAX: usize = 64 * 1024;
 /// 256 KiB: text that a function of the API takes.
 pub const STRING_BYTES_MAX: usize = 256 * 1024;
 /// 10: lines that a call writes to the log.

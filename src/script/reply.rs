@@ -72,6 +72,9 @@ fn reply(status: &Value, body: Option<&Value>, headers: Option<&Value>) -> Resul
                 has_type |= name.eq_ignore_ascii_case("content-type");
                 for value in field_values(&name, &value)? {
                     reply = reply.with_field(&name, &value).map_err(|error| format!("{name}: {error}"))?;
+                    if reply.lines().len() > limits::FIELDS_BYTES_MAX {
+                        return Err("the headers of a reply have at most 64 KiB".to_owned());
+                    }
                 }
             }
         }
@@ -112,6 +115,9 @@ fn field_values(name: &str, value: &Value) -> Result<Vec<Vec<u8>>, String> {
 
 fn one_value(name: &str, value: &Value) -> Result<Vec<u8>, String> {
     match value {
+        Value::String(text) if text.as_bytes().len() > limits::FIELD_BYTES_MAX => {
+            Err(format!("{name}: a value has at most 8 KiB"))
+        }
         Value::String(text) => Ok(text.as_bytes().to_vec()),
         Value::Integer(_) | Value::Number(_) => {
             value.to_string().map(Into::into).map_err(|error| error.to_string())

@@ -122,7 +122,7 @@ impl Running {
     }
 
     fn done(&mut self, outcome: Outcome) -> Poll<Progress> {
-        self.script = None;
+        self.vm.shared().drop_call(self.script.take());
         let saved = self.saved.take();
         if let (Outcome::Failed(_), Some(request), Some(saved)) = (&outcome, &self.state.request, saved) {
             request.0.restore(saved);
@@ -141,7 +141,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.script = None;
+        self.vm.shared().drop_call(self.script.take());
         self.stop_waiting();
     }
 }

@@ -85,6 +85,48 @@ fn a_stopped_script_does_not_run_on() {
     assert_eq!(*reply.body(), crate::testing::bytes("0"));
 }
 
+/// A script that is stopped in the code around an asynchronous function is resumed there when it is dropped:
+/// it must not go on, wherever the limit stops it.
+#[test]
+fn a_script_that_is_stopped_between_waits_does_not_run_on() {
+    for turns in 0..24 {
+        let text = format!(
+            "local n = 0
+            gw.get('/', function(req)
+                for i = 1, {turns} do end
+                while true do
+                    pcall(gw.sleep, 0)
+                    n += 1
+                end
+            end)
+            gw.get('/n', function(req) return 200, tostring(n) end)"
+        );
+        let limits = Limits { steps: 300, ..Limits::default() };
+        let script = Script::with_limits(&text, limits, TestHost::default());
+        assert_eq!(script.failure().kind, FailureKind::Steps);
+        let Outcome::Reply(reply) = script.get("/n") else { panic!() };
+        let ringway_middleware::ReplyBody::Bytes(n) = reply.body() else { panic!() };
+        let n: u32 = String::from_utf8_lossy(n).parse().unwrap();
+        assert!((10..100).contains(&n), "{n} turns");
+    }
+}
+
+#[test]
+fn a_vm_frees_everything() {
+    let script = Script::new(
+        "local t = {gw.shared('d'), gw.limit{name = 'l', rate = 1}}
+        gw.get('/', function(req)
+            t[3] = req
+            gw.once('k', 60, function() return 'v' end)
+            return 200, tostring(t[1]:get('x'))
+        end)",
+    );
+    assert_eq!(script.body(), "nil");
+    let Script { vm, host } = script;
+    drop(vm);
+    assert_eq!(Rc::strong_count(&host), 1, "the VM has left the host");
+}
+
 /// The number of steps is the same each time, on each machine.
 #[test]
 fn steps_are_counted_the_same_each_time() {

@@ -46,6 +46,15 @@ pub(super) fn number(what: &str, value: &Value, least: f64, most: f64) -> mlua::
     }
 }
 
+/// Value of a header field.
+pub(super) fn field_value(value: &Value) -> mlua::Result<Vec<u8>> {
+    let value = bytes("the value of a header field", value)?;
+    match value.len() > limits::FIELD_BYTES_MAX {
+        true => Err(error("the value of a header field has at most 8 KiB")),
+        false => Ok(value),
+    }
+}
+
 /// Bytes of a value that header fields and keys take: a string or a number.
 pub(super) fn bytes(what: &str, value: &Value) -> mlua::Result<Vec<u8>> {
     match value {

@@ -149,14 +149,14 @@ impl UserData for Req {
             value.map(|value| lua.create_string(value)).transpose()
         });
         methods.add_method("set_header", |_, req, (name, value): (LuaString, Value)| {
-            let value = names::bytes("the value of a header field", &value)?;
+            let value = names::field_value(&value)?;
             req.edit(&name, |request, name| {
                 let set = request.edits.borrow_mut().set(name, &value);
                 set.map_err(|wrong| error(format!("{name}: {wrong}")))
             })
         });
         methods.add_method("add_header", |_, req, (name, value): (LuaString, Value)| {
-            let value = names::bytes("the value of a header field", &value)?;
+            let value = names::field_value(&value)?;
             req.edit(&name, |request, name| {
                 let added = request.edits.borrow_mut().append(name, &value);
                 added.map_err(|wrong| error(format!("{name}: {wrong}")))

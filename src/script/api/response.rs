@@ -93,13 +93,13 @@ impl UserData for Res {
             })
         });
         methods.add_method("set_header", |_, res, (name, value): (LuaString, Value)| {
-            let value = names::bytes("the value of a header field", &value)?;
+            let value = names::field_value(&value)?;
             res.edit(&name, |response, name| {
                 response.edits.set(name, &value).map_err(|wrong| error(format!("{name}: {wrong}")))
             })
         });
         methods.add_method("add_header", |_, res, (name, value): (LuaString, Value)| {
-            let value = names::bytes("the value of a header field", &value)?;
+            let value = names::field_value(&value)?;
             res.edit(&name, |response, name| {
                 response.edits.append(name, &value).map_err(|wrong| error(format!("{name}: {wrong}")))
             })

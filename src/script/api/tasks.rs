@@ -147,10 +147,13 @@ fn lines(fields: &Table) -> mlua::Result<Vec<u8>> {
         if value.is_nil() {
             continue;
         }
-        let value = names::bytes("the value of a header field", &value)?;
+        let value = names::field_value(&value)?;
         edits.append(&name, &value).map_err(|wrong| error(format!("{name}: {wrong}")))?;
     }
-    Ok(edits.lines().to_vec())
+    match edits.lines().len() > limits::FIELDS_BYTES_MAX {
+        true => Err(error("gw.fetch: the headers have at most 64 KiB")),
+        false => Ok(edits.lines().to_vec()),
+    }
 }
 
 fn response_table(lua: &Lua, response: &CallResponse) -> mlua::Result<Table> {

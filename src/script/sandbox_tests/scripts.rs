@@ -291,6 +291,13 @@ pub(super) const SCRIPTS: &[(&str, &str, End)] = &[
     ("sleep of not a number", "gw.sleep(0/0)", ERROR),
     ("sleep of infinity", "gw.sleep(math.huge)", ERROR),
     ("sleeps in a loop", "while true do gw.sleep(0) end", STEPS),
+    ("sleeps in pcall in a loop", "while true do pcall(gw.sleep, 0) end", STEPS),
+    ("long values of fields", "for i = 1, 64 do req:set_header('X-' .. i, ('x'):rep(1e5)) end", ERROR),
+    (
+        "many values of a field",
+        "local v = ('x'):rep(8000) return 200, 'x', {['X-A'] = {v, v, v, v, v, v, v, v, v, v}}",
+        Fails(&[Returned]),
+    ),
     ("sleep in pcall", "pcall(gw.sleep, 1) return 200, 'slept'", Says("slept")),
     ("sleep without end in pcall", "while true do pcall(gw.sleep, 6e4) end", Fails(&[Deadline])),
     (
