@@ -32,19 +32,21 @@ impl Credentials {
         Self { folder, waker, link: None, wanted, statuses, transitions: Vec::new() }
     }
 
-    /// Follows stored changes of chains.
-    pub(crate) fn handle_stored(&mut self, deltas: &[Delta], desired: &Desired) {
+    /// Follows stored changes of chains, beside a configuration on trial.
+    pub(crate) fn handle_stored(&mut self, deltas: &[Delta], desired: &Desired, on_trial: Option<&Desired>) {
         let is_chain = |delta: &Delta| {
             matches!(delta, Delta::Put(Resource::Middleware(_)) | Delta::Remove(Resource::Middleware(_)))
         };
         if deltas.iter().any(is_chain) {
-            self.follow(desired);
+            self.follow(desired, on_trial);
         }
     }
 
-    /// Keeps the sources of all chains loaded.
-    pub(crate) fn follow(&mut self, desired: &Desired) {
-        let wanted: BTreeSet<_> = desired.middlewares().flat_map(|chain| chain.spec.sources()).collect();
+    /// Keeps the sources of all chains loaded, with those of a configuration on trial: requests on its core wait
+    /// for the first keys as those of all cores do.
+    pub(crate) fn follow(&mut self, desired: &Desired, on_trial: Option<&Desired>) {
+        let chains = desired.middlewares().chain(on_trial.into_iter().flat_map(Desired::middlewares));
+        let wanted: BTreeSet<_> = chains.flat_map(|chain| chain.spec.sources()).collect();
         if wanted == self.wanted {
             return;
         }

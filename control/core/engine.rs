@@ -212,7 +212,7 @@ impl Engine {
             settings: parts.settings,
         };
         engine.plane.reserve(parts.reserved);
-        engine.credentials.follow(engine.plane.desired());
+        engine.credentials.follow(engine.plane.desired(), None);
         let serial = parts.first.snapshot.serial;
         engine.instances.mark_joining(engine.view(now));
         engine.publish(parts.first, now);
@@ -583,7 +583,7 @@ impl Engine {
                 "configuration promoted to all cores"
             );
         }
-        self.credentials.handle_stored(&commit.deltas, self.plane.desired());
+        self.credentials.handle_stored(&commit.deltas, self.plane.desired(), self.plane.on_trial());
         self.follow_versions(&commit.deltas, now);
         self.follow_canaries(&commit.deltas, now);
         overrides::log_dropped(&commit.deltas);

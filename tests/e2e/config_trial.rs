@@ -5,6 +5,8 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::kit::identity::Provider;
+use crate::kit::tokens::Signer;
 use crate::kit::*;
 
 /// A document with one route to an address, on trial for so long.
@@ -126,5 +128,26 @@ on_both_drivers! {
             assert_eq!(site.proxy.get("app.test", "/").text(), "one");
             assert_eq!(site.proxy.get("web.test", "/").text(), "one");
         }
+    }
+    fn requests_on_trial_wait_for_the_first_keys_of_a_new_issuer(driver) {
+        let origin = Origin::named("one");
+        let site = Site::start(driver, &origin);
+        let signer = Signer::es256("k1");
+        let provider = Provider::new(&[&signer]);
+        let jwt = format!("{{issuer: '{}', audience: api}}", provider.issuer());
+        let auth = format!("pool: web-pool, middleware: [{{type: auth, config: {{jwt: {jwt}}}}}]}}]");
+        site.save(&document(&origin.address().to_string(), "10m").replace("pool: web-pool}]", &auth));
+        site.logged(&["configuration on trial on one core"]);
+        let token = provider.token(&signer);
+        let on_trial = (0..64).filter(|_| {
+            let mut client = site.proxy.client();
+            client.send(format!("GET / HTTP/1.1\r\nHost: web.test\r\nAuthorization: Bearer {token}\r\n\r\n"));
+            assert_eq!(client.response("GET").status(), 200, "on both cores");
+            // The other core has no authentication.
+            client.get("web.test", "/").status() == 401
+        });
+        assert!(on_trial.count() > 0, "the trial's core has served some");
+        assert_eq!(provider.configuration_requests(), 1);
+        assert_eq!(site.proxy.metric("ringway_trial_running", &[]), 1.0);
     }
 }

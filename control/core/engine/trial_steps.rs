@@ -37,6 +37,7 @@ impl Engine {
         let serial = self.publish_to_cores(published, now);
         self.instances.begin_trial(&deltas, self.plane.desired());
         self.plane.handle_trial_begun(serial, now.micros);
+        self.credentials.follow(self.plane.desired(), self.plane.on_trial());
         self.trials.begin(Begun { id, owner, version, bake, core, serial }, now);
     }
 
@@ -46,6 +47,7 @@ impl Engine {
         self.publisher.set_trial_core(None);
         self.publish_compiled(compiled, now);
         self.instances.drop_trial(&ended.deltas, self.plane.desired());
+        self.credentials.follow(self.plane.desired(), None);
         let Some(status) = self.trials.handle_reverted(ended.reason.clone(), now.micros) else { return };
         let TrialStatus { owner, version, core, on_trial, others, z, .. } = status;
         let reason = &ended.reason;
