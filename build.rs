@@ -1,5 +1,5 @@
 //! Sets `RINGWAY_COMMIT` to the commit of the clone that is built, read from the files of git without calling
-//! it.
+//! it, and strips the binary of symbols.
 
 #![forbid(unsafe_code)]
 
@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 fn main() {
+    strip();
     println!("cargo:rerun-if-env-changed=RINGWAY_COMMIT");
     println!("cargo:rerun-if-changed=build.rs");
     // A packager's value takes precedence.
@@ -17,6 +18,16 @@ fn main() {
     let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     if let Some(commit) = commit(&root) {
         println!("cargo:rustc-env=RINGWAY_COMMIT={commit}");
+    }
+}
+
+/// Strips optimised builds, unless `RINGWAY_SYMBOLS` is set, as profilers need. It is what `strip = "symbols"` of
+/// the profile would do, which cargo forgets for a package that has an entry in the profile.
+fn strip() {
+    println!("cargo:rerun-if-env-changed=RINGWAY_SYMBOLS");
+    let is_optimised = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
+    if is_optimised && std::env::var_os("RINGWAY_SYMBOLS").is_none() {
+        println!("cargo:rustc-link-arg-bins=-Wl,--strip-all");
     }
 }
 
