@@ -69,7 +69,7 @@ on_both_drivers! {
         let urls = [("acme.test", "/img/a"), ("acme.test", "/img/b?x=1"), ("acme.test", "/c"), ("site.test", "/img/a")];
         for (body, misses) in [
             (json!({ "url": "acme.test/img/a" }), &urls[..1]),
-            // That of http too.
+            // Also the one of http.
             (json!({ "url": "https://acme.test/img/b?x=1" }), &urls[1..2]),
             (json!({ "url": "acme.test/img/b" }), &[]),
             (json!({ "prefix": "acme.test/img/" }), &urls[..2]),

@@ -48,7 +48,7 @@ impl HitRatesView {
         Self::of(size, entries, store + tenant + scope, status.requests)
     }
 
-    /// Those of some routes together.
+    /// Numbers of some routes together.
     pub(crate) fn of_scopes(scopes: &[CacheScopeStatus]) -> Self {
         let part = CachePartView::of("", None, scopes.iter());
         let requests = CacheReading { hits: part.hits, misses: part.misses, bypasses: part.bypasses };
@@ -114,8 +114,8 @@ pub(crate) struct CachePartView {
     pub(crate) entries: u64,
     /// Responses that were removed for others.
     pub(crate) evictions: u64,
-    /// Requests that a stored response answered alone. Routes without counters of their own, because there are
-    /// too many, have none.
+    /// Requests that a stored response answered alone. Routes without counters of their own have none: there
+    /// are too many.
     pub(crate) hits: u64,
     pub(crate) misses: u64,
     pub(crate) bypasses: u64,
@@ -144,7 +144,7 @@ impl CacheStatsView {
         }
     }
 
-    /// That of some routes together.
+    /// State of some routes together.
     pub(crate) fn of_scopes(scopes: &[CacheScopeStatus]) -> Self {
         let part = CachePartView::of("", None, scopes.iter());
         Self {
