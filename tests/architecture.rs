@@ -93,7 +93,20 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("ringway-bench", &["model", "wire", "traffic", "bridge", "cache", "middleware", "telemetry", "forward"]),
     (
         "ringway-fuzz-targets",
-        &["model", "config", "wire", "compress", "traffic", "cache", "worker", "store", "certs", "api"],
+        &[
+            "model",
+            "config",
+            "wire",
+            "compress",
+            "middleware",
+            "script",
+            "traffic",
+            "cache",
+            "worker",
+            "store",
+            "certs",
+            "api",
+        ],
     ),
 ];
 

@@ -26,6 +26,7 @@ mod proxy_protocol;
 mod records;
 mod request;
 mod response;
+mod script;
 mod source;
 mod structured_fields;
 mod websocket;
@@ -58,6 +59,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "records", run: records::check },
     Target { name: "request", run: request::check },
     Target { name: "response", run: response::check },
+    Target { name: "script", run: script::check },
     Target { name: "structured_fields", run: structured_fields::check },
     Target { name: "websocket", run: websocket::check },
 ];

@@ -144,6 +144,12 @@ fn response() {
     replay("response", MUTATIONS);
 }
 
+/// Each input compiles a bundle and runs it in a VM.
+#[test]
+fn script() {
+    replay("script", MUTATIONS / 10);
+}
+
 #[test]
 fn structured_fields() {
     replay("structured_fields", MUTATIONS);
