@@ -4,6 +4,7 @@
 //! ringway [run] ─► configuration, config ─► logging ─► run ─► signals ─► drain ─► exit code
 //! ringway check ─► configuration, config ─► machine ─► a table of the settings in force and their problems
 //! ringway status|apps|instances|deploy|domains|config|canary ─► client ─► the admin API of a running process
+//! ringway script ─► Lua scripts, checked without a running process
 //! ringway demo ─► demo: the library, sample apps and the API in one process
 //! ```
 
@@ -32,6 +33,7 @@ mod ready;
 mod reloads;
 mod resolver;
 mod run;
+mod script;
 mod setting;
 mod signals;
 mod sockets;
@@ -130,6 +132,9 @@ enum Command {
     /// Create tokens of the admin API
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Check Lua scripts
+    #[command(subcommand)]
+    Script(script::ScriptCommand),
     /// Run the proxy with two sample apps to try it out
     ///
     /// Uses free ports, and a store that is removed at the end.
@@ -152,6 +157,7 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Client(command)) => command.run(),
         Some(Command::Audit(command)) => command.run(),
         Some(Command::Token(command)) => command.run(),
+        Some(Command::Script(command)) => command.run(),
         Some(Command::Demo(args)) => args.run(),
     }
 }

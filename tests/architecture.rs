@@ -29,7 +29,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("ringway-bridge", &[]),
     ("ringway-net", &["model"]),
     ("ringway-tls", &["model"]),
-    ("ringway-traffic", &["model", "wire", "middleware", "cache"]),
+    ("ringway-traffic", &["model", "wire", "middleware", "cache", "script"]),
     ("ringway-forward", &["model", "middleware", "traffic"]),
     ("ringway-telemetry", &["model"]),
     ("ringway-store", &["model"]),
@@ -44,7 +44,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("ringway-health", &["model", "wire", "net"]),
     (
         "ringway-worker",
-        &["model", "wire", "traffic", "middleware", "cache", "telemetry", "bridge", "net", "tls"],
+        &["model", "wire", "traffic", "middleware", "cache", "script", "telemetry", "bridge", "net", "tls"],
     ),
     (
         "ringway-control",
@@ -54,6 +54,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "traffic",
             "middleware",
             "cache",
+            "script",
             "telemetry",
             "bridge",
             "net",

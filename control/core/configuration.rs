@@ -48,7 +48,7 @@ pub use requests::{
     DiffRequest, Effects, ExplainRequest, ExplainedRoute, Explanation, FieldChange, Mode, Proposal,
     ReloadRequest, RollbackRequest, Sampled, Validation, Version,
 };
-pub use sources::{SourceError, read_sources};
+pub use sources::{SourceError, read_scripts, read_sources};
 pub use startup::{ConfigurationSettings, OnBadConfig, Start};
 pub(crate) use startup::{Started, prepare};
 pub(crate) use thread::{ConfigurationLink, Notice, start};

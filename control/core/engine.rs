@@ -558,7 +558,8 @@ impl Engine {
                     | Resource::CanaryState(_)
                     | Resource::EndpointOverride(_)
                     | Resource::Middleware(_)
-                    | Resource::Plugin(_),
+                    | Resource::Plugin(_)
+                    | Resource::Script(_),
                 )
                 | Delta::Remove(
                     Resource::App(_)
@@ -569,7 +570,8 @@ impl Engine {
                     | Resource::CanaryState(_)
                     | Resource::EndpointOverride(_)
                     | Resource::Middleware(_)
-                    | Resource::Plugin(_),
+                    | Resource::Plugin(_)
+                    | Resource::Script(_),
                 ) => {}
             }
         }

@@ -54,7 +54,8 @@ pub use configuration::{
     CheckedSource, ConfigClient, ConfigError, ConfigurationSettings, ConfigurationStatus, Current, Diff,
     DiffRequest, Effects, ExplainRequest, ExplainedCache, ExplainedRoute, ExplainedStage, ExplainedStages,
     Explanation, FieldChange, Mode, OnBadConfig, Proposal, ReloadRequest, RollbackRequest, Sampled,
-    SourceError, Start, Step, Validation, Version, check_credentials, check_routes, read_sources,
+    SourceError, Start, Step, Validation, Version, check_credentials, check_routes, read_scripts,
+    read_sources,
 };
 pub use control::Control;
 pub use discovery::{Resolved, ResolvedTarget, ResolverError, TargetResolver};

@@ -74,6 +74,8 @@ pub(crate) const CONFIG_BYTES_MAX: u64 = 8 * 1024 * 1024;
 pub(crate) const CONFIG_FILES_MAX: usize = 1_000;
 /// Symbolic links on the way to one document, as many as the kernel follows.
 pub(crate) const CONFIG_LINKS_MAX: usize = 40;
+/// Levels of folders with Lua modules.
+pub(crate) const SCRIPT_FOLDERS_DEPTH_MAX: usize = 4;
 /// Silence after which a save is complete: editors write, rename and delete within a few milliseconds.
 pub(crate) const CONFIG_SETTLE: Duration = Duration::from_millis(50);
 /// The same for a configuration of one file that its writer has closed: a program that writes it in steps

@@ -75,7 +75,8 @@ impl Notifications {
                     | Resource::CanaryState(_)
                     | Resource::EndpointOverride(_)
                     | Resource::Middleware(_)
-                    | Resource::Plugin(_),
+                    | Resource::Plugin(_)
+                    | Resource::Script(_),
                 )
                 | Delta::Remove(
                     Resource::Policy(_)
@@ -85,7 +86,8 @@ impl Notifications {
                     | Resource::CanaryState(_)
                     | Resource::EndpointOverride(_)
                     | Resource::Middleware(_)
-                    | Resource::Plugin(_),
+                    | Resource::Plugin(_)
+                    | Resource::Script(_),
                 ) => {
                     continue;
                 }

@@ -26,9 +26,9 @@ use ringway_model::{
     PluginKind, PluginRef, PluginSpec, Policy, PolicyId, PolicyRef, PolicySettings, PoolRef, PoolTraffic,
     Probe, ProbeHeaders, ProbeHost, ProbeMethod, ProbePath, RateLimit, RateLimitKey, RateLimitRef, Redirect,
     RequestIdStage, RequestKey, Resource, Retries, Revision, Rewrite, RewriteStage, Route, RouteAction,
-    RouteId, RouteMatch, RouteSpec, SecurityHeaders, SetCookiePolicy, SetVersion, SetWeight, StageSpec,
-    StatusRanges, StatusSet, Target, Template, TenantId, TimeoutPolicy, Timestamp, TokenPlace, TracingStage,
-    TrafficSpec, UpstreamProtocol, ValueMatch,
+    RouteId, RouteMatch, RouteSpec, Script, ScriptSpec, SecurityHeaders, SetCookiePolicy, SetVersion,
+    SetWeight, StageSpec, StatusRanges, StatusSet, Target, Template, TenantId, TimeoutPolicy, Timestamp,
+    TokenPlace, TracingStage, TrafficSpec, UpstreamProtocol, ValueMatch,
 };
 
 use crate::{Batch, Loaded, Memory, Store, StoreError, export, import, migrate};
@@ -100,11 +100,12 @@ const CHECKS: &[(&str, Check)] = &[
             put(endpoint_override()),
             put(middleware()),
             put(plugin()),
+            put(script()),
         ];
         let mut store = open();
         store.load();
         store.commit(1, &deltas);
-        let all: [Resource; 15] = [
+        let all: [Resource; 16] = [
             app.into(),
             instance.into(),
             bare.0.into(),
@@ -120,6 +121,7 @@ const CHECKS: &[(&str, Check)] = &[
             endpoint_override().into(),
             middleware().into(),
             plugin().into(),
+            script().into(),
         ];
         store.expect(1, &all);
         drop(store);
@@ -229,6 +231,7 @@ const CHECKS: &[(&str, Check)] = &[
             put(endpoint_override()),
             put(middleware()),
             put(plugin()),
+            put(script()),
         ];
         store.commit(4, &[put(app), put(instance), put(domain)]);
         store.commit(5, &of_operator);
@@ -581,6 +584,20 @@ fn plugin() -> Plugin {
         owner: Owner::Admin,
         created_at: Timestamp(13),
         updated_at: Timestamp(14),
+    }
+}
+
+fn script() -> Script {
+    Script {
+        spec: Arc::new(ScriptSpec {
+            id: "hello".into(),
+            file: "hello.lua".into(),
+            is_module: false,
+            source: "gw.get(\"/\", function() return 200 end)\n".into(),
+        }),
+        owner: Owner::File,
+        created_at: Timestamp(15),
+        updated_at: Timestamp(16),
     }
 }
 

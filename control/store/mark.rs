@@ -17,7 +17,7 @@ use crate::record::checksum;
 ///   instances.
 /// - 4: traffic settings of policies, pools and routes; states of canaries, overrides of endpoints.
 /// - 5: chains of middleware stages and plugins; chains of routes.
-/// - 6: caches of routes.
+/// - 6: caches of routes; Lua scripts.
 pub(crate) const SCHEMA: u32 = 6;
 
 /// Number of records and the sum of their checksums. A sum can be updated for one record without reading the

@@ -19,7 +19,7 @@ mod route;
 mod traffic;
 mod version;
 
-use ringway_model::{Delta, Kind, MiddlewareSpec, Owner, PluginSpec, Resource};
+use ringway_model::{Delta, Kind, MiddlewareSpec, Owner, PluginSpec, Resource, ScriptSpec};
 use serde::de::{self, DeserializeOwned};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use xxhash_rust::xxh3::Xxh3;
@@ -119,6 +119,7 @@ pub(crate) fn encode(resource: &Resource) -> (Key, Sealed) {
         Resource::EndpointOverride(of) => serde_json::to_vec(&StoredOverride::from(&**of)),
         Resource::Middleware(of) => serde_json::to_vec(&StoredSpec::<MiddlewareSpec>::from(&**of)),
         Resource::Plugin(of) => serde_json::to_vec(&StoredSpec::<PluginSpec>::from(&**of)),
+        Resource::Script(of) => serde_json::to_vec(&StoredSpec::<ScriptSpec>::from(&**of)),
     };
     let body = body.expect("plain structs of strings and numbers serialise");
     let key = key_of(resource);
@@ -141,6 +142,7 @@ pub(crate) fn decode(kind: Kind, body: &[u8]) -> Option<Resource> {
         Kind::EndpointOverride => read::<StoredOverride>(body)?.into_model()?.into(),
         Kind::Middleware => read::<StoredSpec<MiddlewareSpec>>(body)?.into_model()?.into(),
         Kind::Plugin => read::<StoredSpec<PluginSpec>>(body)?.into_model()?.into(),
+        Kind::Script => read::<StoredSpec<ScriptSpec>>(body)?.into_model()?.into(),
     })
 }
 

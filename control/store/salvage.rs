@@ -171,7 +171,8 @@ impl Salvage {
                     | Resource::CanaryState(_)
                     | Resource::EndpointOverride(_)
                     | Resource::Middleware(_)
-                    | Resource::Plugin(_),
+                    | Resource::Plugin(_)
+                    | Resource::Script(_),
                 )
                 | None => continue,
             };

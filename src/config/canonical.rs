@@ -10,7 +10,7 @@ use aws_lc_rs::digest;
 use ringway_model::{
     CertificateSpec, ClientAuth, EndpointSpec, FieldMatch, HealthCheck, HostPattern, MiddlewareSpec,
     OperatorSet, PathMatch, PluginSpec, PolicyRef, PolicySettings, PolicySpec, PoolRef, PoolSpec, Probe,
-    Rewrite, RouteAction, RouteSpec, SetVersion, UpstreamTls, ValueMatch,
+    Rewrite, RouteAction, RouteSpec, ScriptSpec, SetVersion, UpstreamTls, ValueMatch,
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value as Json, json};
@@ -93,6 +93,9 @@ impl Serialize for Canonical<'_> {
         members.serialize_entry("policies", &List(&set.policies, policy_spec))?;
         members.serialize_entry("pools", &List(&set.pools, |spec: &PoolSpec| pool(spec, *secrets)))?;
         members.serialize_entry("routes", &List(&set.routes, |spec: &Arc<RouteSpec>| route(spec)))?;
+        if !set.scripts.is_empty() {
+            members.serialize_entry("scripts", &List(&set.scripts, |spec: &Arc<ScriptSpec>| script(spec)))?;
+        }
         let managed: Vec<_> = set.routes.iter().filter_map(|spec| traffic::of_route(spec)).collect();
         if !managed.is_empty() {
             members.serialize_entry("traffic_management", &managed)?;
@@ -109,6 +112,16 @@ impl<T, F: Fn(&T) -> Json> Serialize for List<'_, T, F> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.0.iter().map(&self.1))
     }
+}
+
+/// A script in the form of `scripts`, with its source.
+fn script(spec: &ScriptSpec) -> Json {
+    let mut members = Members::default();
+    members.add("id", Some(&*spec.id));
+    members.add("path", Some(&*spec.file));
+    members.add("module", Some(true).filter(|_| spec.is_module));
+    members.add("source", Some(&*spec.source));
+    members.finish()
 }
 
 /// A route in the form of `routes`.

@@ -13,8 +13,15 @@ use crate::{Finding, GovernanceRule, Place};
 pub struct Source {
     /// Name in findings: the path as given, or `request`.
     pub name: Arc<str>,
-    /// YAML, or JSON if its first character is `{` or `[`.
+    /// YAML, or JSON if its first character is `{` or `[`; Lua where the name ends with `.lua`.
     pub text: String,
+}
+
+impl Source {
+    /// Whether it is a Lua script that documents name, and no document.
+    pub fn is_script(&self) -> bool {
+        self.name.ends_with(".lua")
+    }
 }
 
 /// Result of reading a configuration.
@@ -73,6 +80,8 @@ pub struct Sections {
     pub middlewares: bool,
     /// `plugins`.
     pub plugins: bool,
+    /// `scripts`.
+    pub scripts: bool,
     /// `governance`.
     pub governance: bool,
 }

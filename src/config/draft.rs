@@ -1,16 +1,17 @@
 //! Draft of a document: all that was read of all sources, before references are resolved.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_model::{
     AppId, CacheSpec, CertificateSpec, CircuitBreaker, ClientAuth, Compress, HealthCheck, Kind, MiddlewareId,
     MiddlewareSpec, OnAllUnhealthy, PluginSpec, PolicyId, PolicyRef, PolicySpec, PoolSpec, RateLimit,
-    RouteId, RouteSpec, TrafficSpec,
+    RouteId, RouteSpec, ScriptSpec, TrafficSpec,
 };
 
 use crate::reader::Report;
+use crate::shapes::ScriptPaths;
 use crate::{FieldPlace, GovernanceRule, Place, Pointer, Position, Reader, Sections};
 
 /// Values read so far, and the names that were declared and used.
@@ -22,6 +23,11 @@ pub(crate) struct Draft {
     pub(crate) certificates: Vec<CertificateSpec>,
     pub(crate) middlewares: Vec<Arc<MiddlewareSpec>>,
     pub(crate) plugins: Vec<Arc<PluginSpec>>,
+    pub(crate) scripts: Vec<Arc<ScriptSpec>>,
+    /// Files of scripts that were read beside the documents: their texts by path.
+    pub(crate) script_files: BTreeMap<Arc<str>, Arc<str>>,
+    /// Files and folders of scripts that the documents name.
+    pub(crate) script_paths: ScriptPaths,
     /// Names of the stages that plugins of the type `builtin` stand for.
     pub(crate) builtins: Vec<Reference>,
     /// Places of the stages of chains.

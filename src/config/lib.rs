@@ -39,6 +39,6 @@ pub use reader::{
     object_schema, read as read_request,
 };
 pub use schema::schema;
-pub use shapes::{policy, policy_patch};
+pub use shapes::{ScriptPaths, policy, policy_patch, script_paths};
 pub use statics::{STATIC_KEYS, StaticKey, StaticKind, restart_needed};
 pub use tree::{Member, Node, Object, Value, json};

@@ -21,6 +21,8 @@ pub const PATH_BYTES_MAX: usize = 2_048;
 pub const CONDITIONS_MAX: usize = 32;
 /// Routes made from one tenant: its hosts times its paths.
 pub const TENANT_ROUTES_MAX: usize = 1_000;
+/// Bytes of one Lua script: all scripts together may not have more.
+pub const SCRIPT_BYTES_MAX: usize = 1024 * 1024;
 /// Longest trial of a change on one core.
 pub const BAKE_MAX: Duration = Duration::from_secs(3_600);
 

@@ -59,7 +59,10 @@ pub fn read_beside(sources: &[Source], beside: &Beside<'_>) -> Reading {
         return failed(vec![error("missing", "there is no configuration file".to_owned())]);
     }
     let mut read = Joined::default();
-    for source in sources {
+    let (scripts, documents): (Vec<_>, Vec<_>) = sources.iter().partition(|source| source.is_script());
+    let scripts = scripts.into_iter().map(|source| (source.name.clone(), source.text.as_str().into()));
+    read.draft.script_files = scripts.collect();
+    for source in documents {
         read.draft.begin(&source.name);
         let outcome = read_source(&source.text, &mut read.draft);
         read.add(outcome, Some(&source.name));
@@ -106,6 +109,7 @@ impl Joined {
         draft.certificates.sort_by(|a, b| a.sni.cmp(&b.sni));
         draft.middlewares.sort_by(|a, b| a.id.cmp(&b.id));
         draft.plugins.sort_by(|a, b| a.id.cmp(&b.id));
+        draft.scripts.sort_by(|a, b| a.id.cmp(&b.id));
         let mut set = OperatorSet {
             policies: draft.policies,
             pools: draft.pools,
@@ -113,6 +117,7 @@ impl Joined {
             certificates: draft.certificates,
             middlewares: draft.middlewares,
             plugins: draft.plugins,
+            scripts: draft.scripts,
         };
         if let Some(base) = beside.base {
             fill(&mut set, draft.sections, &base.set);
@@ -146,6 +151,9 @@ fn fill(set: &mut OperatorSet, given: Sections, base: &OperatorSet) {
     }
     if !given.routes {
         set.routes.clone_from(&base.routes);
+    }
+    if !given.scripts {
+        set.scripts.clone_from(&base.scripts);
     }
     if !given.certificates {
         set.certificates.clone_from(&base.certificates);

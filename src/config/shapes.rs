@@ -14,6 +14,7 @@
 //! | `middleware`, `plugins` | `middleware` |
 //! | `compression` | `compression` |
 //! | `circuit_breaker` of all pools | `policy` |
+//! | `scripts`, `lua_routing` | `scripts` |
 //! | `security` | `security` |
 //! | sections that later versions support | `later` |
 
@@ -37,6 +38,7 @@ mod process;
 mod request_key;
 mod route;
 mod routing;
+mod scripts;
 mod security;
 mod tenants;
 mod tls;
@@ -49,6 +51,7 @@ pub(crate) use middleware::{origin_of_chain, origin_of_pool};
 pub(crate) use policy::{doubts, key_text};
 pub use policy::{policy, policy_patch};
 pub(crate) use pool::default_failures;
+pub use scripts::{ScriptPaths, script_paths};
 
 /// Reads one document.
 pub(crate) fn document(reader: &mut Reader<'_>, draft: &mut Draft) {
@@ -70,6 +73,7 @@ pub(crate) fn document(reader: &mut Reader<'_>, draft: &mut Draft) {
     middleware::plugins(reader, draft);
     compression::section(reader, draft);
     circuit_breaker(reader, draft);
+    scripts::section(reader, draft);
     security::security(reader, draft);
     governance::governance(reader, draft);
     later::sections(reader);

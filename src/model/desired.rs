@@ -8,7 +8,7 @@ use rpds::{HashTrieMapSync, HashTrieSetSync};
 use crate::{
     App, AppId, CanaryState, Certificate, ConfigVersion, Domain, EndpointOverride, HostPattern, Hostname,
     Instance, InstanceId, Kind, Middleware, MiddlewareId, Owner, Plugin, PluginId, Policy, PolicyId,
-    PolicyRef, Resource, Revision, Route, RouteId, StageSpec,
+    PolicyRef, Resource, Revision, Route, RouteId, Script, StageSpec,
 };
 
 type Map<K, V> = HashTrieMapSync<K, V, ahash::RandomState>;
@@ -32,6 +32,7 @@ pub struct Desired {
     endpoint_overrides: Map<InstanceId, Arc<EndpointOverride>>,
     middlewares: Map<MiddlewareId, Arc<Middleware>>,
     plugins: Map<PluginId, Arc<Plugin>>,
+    scripts: Map<Arc<str>, Arc<Script>>,
     instances_of: Map<AppId, Set<InstanceId>>,
     domains_of: Map<AppId, Set<Hostname>>,
     routes_of_host: Map<HostPattern, Set<RouteId>>,
@@ -58,6 +59,7 @@ impl Default for Desired {
             endpoint_overrides: map(),
             middlewares: map(),
             plugins: map(),
+            scripts: map(),
             instances_of: map(),
             domains_of: map(),
             routes_of_host: map(),
@@ -119,6 +121,7 @@ impl Desired {
             Kind::EndpointOverride => self.endpoint_overrides.contains_key(key),
             Kind::Middleware => self.middlewares.contains_key(key),
             Kind::Plugin => self.plugins.contains_key(key),
+            Kind::Script => self.scripts.contains_key(key),
         }
     }
 
@@ -136,6 +139,7 @@ impl Desired {
             Kind::EndpointOverride => self.endpoint_overrides.size(),
             Kind::Middleware => self.middlewares.size(),
             Kind::Plugin => self.plugins.size(),
+            Kind::Script => self.scripts.size(),
         }
     }
 
@@ -154,7 +158,8 @@ impl Desired {
         let configured = registered.chain(policies).chain(routes).chain(versions).chain(certificates);
         let middlewares = self.middlewares.values().cloned().map(Resource::from);
         let plugins = self.plugins.values().cloned().map(Resource::from);
-        configured.chain(canaries).chain(overrides).chain(middlewares).chain(plugins)
+        let scripts = self.scripts.values().cloned().map(Resource::from);
+        configured.chain(canaries).chain(overrides).chain(middlewares).chain(plugins).chain(scripts)
     }
 
     /// A resource of any kind. One hash lookup.
@@ -171,6 +176,7 @@ impl Desired {
             Kind::EndpointOverride => self.endpoint_overrides.get(key).cloned().map(Resource::from),
             Kind::Middleware => self.middlewares.get(key).cloned().map(Resource::from),
             Kind::Plugin => self.plugins.get(key).cloned().map(Resource::from),
+            Kind::Script => self.scripts.get(key).cloned().map(Resource::from),
         }
     }
 
@@ -188,6 +194,7 @@ impl Desired {
             Kind::EndpointOverride => self.endpoint_overrides.get(key).map(|of| &of.owner),
             Kind::Middleware => self.middlewares.get(key).map(|of| &of.owner),
             Kind::Plugin => self.plugins.get(key).map(|of| &of.owner),
+            Kind::Script => self.scripts.get(key).map(|of| &of.owner),
         }
     }
 
@@ -259,6 +266,16 @@ impl Desired {
     /// A plugin. One hash lookup.
     pub fn plugin(&self, id: &str) -> Option<&Arc<Plugin>> {
         self.plugins.get(id)
+    }
+
+    /// A script. One hash lookup.
+    pub fn script(&self, id: &str) -> Option<&Arc<Script>> {
+        self.scripts.get(id)
+    }
+
+    /// All scripts, in no order.
+    pub fn scripts(&self) -> impl Iterator<Item = &Arc<Script>> {
+        self.scripts.values()
     }
 
     /// All chains of middleware stages, in no order.
@@ -395,6 +412,7 @@ impl Desired {
             Resource::EndpointOverride(of) => self.endpoint_overrides.insert_mut(of.instance.clone(), of),
             Resource::Middleware(of) => self.middlewares.insert_mut(of.spec.id.clone(), of),
             Resource::Plugin(of) => self.plugins.insert_mut(of.spec.id.clone(), of),
+            Resource::Script(of) => self.scripts.insert_mut(of.spec.id.clone(), of),
         }
     }
 
@@ -412,6 +430,7 @@ impl Desired {
             Resource::EndpointOverride(of) => _ = self.endpoint_overrides.remove_mut(&of.instance),
             Resource::Middleware(of) => _ = self.middlewares.remove_mut(&of.spec.id),
             Resource::Plugin(of) => _ = self.plugins.remove_mut(&of.spec.id),
+            Resource::Script(of) => _ = self.scripts.remove_mut(&of.spec.id),
         }
     }
 
@@ -425,7 +444,8 @@ impl Desired {
             | Resource::CanaryState(_)
             | Resource::EndpointOverride(_)
             | Resource::Middleware(_)
-            | Resource::Plugin(_) => {}
+            | Resource::Plugin(_)
+            | Resource::Script(_) => {}
             Resource::Instance(instance) => link(&mut self.instances_of, &instance.app, instance.id.clone()),
             Resource::Domain(domain) => link(&mut self.domains_of, &domain.app, domain.name.clone()),
             Resource::Route(route) => {
@@ -457,7 +477,8 @@ impl Desired {
             | Resource::CanaryState(_)
             | Resource::EndpointOverride(_)
             | Resource::Middleware(_)
-            | Resource::Plugin(_) => {}
+            | Resource::Plugin(_)
+            | Resource::Script(_) => {}
             Resource::Instance(instance) => unlink(&mut self.instances_of, &instance.app, &instance.id),
             Resource::Domain(domain) => unlink(&mut self.domains_of, &domain.app, &domain.name),
             Resource::Route(route) => {
@@ -494,7 +515,8 @@ impl Resource {
             | Self::CanaryState(_)
             | Self::EndpointOverride(_)
             | Self::Middleware(_)
-            | Self::Plugin(_) => &[],
+            | Self::Plugin(_)
+            | Self::Script(_) => &[],
         };
         let stages = match self {
             Self::Middleware(middleware) => &*middleware.spec.stages,

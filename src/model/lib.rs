@@ -37,6 +37,7 @@ mod probe;
 mod rebase;
 mod resource;
 mod route;
+mod script;
 mod serde_text;
 mod server_certificate;
 mod status;
@@ -101,6 +102,7 @@ pub use route::{
     FieldMatch, FixedResponse, PathMatch, PoolRef, Redirect, Rewrite, Route, RouteAction, RouteMatch,
     RouteSpec, ValueMatch,
 };
+pub use script::{Script, ScriptSpec};
 pub use server_certificate::{Certificate, CertificateSpec};
 pub use status::StatusRangeError;
 pub use target::{Scheme, Target, TargetError, TargetHost};

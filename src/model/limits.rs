@@ -46,6 +46,8 @@ pub const MIDDLEWARES_MAX: usize = 10_000;
 pub const STAGES_MAX: usize = 32;
 /// Plugins.
 pub const PLUGINS_MAX: usize = 1_000;
+/// 1,000: Lua scripts, all of which are one bundle.
+pub const SCRIPTS_MAX: usize = 1_000;
 /// Bytes of a pattern (regular expression) of a host or path: longer ones cannot be understood.
 pub const PATTERN_BYTES_MAX: usize = 1024;
 /// Bytes of a fixed response's content: a page of text; it is in every core's snapshot.

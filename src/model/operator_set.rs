@@ -18,8 +18,8 @@ use crate::{
     App, AppId, Balancer, Certificate, CertificateSpec, ConfigVersion, Desired, Domain, FailurePolicy,
     Generation, HealthCheck, HostPattern, Hostname, Instance, InstanceId, Kind, Middleware, MiddlewareSpec,
     OnAllUnhealthy, Owner, Plugin, PluginSpec, Policy, PolicyId, PolicyRef, PolicySettings, PoolRef,
-    PoolTraffic, Rejection, Route, RouteAction, RouteId, RouteSpec, SetVersion, StageSpec, Target,
-    TrafficSpec, UpstreamTls, limits,
+    PoolTraffic, Rejection, Route, RouteAction, RouteId, RouteSpec, Script, ScriptSpec, SetVersion,
+    StageSpec, Target, TrafficSpec, UpstreamTls, limits,
 };
 
 /// All resources of one owner. Ids are unique within each kind.
@@ -37,6 +37,8 @@ pub struct OperatorSet {
     pub middlewares: Vec<Arc<MiddlewareSpec>>,
     /// Plugins.
     pub plugins: Vec<Arc<PluginSpec>>,
+    /// Lua scripts, in the order of their ids.
+    pub scripts: Vec<Arc<ScriptSpec>>,
 }
 
 /// A named policy as configured.
@@ -305,6 +307,7 @@ impl OperatorSet {
             + self.certificates.len()
             + self.middlewares.len()
             + self.plugins.len()
+            + self.scripts.len()
             + self.endpoint_count()
     }
 
@@ -341,6 +344,7 @@ impl Desired {
         let plugins: Ids<'_> = set.plugins.iter().map(|of| of.id.as_str()).collect();
         conflicts.extend(middlewares.iter().filter_map(|id| taken(Kind::Middleware, id)));
         conflicts.extend(plugins.iter().filter_map(|id| taken(Kind::Plugin, id)));
+        conflicts.extend(set.scripts.iter().filter_map(|script| taken(Kind::Script, &script.id)));
         let unknown_policy = |kind: Kind, id: &str, reference: &PolicyRef| {
             let policy = reference.name()?;
             let is_known = policies.contains(policy.as_str())
@@ -480,6 +484,7 @@ impl Desired {
         let (middlewares, plugins) = (set.middlewares.len(), set.plugins.len());
         limit(Kind::Middleware, "chains of middleware", middlewares, limits::MIDDLEWARES_MAX);
         limit(Kind::Plugin, Kind::Plugin.plural(), plugins, limits::PLUGINS_MAX);
+        limit(Kind::Script, Kind::Script.plural(), set.scripts.len(), limits::SCRIPTS_MAX);
         if set.pools.iter().any(|pool| pool.endpoints.len() > limits::INSTANCES_PER_APP_MAX) {
             let max = limits::INSTANCES_PER_APP_MAX;
             conflicts.push(Conflict::Full { what: "endpoints of one pool", max });
@@ -525,6 +530,9 @@ impl Draft<'_> {
         }
         for spec in &set.plugins {
             self.put_plugin(owner, spec);
+        }
+        for spec in &set.scripts {
+            self.put_script(owner, spec);
         }
         for spec in &set.middlewares {
             self.put_middleware(owner, spec);
@@ -593,6 +601,15 @@ impl Draft<'_> {
         }
         let created_at = old.map_or(self.now, |old| old.created_at);
         self.put(Plugin { spec: spec.clone(), owner: owner.clone(), created_at, updated_at: self.now });
+    }
+
+    fn put_script(&mut self, owner: &Owner, spec: &Arc<ScriptSpec>) {
+        let old = self.desired.script(&spec.id);
+        if old.is_some_and(|old| old.spec == *spec) {
+            return;
+        }
+        let created_at = old.map_or(self.now, |old| old.created_at);
+        self.put(Script { spec: spec.clone(), owner: owner.clone(), created_at, updated_at: self.now });
     }
 
     fn put_pool(&mut self, owner: &Owner, spec: &PoolSpec) {
@@ -673,6 +690,7 @@ impl Draft<'_> {
                 Kind::Certificate => certificates.iter().map(String::as_str).collect(),
                 Kind::Middleware => set.middlewares.iter().map(|of| of.id.as_str()).collect(),
                 Kind::Plugin => set.plugins.iter().map(|of| of.id.as_str()).collect(),
+                Kind::Script => set.scripts.iter().map(|of| &*of.id).collect(),
                 Kind::ConfigVersion => continue,
                 Kind::Domain | Kind::CanaryState | Kind::EndpointOverride => Ids::default(),
             };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::{
     App, CanaryState, Certificate, ConfigVersion, Domain, EndpointOverride, Instance, Middleware, Owner,
-    Plugin, Policy, Route,
+    Plugin, Policy, Route, Script,
 };
 
 /// Properties that resources of all kinds have.
@@ -107,6 +107,7 @@ kinds! {
     EndpointOverride = 9, "override", "overrides";
     Middleware = 10, "middleware", "middlewares";
     Plugin = 11, "plugin", "plugins";
+    Script = 12, "script", "scripts";
 }
 
 impl Kind {

@@ -19,6 +19,14 @@ pub fn now_micros() -> u64 {
     u64::try_from(epoch().instant.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
+/// Returns the CPU time that this thread has used, in microseconds. About 300 ns: a system call.
+pub fn thread_cpu_micros() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is valid for writes. The clock exists since Linux 2.6.12, so the call cannot fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000
+}
+
 /// Returns the wall-clock time, for people and records. Zero before 1970.
 pub fn timestamp() -> Timestamp {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

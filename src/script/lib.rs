@@ -44,7 +44,7 @@ pub use failure::{Failure, FailureKind, Place};
 pub use host::{Fetch, Host, LogLevel, LogLine};
 pub use outcome::{Effects, Outcome};
 pub use pattern::{Pattern, PatternError, Segment};
-pub use request::{Rights, ScriptRequest};
+pub use request::{BodyUnavailable, Rights, ScriptRequest};
 pub use route_table::{Duplicate, Found, Parameters, RouteTable};
 pub use running::{Progress, Running};
 pub use settings::Limits;

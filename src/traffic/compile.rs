@@ -32,6 +32,9 @@ use crate::policy::Defaults;
 use crate::rate_limit::{LimitScope, RateLimitTable, RateLimiter};
 use crate::rule_table::Rejected;
 use crate::rule_traffic::RuleTraffic;
+use crate::scripts::ScriptFinding;
+#[cfg(feature = "lua")]
+use crate::scripts::ScriptState;
 use crate::snapshot::{CertificateVersion, Map, MetricSlot, Pool, Snapshot, map};
 use crate::trickle::TrickleCount;
 use crate::virtual_host::{TlsSettings, VirtualHost};
@@ -40,6 +43,7 @@ mod cache;
 mod draft;
 mod ids;
 mod middleware;
+mod scripts;
 mod traffic;
 
 /// Settings of a compiler.
@@ -75,6 +79,9 @@ pub struct Compiler {
     trickles: Arc<TrickleCount>,
     /// Traffic decisions of rules without settings of their own.
     default_traffic: Option<Arc<RuleTraffic>>,
+    /// State of scripts, shared by all snapshots.
+    #[cfg(feature = "lua")]
+    script_state: Arc<ScriptState>,
     state: State,
 }
 
@@ -104,6 +111,8 @@ pub struct Published {
     pub names_removed: Vec<Hostname>,
     /// Routes that could not be compiled, and serve nothing.
     pub rejected: Vec<Rejected>,
+    /// Reason why the scripts could not be compiled; the former ones serve.
+    pub refused_scripts: Option<ScriptFinding>,
     /// Pools and endpoints whose circuit breakers closed, because more were ejected than their pool allows
     /// now.
     pub reinstated: Vec<(AppId, InstanceId)>,
@@ -233,6 +242,7 @@ struct Effects {
     /// Changed pools with a cap of ejections.
     capped: Vec<Arc<Pool>>,
     rejected: Vec<Rejected>,
+    refused_scripts: Option<ScriptFinding>,
     work: Work,
 }
 
@@ -246,7 +256,15 @@ impl Compiler {
             let limiter = RateLimiter::new(LimitScope::Process, limit, rate_limits.clone());
             Arc::new(RuleTraffic { rate_limit: Some(Arc::new(limiter)), ..RuleTraffic::default() })
         });
-        Self { settings, rate_limits, trickles: Arc::default(), default_traffic, state }
+        Self {
+            #[cfg(feature = "lua")]
+            script_state: Arc::new(ScriptState::new(rate_limits.clone())),
+            settings,
+            rate_limits,
+            trickles: Arc::default(),
+            default_traffic,
+            state,
+        }
     }
 
     /// Debts of the keys of all rate limits.
@@ -386,6 +404,7 @@ impl Compiler {
                 .cloned()
                 .chain(desired.certificates().map(|certificate| certificate.sni.clone()))
                 .collect(),
+            scripts: true,
         };
         self.edit(|draft| {
             if draft.branch == Branch::Base {
@@ -518,7 +537,8 @@ impl Compiler {
             return Err(Outdated);
         }
         let before = std::mem::replace(&mut self.state, compiled.state);
-        let Effects { slots, names_touched, renewed, capped, rejected, work, .. } = compiled.effects;
+        let Effects { slots, names_touched, renewed, capped, rejected, refused_scripts, work, .. } =
+            compiled.effects;
         for endpoint in renewed {
             endpoint.renew();
         }
@@ -537,7 +557,17 @@ impl Compiler {
             }
         }
         let (snapshot, on_trial) = (self.snapshot().clone(), self.snapshot_on_trial().cloned());
-        Ok(Published { snapshot, on_trial, slots, names_added, names_removed, rejected, reinstated, work })
+        Ok(Published {
+            snapshot,
+            on_trial,
+            slots,
+            names_added,
+            names_removed,
+            rejected,
+            refused_scripts,
+            reinstated,
+            work,
+        })
     }
 
     /// Compiles the next snapshot of the configuration in force, then that of the one on trial.
@@ -561,6 +591,7 @@ impl Compiler {
             effects.slots.extend(of_trial.slots);
             effects.names_touched.extend(of_trial.names_touched);
             effects.rejected.extend(of_trial.rejected);
+            effects.refused_scripts = effects.refused_scripts.take().or(of_trial.refused_scripts);
             let mut next = Trial { tables, ..trial.clone() };
             next.renewed.extend(of_trial.renewed);
             for (slot, name) in of_trial.renamed {
@@ -620,6 +651,9 @@ impl Draft<'_> {
                 hosts.extend(hosts_of_app(desired, app));
             }
         }
+        if touched.scripts {
+            hosts.extend(self.put_scripts(desired));
+        }
         let mut done = HashSet::new();
         for host in &hosts {
             if done.insert(host) {
@@ -639,6 +673,8 @@ struct Touched {
     hosts: Vec<HostPattern>,
     /// Names of operators' certificates.
     certificates: Vec<HostPattern>,
+    /// Scripts have changed.
+    scripts: bool,
 }
 
 impl Touched {
@@ -646,6 +682,7 @@ impl Touched {
         let mut apps = BTreeSet::new();
         let mut hosts = BTreeSet::new();
         let mut certificates = Vec::new();
+        let mut scripts = false;
         for delta in deltas {
             let (Delta::Put(resource) | Delta::Remove(resource)) = delta;
             match resource {
@@ -671,13 +708,15 @@ impl Touched {
                             | Kind::Certificate
                             | Kind::CanaryState
                             | Kind::EndpointOverride
-                            | Kind::Plugin => {}
+                            | Kind::Plugin
+                            | Kind::Script => {}
                         }
                     }
                 }
                 Resource::Middleware(_) | Resource::Plugin(_) => {
                     hosts.extend(hosts_of_middleware(desired, resource.kind(), resource.key()));
                 }
+                Resource::Script(_) => scripts = true,
                 Resource::ConfigVersion(_) => {}
                 Resource::Certificate(certificate) => certificates.push(certificate.sni.clone()),
                 Resource::CanaryState(state) => {
@@ -690,7 +729,8 @@ impl Touched {
                 }
             }
         }
-        Self { apps: apps.into_iter().collect(), hosts: hosts.into_iter().collect(), certificates }
+        let (apps, hosts) = (apps.into_iter().collect(), hosts.into_iter().collect());
+        Self { apps, hosts, certificates, scripts }
     }
 }
 

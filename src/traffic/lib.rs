@@ -58,6 +58,7 @@ pub mod route_path;
 pub mod rule_table;
 pub mod rule_traffic;
 pub mod samples;
+pub mod scripts;
 pub mod security_event;
 pub mod selection;
 pub mod simulate;

@@ -142,7 +142,7 @@ impl Search {
         let rule = found.rules.find(&head, text)?;
         match &rule.action {
             Action::Redirect(redirect) => Some((rule.name.clone(), location(redirect, &head, text, true))),
-            Action::Proxy { .. } | Action::Respond(_) => None,
+            Action::Proxy { .. } | Action::Respond(_) | Action::Script(_) => None,
         }
     }
 

@@ -18,6 +18,7 @@ use crate::in_flight::InFlight;
 use crate::policy::PoolSettings;
 use crate::retry_budget::RetryBudget;
 use crate::rule_traffic::PoolTraffic;
+use crate::scripts::Scripts;
 use crate::selection::Selection;
 use crate::tally::Tally;
 use crate::trickle::Trickle;
@@ -201,6 +202,8 @@ pub struct Snapshot {
     pub default_certificate: Option<CertificateVersion>,
     /// Certificates of operators by the names that they are served for.
     pub(crate) certificates: Map<HostPattern, CertificateFiles>,
+    /// Lua scripts, where there are any.
+    pub scripts: Option<Arc<Scripts>>,
     /// Credentials of middleware stages, as they were loaded last.
     pub(crate) credentials: Map<CredentialSource, Arc<Credentials>>,
     pub(crate) challenges: Map<Arc<str>, Arc<str>>,
@@ -223,6 +226,7 @@ impl Default for Snapshot {
             rules_removed: 0,
             default_certificate: None,
             certificates: map(),
+            scripts: None,
             credentials: map(),
             challenges: map(),
             hosts: map(),

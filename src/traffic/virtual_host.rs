@@ -20,6 +20,7 @@ use crate::policy::Policy;
 use crate::rewrite::Rewrite;
 use crate::rule_table::RuleTable;
 use crate::rule_traffic::RuleTraffic;
+use crate::scripts::ScriptRoutes;
 use crate::snapshot::{CertificateVersion, MetricSlot, PoolId};
 
 /// Host, or pattern of hosts, that this proxy serves.
@@ -171,7 +172,7 @@ impl Rule {
     pub fn pool(&self) -> Option<PoolId> {
         match self.action {
             Action::Proxy { pool, .. } => Some(pool),
-            Action::Redirect(_) | Action::Respond(_) => None,
+            Action::Redirect(_) | Action::Respond(_) | Action::Script(_) => None,
         }
     }
 }
@@ -191,4 +192,6 @@ pub enum Action {
     Redirect(Arc<Redirect>),
     /// Sends the same response to each request.
     Respond(Arc<FixedResponse>),
+    /// Runs the routes of scripts.
+    Script(Arc<ScriptRoutes>),
 }

@@ -34,6 +34,8 @@ use crate::exchange::stage_waits::StageWaits;
 use crate::exchange::tunnels::Tunnels;
 use crate::h2::{TaskPool, WindowBudget};
 use crate::runtime::Runtime;
+#[cfg(feature = "lua")]
+use crate::scripts::Vms;
 use crate::session::downstream_conn::DownstreamConn;
 use crate::session::linger::Lingering;
 use crate::settings::Settings;
@@ -87,6 +89,9 @@ pub(crate) struct Core<R: Runtime> {
     pub(crate) stage_waits: StageWaits,
     /// Calls of stages under way.
     pub(crate) calls: Calls,
+    /// VMs of scripts.
+    #[cfg(feature = "lua")]
+    pub(crate) scripts: Vms,
     /// The cache; none where the process has none.
     pub(crate) cache: Option<CacheState>,
     /// Copies of requests for other pools.
@@ -171,6 +176,8 @@ impl<R: Runtime> Core<R> {
             stages: CoreState::default(),
             stage_waits: StageWaits::default(),
             calls: Calls::default(),
+            #[cfg(feature = "lua")]
+            scripts: Vms::default(),
             cache: parts.cache,
             mirrors: Mirrors::default(),
             warnings: Warnings::default(),
@@ -224,6 +231,8 @@ impl<R: Runtime> Core<R> {
         }
         self.prefetch_secrets();
         load_queues::handle_snapshot(self);
+        #[cfg(feature = "lua")]
+        self.scripts.handle_snapshot(self, self.tables().snapshot.scripts.as_deref());
     }
 
     /// Requests the secrets that the snapshot may need at any moment.

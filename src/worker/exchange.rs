@@ -15,7 +15,7 @@
 //! | limit rate      | [`rate_limit`]                                                     |
 //! | choose pool     | [`match_rule`]                                                     |
 //! | request stages  | [`stages`]                                                         |
-//! | local action    | [`local_action`]: redirects and fixed responses of rules           |
+//! | local action    | [`local_action`]: redirects, fixed responses, routes of scripts    |
 //! | cache           | [`cache`]: stored responses, and storing; [`deliver_stored`]               |
 //! | select          | [`attempts`]                                                       |
 //! | connect to head | [`Attempt`](crate::upstream::Attempt)                              |
@@ -62,6 +62,8 @@ mod rate_limit;
 pub(crate) mod request_body;
 pub(crate) mod request_source;
 pub(crate) mod response_writer;
+#[cfg(feature = "lua")]
+mod scripts;
 pub(crate) mod security_events;
 pub(crate) mod stage_calls;
 mod stage_services;
@@ -123,6 +125,9 @@ pub(crate) struct Exchange<'a, R: Runtime> {
     permit: Option<LoadPermit<'a, R>>,
     /// The request's body; `None` before it begins, and while it is uploaded.
     body: Option<RequestBody>,
+    /// The part of scripts.
+    #[cfg(feature = "lua")]
+    scripted: Option<Box<scripts::Scripted<'a>>>,
 }
 
 /// Early end of an exchange.
@@ -165,6 +170,10 @@ pub(crate) async fn serve<R: Runtime>(
         Ok(disposition) => disposition,
         Err(interrupt) => exchange.reply(interrupt).await,
     };
+    #[cfg(feature = "lua")]
+    if exchange.scripted.is_some() {
+        Box::pin(exchange.script_log()).await;
+    }
     exchange.finish(disposition)
 }
 
@@ -218,6 +227,8 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             has_paused: false,
             permit: None,
             body: None,
+            #[cfg(feature = "lua")]
+            scripted: None,
         }
     }
 
@@ -228,7 +239,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         self.limit_rate(matched)?;
         let target = self.choose_pool(matched)?;
         self.request_stages(matched).await?;
-        let Some(target) = target else { return Err(self.local_action(matched.rule)) };
+        let Some(target) = target else { return self.act(matched).await };
         if let Some(cache) = &matched.rule.cache {
             // Boxed: exchanges without a cache need not be larger for it.
             return Box::pin(self.through_cache(&target, cache)).await;
@@ -241,6 +252,10 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         self.admit_load(target.matched).await?;
         let response = self.fetch(target).await?;
         self.note_response_head(target);
+        #[cfg(feature = "lua")]
+        if self.scripted.is_some() {
+            Box::pin(self.script_response()).await?;
+        }
         if let Some(cache) = &target.matched.rule.cache {
             self.note_uncached(cache);
         }
@@ -332,6 +347,10 @@ impl<'a, R: Runtime> Exchange<'a, R> {
 
     /// Sends a local reply.
     async fn send_local_reply(&mut self, reply: &LocalReply<'_>) -> Disposition {
+        #[cfg(feature = "lua")]
+        if self.scripted.is_some() {
+            Box::pin(self.script_reply(reply)).await;
+        }
         let edits = self.reply_stages(reply);
         let Self { core, client, .. } = *self;
         let keep = reply.disposition() == Disposition::Keep && self.keeps_connection();

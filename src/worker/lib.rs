@@ -24,6 +24,8 @@ mod limits;
 mod lru_cache;
 mod monoio_runtime;
 mod runtime;
+#[cfg(feature = "lua")]
+mod scripts;
 mod session;
 mod settings;
 mod transport;

@@ -112,6 +112,10 @@ impl Connector for MonoioRuntime {
 }
 
 impl Runtime for MonoioRuntime {
+    fn cpu_micros(&self) -> u64 {
+        clock::thread_cpu_micros()
+    }
+
     fn now(&self) -> Tick {
         clock::now()
     }

@@ -19,6 +19,11 @@ pub(crate) trait Runtime: Connector {
     /// The same clock in microseconds, for measurements.
     fn now_micros(&self) -> u64;
 
+    /// CPU time of the thread in microseconds; it stands still under a virtual clock.
+    fn cpu_micros(&self) -> u64 {
+        0
+    }
+
     /// Wall-clock time, for people.
     fn timestamp(&self) -> Timestamp;
 

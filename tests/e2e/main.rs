@@ -67,6 +67,7 @@ mod resolver;
 mod retries;
 mod routes;
 mod routing;
+mod scripts;
 mod smuggling;
 mod soak;
 mod spread;

@@ -193,7 +193,13 @@ impl Basis {
         guards: Guards,
     ) -> Proposed {
         let routes = checks::routes(&document, self.defaults.slashes, &self.patterns);
-        let mistakes = routes.findings.into_iter().chain(checks::files(&document));
+        let of_others = |id: &str| base.owner_of(Kind::App, id).is_some_and(|of| *of != owner);
+        let scripts = match guards {
+            // They were compiled before, perhaps beside other pools.
+            Guards::Claims => Vec::new(),
+            Guards::All | Guards::ForcedSize => scripts_of(&owner, &document, &of_others),
+        };
+        let mistakes = routes.findings.into_iter().chain(checks::files(&document)).chain(scripts);
         let mut findings: Vec<(Step, Finding)> = mistakes.map(|mistake| (Step::Reading, mistake)).collect();
         let reason = version.as_ref().map(|version| version.reason.clone());
         let expect = version.as_ref().map(|_| version_of(&base, &owner));
@@ -279,6 +285,18 @@ impl Proposed {
         let findings = self.findings.into_iter().map(|(_, finding)| finding).collect();
         let applied = self.applied.ok_or(ConfigError::Refused { step: Step::Claims, findings })?;
         Ok(applied.desired)
+    }
+}
+
+/// Mistakes of the scripts of a document. Scripts are code: they come from the operator's files only.
+fn scripts_of(owner: &Owner, document: &Document, has_pool: &dyn Fn(&str) -> bool) -> Vec<Finding> {
+    match document.set.scripts.first() {
+        Some(script) if *owner != Owner::File => {
+            let message = "scripts come from the files of the operator, not from requests".to_owned();
+            let place = document.places.get(Kind::Script, &script.id).cloned();
+            vec![judge::error("unsupported", message, place)]
+        }
+        _ => checks::scripts(document, has_pool),
     }
 }
 

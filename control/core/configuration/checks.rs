@@ -1,17 +1,20 @@
-//! Checks of a document beyond its text: whether its routes compile, and whether the files that it names can
-//! be used.
+//! Checks of a document beyond its text: whether its routes and scripts compile, and whether the files that
+//! it names can be used.
 
 use std::sync::Arc;
 
 use ahash::AHashSet;
 use ringway_certs::{check_files_blocking, names_files};
-use ringway_config::{Document, FieldPlace, Finding, Severity};
+use ringway_config::{Document, FieldPlace, Finding, Place, Position, Severity};
 use ringway_model::{Kind, OperatorSet, PathMatch, RouteId, RouteSpec};
+#[cfg(feature = "lua")]
+use ringway_script::RouteTarget;
 use ringway_tls::{IdentityName, SecretKey};
 use ringway_traffic::pattern::{Pattern, Patterns};
 use ringway_traffic::redirect;
 use ringway_traffic::route_check;
 use ringway_traffic::rule_table::TableError;
+use ringway_traffic::scripts::ScriptFinding;
 use ringway_wire::path::Slashes;
 
 use super::judge::error;
@@ -54,9 +57,64 @@ pub(super) fn routes(document: &Document, slashes: Slashes, patterns: &Patterns)
     CheckedRoutes { findings, patterns: checked.patterns }
 }
 
-/// Findings about the routes of a document that the reader does not make: for a check without a server.
+/// Findings about the routes and scripts of a document that the reader does not make: for a check without a
+/// server.
 pub fn check_routes(document: &Document, slashes: Slashes) -> Vec<Finding> {
-    routes(document, slashes, &Patterns::default()).findings
+    let mut findings = routes(document, slashes, &Patterns::default()).findings;
+    findings.extend(scripts(document, &|_| false));
+    findings
+}
+
+/// Mistakes of scripts: in their text, while they are loaded, and in what they declare. `has_pool`: whether
+/// another owner has a pool of this id.
+#[cfg(feature = "lua")]
+pub(super) fn scripts(document: &Document, has_pool: &dyn Fn(&str) -> bool) -> Vec<Finding> {
+    if document.set.scripts.is_empty() {
+        return Vec::new();
+    }
+    let bundle = match ringway_traffic::scripts::check(document.set.scripts.iter().map(|script| &**script)) {
+        Ok(bundle) => bundle,
+        Err(findings) => return findings.into_iter().map(|finding| of_script(document, finding)).collect(),
+    };
+    let is_known = |id: &str| document.set.pools.iter().any(|pool| pool.id.as_str() == id) || has_pool(id);
+    let declarations = bundle.declarations();
+    let unknown = declarations.routes.iter().filter_map(|route| match &route.target {
+        RouteTarget::Proxy(proxy) if !is_known(proxy.pool.as_str()) => Some(ScriptFinding {
+            place: Some((route.place.file.clone(), route.place.line)),
+            message: format!("names the pool {}, which does not exist", proxy.pool).into(),
+        }),
+        RouteTarget::Proxy(_) | RouteTarget::Handler(_) => None,
+    });
+    unknown.map(|finding| Finding { code: "reference", ..of_script(document, finding) }).collect()
+}
+
+/// Refuses scripts: this program has no Lua.
+#[cfg(not(feature = "lua"))]
+pub(super) fn scripts(document: &Document, _: &dyn Fn(&str) -> bool) -> Vec<Finding> {
+    match ringway_traffic::scripts::check(document.set.scripts.iter().map(|script| &**script)) {
+        Ok(()) => Vec::new(),
+        Err(findings) => findings.into_iter().map(|finding| of_script(document, finding)).collect(),
+    }
+}
+
+/// A finding about a script, at its line of the file that the script was read from.
+fn of_script(document: &Document, finding: ScriptFinding) -> Finding {
+    let ScriptFinding { place, message } = finding;
+    let Some((file, line)) = place else { return error("script", message.into(), None) };
+    let script = document.set.scripts.iter().find(|script| *script.file == *file);
+    let known = script.and_then(|script| document.places.get(Kind::Script, &script.id));
+    let (file, is_file): (Arc<str>, bool) = match known {
+        Some(place) if place.file.ends_with(".lua") => (place.file.clone(), true),
+        _ => (file.into(), false),
+    };
+    let place = match (is_file, known) {
+        // In a source within the document, lines count from its own beginning.
+        (false, Some(known)) => {
+            return error("script", format!("{file}:{line}: {message}"), Some(known.clone()));
+        }
+        _ => Place::new(&file, Position { line, column: 1 }),
+    };
+    error("script", message.into(), Some(place))
 }
 
 /// Warnings about patterns of paths that match none.

@@ -118,6 +118,8 @@ pub(super) fn effects(before: &Desired, after: &Desired, deltas: &[Delta]) -> Ef
                     let routes = desired.routes_of_middleware(kind, &id);
                     hosts.extend(routes.map(|route| route.spec.host.clone()));
                 }
+                // Hosts of scripts are known once they are compiled.
+                Kind::Script => {}
                 Kind::Domain | Kind::ConfigVersion | Kind::CanaryState | Kind::EndpointOverride => {}
             }
         }

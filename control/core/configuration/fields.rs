@@ -30,6 +30,7 @@ pub(super) fn kind_name(kind: Kind) -> Option<&'static str> {
         Kind::Certificate => Some("certificate"),
         Kind::Middleware => Some("middleware"),
         Kind::Plugin => Some("plugin"),
+        Kind::Script => Some("script"),
         Kind::Domain | Kind::ConfigVersion | Kind::CanaryState | Kind::EndpointOverride => None,
     }
 }
@@ -49,6 +50,11 @@ pub(super) fn fields(resource: &Resource) -> Fields {
         }
         Resource::Middleware(of) => of_middleware(&of.spec, &mut fields),
         Resource::Plugin(of) => of_plugin(&of.spec, &mut fields),
+        Resource::Script(of) => {
+            let version = canonical::version(&of.spec.source);
+            fields.insert("/file", of.spec.file.to_string());
+            fields.insert("/source", format!("{} bytes, {}", of.spec.source.len(), version.as_str()));
+        }
         Resource::Domain(_)
         | Resource::ConfigVersion(_)
         | Resource::CanaryState(_)

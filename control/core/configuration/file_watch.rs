@@ -67,6 +67,7 @@ impl FileWatch {
                     // One folder by two paths has one descriptor.
                     let entry = kept.entry(descriptor).or_insert_with(|| (folder.clone(), Names::default()));
                     entry.1.documents |= names.documents;
+                    entry.1.scripts |= names.scripts;
                     entry.1.named.extend(names.named.iter().cloned());
                 }
                 Err(error) if result.is_ok() => result = Err(error.into()),
@@ -93,7 +94,7 @@ impl FileWatch {
     pub(crate) fn read_events(&mut self, now: Tick) -> io::Result<()> {
         let mut buf = [MaybeUninit::uninit(); EVENTS_BYTES];
         // The documents of a folder are often saved together.
-        let is_one_file = self.folders.values().all(|(_, names)| !names.documents);
+        let is_one_file = self.folders.values().all(|(_, names)| !names.documents && !names.scripts);
         let mut events = inotify::Reader::new(self.inotify.as_fd(), &mut buf);
         for _ in 0..EVENTS_MAX {
             let event = match events.next() {

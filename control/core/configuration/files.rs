@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ringway_config::{Document, Finding, Source, StaticValue};
+use ringway_config::{Document, Finding, ScriptPaths, Source, StaticValue};
 use ringway_model::{Desired, Owner, SetVersion, Tick};
 
 use super::checks;
@@ -33,6 +33,8 @@ pub(super) struct Files {
     fixed: Vec<Source>,
     watch: Option<FileWatch>,
     watched: Watched,
+    /// Files and folders of scripts that the documents name.
+    scripts: ScriptPaths,
     /// Result of the last reading.
     content: Content,
     stamp: Option<Stamp>,
@@ -80,6 +82,7 @@ impl Files {
             fixed: settings.fixed,
             watch,
             watched: Watched::default(),
+            scripts: ScriptPaths::default(),
             content,
             stamp: None,
             version: document.map(|document| document.version.clone()),
@@ -119,7 +122,7 @@ impl Files {
         }
         if now >= self.stat_at {
             self.stat_at = now.after(CONFIG_STAT_INTERVAL);
-            self.is_due |= self.is_retried || sources::stamp(&self.path).ok() != self.stamp;
+            self.is_due |= self.is_retried || sources::stamp(&self.path, &self.scripts).ok() != self.stamp;
         }
         if !self.is_due || now < self.not_before {
             return None;
@@ -135,15 +138,15 @@ impl Files {
         self.not_before = now.after(CONFIG_READ_INTERVAL);
         // First the watch, so that a save during the reading is noticed.
         self.warnings.clear();
-        let watched = sources::watched(&self.path);
-        if let Some(watch) = &mut self.watch
-            && let Err(error) = watch.watch(&watched)
-        {
-            self.warnings.push(watch_failure(&error));
-        }
-        self.watched = watched;
+        self.watch_files();
         self.content = match sources::read(&self.path) {
             Ok(reading) => {
+                if reading.scripts != self.scripts {
+                    // Read once more under the new watch, when there is nothing else to do.
+                    self.scripts = reading.scripts;
+                    self.is_due = self.watch.is_some();
+                    self.watch_files();
+                }
                 self.stamp = Some(reading.stamp);
                 self.warnings.extend(reading.unlinked.iter().map(|file| {
                     format!(
@@ -160,6 +163,18 @@ impl Files {
             }
         };
         self.content.clone()
+    }
+
+    /// Watches documents and scripts.
+    fn watch_files(&mut self) {
+        let mut watched = sources::watched(&self.path);
+        watched.add_scripts(&self.scripts);
+        if let Some(watch) = &mut self.watch
+            && let Err(error) = watch.watch(&watched)
+        {
+            self.warnings.push(watch_failure(&error));
+        }
+        self.watched = watched;
     }
 
     /// Static settings of a document that differ from those of the process. The next application logs that

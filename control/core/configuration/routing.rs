@@ -88,7 +88,7 @@ pub(super) fn explain(
         }
         Some(rule) => {
             explanation.status = match &rule.action {
-                Action::Proxy { .. } => None,
+                Action::Proxy { .. } | Action::Script(_) => None,
                 Action::Redirect(redirect) => Some(redirect.status),
                 Action::Respond(response) => Some(response.status),
             };
@@ -147,6 +147,7 @@ pub(super) fn explain(
                     Action::Proxy { .. } => "proxy",
                     Action::Redirect(_) => "redirect",
                     Action::Respond(_) => "respond",
+                    Action::Script(_) => "script",
                 },
                 tenant: host.tenant_of(&rule).map(|tenant| tenant.id.as_str().into()),
                 timeout: matches!(rule.action, Action::Proxy { .. }).then(|| rule.policy.head_timeout()),

@@ -12,9 +12,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use ringway_config::Source;
+use ringway_config::{ScriptPaths, Source, script_paths};
 
-use crate::limits::{CONFIG_BYTES_MAX, CONFIG_FILES_MAX, CONFIG_LINKS_MAX};
+use crate::limits::{CONFIG_BYTES_MAX, CONFIG_FILES_MAX, CONFIG_LINKS_MAX, SCRIPT_FOLDERS_DEPTH_MAX};
 
 /// Reads the documents of a file, or of all document files of a folder, in the order of their names.
 ///
@@ -24,11 +24,23 @@ pub fn read_sources(path: &Path) -> Result<Vec<Source>, SourceError> {
     read(path).map(|reading| reading.sources)
 }
 
+/// Reads the Lua scripts of files and folders. A file that is missing is left out.
+///
+/// # Errors
+/// See [`SourceError`].
+pub fn read_scripts(paths: &ScriptPaths) -> Result<Vec<Source>, SourceError> {
+    let mut reading = Reading { scripts: paths.clone(), ..Reading::default() };
+    read_named_scripts(&mut reading)?;
+    Ok(reading.sources)
+}
+
 /// Documents as read, and the state of their files.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
     pub(crate) sources: Vec<Source>,
     pub(crate) stamp: Stamp,
+    /// Files and folders of scripts that they name.
+    pub(crate) scripts: ScriptPaths,
     /// Files that no folder names any longer: a single file mounted into a container, after its replacement
     /// outside.
     pub(crate) unlinked: Vec<PathBuf>,
@@ -136,18 +148,84 @@ pub(crate) fn read(path: &Path) -> Result<Reading, SourceError> {
         match result {
             Err(SourceError::Io(_, error))
                 if is_folder && error.kind() == ErrorKind::NotFound && tries < LISTINGS_MAX => {}
-            result => return result.map(|()| reading),
+            result => return result.and_then(|()| read_scripts_of(&mut reading)).map(|()| reading),
         }
     }
 }
 
+/// Reads the scripts that the documents name.
+fn read_scripts_of(reading: &mut Reading) -> Result<(), SourceError> {
+    reading.scripts = script_paths(&reading.sources);
+    read_named_scripts(reading)
+}
+
+fn read_named_scripts(reading: &mut Reading) -> Result<(), SourceError> {
+    let mut left = CONFIG_BYTES_MAX;
+    for file in list_scripts(&reading.scripts)? {
+        match read_one(file, reading, &mut left) {
+            // The reader has the place where a document names it; a save may replace it at this moment.
+            Err(SourceError::Io(_, error)) if error.kind() == ErrorKind::NotFound => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+/// Files of scripts: those that are named, and all in named folders.
+fn list_scripts(paths: &ScriptPaths) -> Result<Vec<PathBuf>, SourceError> {
+    let mut files: Vec<PathBuf> = paths.files.iter().cloned().collect();
+    for folder in &paths.folders {
+        for folder in script_folders(folder) {
+            let failed = |error| SourceError::Io(folder.clone(), error);
+            for entry in fs::read_dir(&folder).map_err(failed)? {
+                let name = entry.map_err(failed)?.file_name();
+                let path = folder.join(&name);
+                if is_script(&name) && !path.is_dir() {
+                    files.push(path);
+                }
+                if files.len() > CONFIG_FILES_MAX {
+                    return Err(SourceError::TooManyFiles(folder));
+                }
+            }
+        }
+    }
+    files.sort_unstable();
+    files.dedup();
+    Ok(files)
+}
+
+/// A folder of scripts and the folders in it, as deep as modules may be. One that does not exist is the only
+/// one.
+fn script_folders(folder: &Path) -> Vec<PathBuf> {
+    let mut found = vec![folder.to_owned()];
+    let (mut at, mut depth_ends) = (0, 1);
+    for _ in 1..SCRIPT_FOLDERS_DEPTH_MAX {
+        while at < depth_ends {
+            let entries = fs::read_dir(&found[at]).into_iter().flatten().flatten();
+            let below = entries.filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
+            let below: Vec<_> = below.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+            found.extend(below.into_iter().take(CONFIG_FILES_MAX));
+            at += 1;
+        }
+        depth_ends = found.len();
+    }
+    found
+}
+
+/// Whether a file of a folder is a script, by its name. Tests of scripts stand beside them.
+fn is_script(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    !name.starts_with(b".") && name.ends_with(b".lua") && !name.ends_with(b"_test.lua")
+}
+
 /// State of all documents without their content.
-pub(crate) fn stamp(path: &Path) -> Result<Stamp, SourceError> {
+pub(crate) fn stamp(path: &Path, scripts: &ScriptPaths) -> Result<Stamp, SourceError> {
     let state = |file: PathBuf| {
         let state = fs::metadata(&file).map(|found| FileState::of(&found));
         state.map(|state| (file.clone(), state)).map_err(|error| SourceError::Io(file, error))
     };
-    list(path)?.paths.into_iter().map(state).collect::<Result<_, _>>().map(Stamp)
+    let files = list(path)?.paths.into_iter().chain(list_scripts(scripts)?);
+    files.map(state).collect::<Result<_, _>>().map(Stamp)
 }
 
 struct Listing {
@@ -223,13 +301,19 @@ pub(crate) struct Watched {
 pub(crate) struct Names {
     /// Every name of a document.
     pub(crate) documents: bool,
+    /// Every name of a script, and of a folder of them.
+    pub(crate) scripts: bool,
     /// Further names: links on the way to the documents.
     pub(crate) named: Vec<OsString>,
 }
 
 impl Names {
     pub(crate) fn contain(&self, name: &OsStr) -> bool {
-        self.documents && is_document(name) || self.named.iter().any(|named| named == name)
+        let is_hidden = name.as_encoded_bytes().starts_with(b".");
+        let is_of_scripts = is_script(name) || !is_hidden && Path::new(name).extension().is_none();
+        self.documents && is_document(name)
+            || self.scripts && is_of_scripts
+            || self.named.iter().any(|named| named == name)
     }
 }
 
@@ -249,6 +333,22 @@ pub(crate) fn watched(path: &Path) -> Watched {
         watched.folders.entry(folder).or_default().documents = true;
     }
     watched
+}
+
+impl Watched {
+    /// Adds the folders of scripts.
+    pub(crate) fn add_scripts(&mut self, scripts: &ScriptPaths) {
+        for file in &scripts.files {
+            trace(file, self, &mut 0);
+        }
+        for folder in &scripts.folders {
+            for folder in script_folders(folder) {
+                if let Some(end) = trace(&folder, self, &mut 0).filter(|end| end.is_dir()) {
+                    self.folders.entry(end).or_default().scripts = true;
+                }
+            }
+        }
+    }
 }
 
 /// Follows a path link by link. Returns the file or folder at its end, if it exists.

@@ -85,11 +85,11 @@ fn the_stamp_differs_after_each_save() {
     let file = folder.path().join("a.yaml");
     fs::write(&file, "v: 1").unwrap();
     let read = read(folder.path()).unwrap().stamp;
-    assert_eq!(stamp(folder.path()).unwrap(), read);
+    assert_eq!(stamp(folder.path(), &ScriptPaths::default()).unwrap(), read);
     fs::write(folder.path().join("new"), "v: 1").unwrap();
-    assert_eq!(stamp(folder.path()).unwrap(), read, "another file");
+    assert_eq!(stamp(folder.path(), &ScriptPaths::default()).unwrap(), read, "another file");
     fs::rename(folder.path().join("new"), &file).unwrap();
-    assert_ne!(stamp(folder.path()).unwrap(), read);
+    assert_ne!(stamp(folder.path(), &ScriptPaths::default()).unwrap(), read);
 }
 
 #[test]

@@ -138,7 +138,9 @@ pub(crate) fn prepare(
             let own = own.map(|conflict| conflict_finding(conflict, &places, &Unknown));
             let routes = checks::routes(document, defaults.slashes, &patterns);
             compiled = routes.patterns;
-            let checked = routes.findings.into_iter().chain(checks::files(document));
+            let has_pool = |id: &str| stored.owner_of(Kind::App, id).is_some_and(|of| *of != Owner::File);
+            let scripts = checks::scripts(document, &has_pool);
+            let checked = routes.findings.into_iter().chain(checks::files(document)).chain(scripts);
             let mistakes: Vec<Finding> = checked.filter(Finding::is_error).chain(own).collect();
             if !mistakes.is_empty() {
                 if settings.on_bad == OnBadConfig::Fail {
@@ -308,6 +310,7 @@ fn quarantine(stored: &Desired, mut set: OperatorSet, places: &Places) -> (Opera
         set.routes.retain(|route| !is_gone(Kind::Route, route.id.as_str()));
         set.middlewares.retain(|of| !is_gone(Kind::Middleware, of.id.as_str()));
         set.plugins.retain(|of| !is_gone(Kind::Plugin, of.id.as_str()));
+        set.scripts.retain(|of| !is_gone(Kind::Script, &of.id));
     }
     (set, findings)
 }

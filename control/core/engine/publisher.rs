@@ -8,6 +8,7 @@ use ringway_telemetry::Registry;
 use ringway_traffic::compile::{Compiler, Published, SlotChange};
 use ringway_traffic::report::Order;
 use ringway_traffic::rule_table::Rejected;
+use ringway_traffic::scripts::ScriptFinding;
 use ringway_traffic::snapshot::Snapshot;
 
 use crate::discovery::dns_refresh::DnsRefresh;
@@ -87,6 +88,10 @@ impl Publisher {
         }
         for Rejected { rule, error } in &published.rejected {
             tracing::error!(route = %rule.name, %error, "route cannot be compiled; it serves nothing");
+        }
+        if let Some(ScriptFinding { place, message }) = &published.refused_scripts {
+            let (file, line) = place.as_ref().map_or(("", 0), |(file, line)| (&**file, *line));
+            tracing::error!(file, line, error = %message, "scripts cannot be compiled; the former ones serve");
         }
         for name in &published.names_removed {
             dns.handle_removed(name);

@@ -9,7 +9,8 @@ use crate::{ImportError, StoreError, export, import, record};
 
 #[test]
 fn a_mark_round_trips_and_any_flip_is_detected() {
-    let mark = Mark::new(Revision(42), Totals { counts: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], sum: u64::MAX });
+    let mark =
+        Mark::new(Revision(42), Totals { counts: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], sum: u64::MAX });
     let bytes = mark.encode();
     assert_eq!(Mark::decode(&bytes), MarkRead::Whole(mark));
     for at in 0..bytes.len() {

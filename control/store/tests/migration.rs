@@ -369,7 +369,7 @@ fn an_old_export_is_imported() {
     let text = fs::read(fixture("closed/export.jsonl")).unwrap();
     let mut store = Memory::new();
     let summary = import(&mut text.as_slice(), &mut store).unwrap();
-    assert_eq!(Kind::ALL.map(|kind| summary.count(kind)), [3, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(Kind::ALL.map(|kind| summary.count(kind)), [3, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert_expected(&store.load().unwrap(), "imported");
 
     // The export of a migrated store is the same as one of the import.

@@ -30,6 +30,8 @@ use crate::retry_budget::RetryBudget;
 use crate::rewrite::Rewrite;
 use crate::rule_table::{Rejected, RuleEntry, RuleTable, TableError};
 use crate::rule_traffic::{PoolTraffic, RuleTraffic};
+#[cfg(feature = "lua")]
+use crate::scripts::ScriptState;
 use crate::selection::Selection;
 use crate::snapshot::{
     CertificateVersion, Endpoint, EndpointId, Fallback, Map, MetricSlot, Pool, PoolId, Snapshot, map,
@@ -47,6 +49,8 @@ pub(super) struct Draft<'a> {
     trickles: &'a Arc<TrickleCount>,
     pub(super) default_traffic: &'a Option<Arc<RuleTraffic>>,
     certificates: &'a Map<Hostname, CertificateVersion>,
+    #[cfg(feature = "lua")]
+    pub(super) script_state: &'a Arc<ScriptState>,
     /// The configuration that it is a draft of.
     pub(super) branch: Branch,
     /// Tables of the other configuration, during a trial.
@@ -97,6 +101,8 @@ impl<'a> Draft<'a> {
             trickles: &compiler.trickles,
             default_traffic: &compiler.default_traffic,
             certificates: &compiler.state.certificates,
+            #[cfg(feature = "lua")]
+            script_state: &compiler.script_state,
             branch,
             other,
             ids,
@@ -121,6 +127,7 @@ impl<'a> Draft<'a> {
             .collect();
         routes.sort_unstable_by(|a, b| (a.spec.order, a.id()).cmp(&(b.spec.order, b.id())));
         match (domain, routes.first()) {
+            (None, None) if self.script_routes(host).is_some() => self.put_host(desired, host, None, &[]),
             (None, None) => self.remove_host(host),
             (Some(domain), _) => self.put_host(desired, host, Some(domain), &routes),
             (None, Some(_)) => self.put_host(desired, host, None, &routes),
@@ -163,6 +170,18 @@ impl<'a> Draft<'a> {
                 rule,
             });
         }
+        let scripted = self.script_routes(host).filter(|_| domain.is_none());
+        if let Some(routes) = scripted {
+            // Behind all routes: these win.
+            let known = known(&Owner::File, &routes.name());
+            let rule = self.script_rule(desired, routes, known);
+            entries.push(RuleEntry {
+                matcher: RouteMatch::default(),
+                priority: i32::MIN,
+                order: u32::MAX,
+                rule,
+            });
+        }
         let kept: HashSet<RuleId> = entries.iter().map(|entry| entry.rule.id).collect();
         for gone in old_rules.values().filter(|old| !kept.contains(&old.id)) {
             self.drop_rule(gone);
@@ -183,7 +202,7 @@ impl<'a> Draft<'a> {
         };
         let owner = match domain {
             Some(domain) => domain.owner.clone(),
-            None => routes.first().map(|route| route.owner.clone()).unwrap_or_default(),
+            None => routes.first().map_or(Owner::File, |route| route.owner.clone()),
         };
         let certificate = host.exact().and_then(|name| self.certificates.get(name.as_str()).copied());
         let new = VirtualHost {
@@ -209,7 +228,7 @@ impl<'a> Draft<'a> {
     fn rules(&mut self, entries: Vec<RuleEntry>, old: Option<&Rules>) -> Rules {
         if let [only] = &entries[..]
             && only.matcher == RouteMatch::default()
-            && !matches!(only.rule.action, Action::Proxy { rewrite: Some(_), .. })
+            && !matches!(only.rule.action, Action::Proxy { rewrite: Some(_), .. } | Action::Script(_))
         {
             return Rules::One(only.rule.clone());
         }
@@ -312,7 +331,7 @@ impl<'a> Draft<'a> {
         self.keep_or_make(rule, known)
     }
 
-    fn rule_id(&mut self, known: Known<'_>) -> (RuleId, MetricSlot) {
+    pub(super) fn rule_id(&mut self, known: Known<'_>) -> (RuleId, MetricSlot) {
         match known {
             Known::Own(old) => (old.id, old.metric),
             Known::Adopted(other) => {
@@ -324,7 +343,7 @@ impl<'a> Draft<'a> {
     }
 
     /// The known rule if it is the same, or the new one with its effects.
-    fn keep_or_make(&mut self, rule: Rule, known: Known<'_>) -> Arc<Rule> {
+    pub(super) fn keep_or_make(&mut self, rule: Rule, known: Known<'_>) -> Arc<Rule> {
         let is_moved = match known {
             Known::Own(known) | Known::Adopted(known) if **known == rule => return known.clone(),
             Known::Own(known) | Known::Adopted(known) => !known.apps().eq(rule.apps()),
@@ -388,7 +407,7 @@ impl<'a> Draft<'a> {
     }
 
     /// The compiled policy of a rule: its own values, then those of its app or pool, then the process's.
-    fn policy(&mut self, layers: &Layers, unavailable_status: Option<u16>) -> Arc<Policy> {
+    pub(super) fn policy(&mut self, layers: &Layers, unavailable_status: Option<u16>) -> Arc<Policy> {
         let defaults = &self.settings.defaults.policy;
         if layers.0.is_empty() && unavailable_status.is_none() {
             return defaults.clone();

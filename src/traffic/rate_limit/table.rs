@@ -41,7 +41,7 @@ pub struct RateLimitTable {
 
 /// Hash of a limit and the parts of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Key(pub(super) u64);
+pub struct Key(pub(crate) u64);
 
 /// Words of the keys whose hashes end alike. The first free word is used first, so that concurrent insertions
 /// of one key meet at it.
@@ -69,7 +69,7 @@ impl RateLimitTable {
     }
 
     /// Hasher of keys, with a secret of this process: a client cannot choose keys of one set.
-    pub(super) fn hash(&self) -> &RandomState {
+    pub(crate) fn hash(&self) -> &RandomState {
         &self.hash
     }
 

@@ -320,6 +320,10 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         if let Action::Proxy { rewrite: Some(rewrite), .. } = &target.matched.rule.action {
             rewrite.apply(rewritten, request.path_and_query(client_in));
         }
+        #[cfg(feature = "lua")]
+        if let Some(path) = self.script_path().map(str::to_owned) {
+            self.buffers.target = path;
+        }
     }
 
     /// Writes the fields about the client and its request, in place of any that the client sent.

@@ -136,6 +136,35 @@ impl<'a> LocalReply<'a> {
         Self::error(504, "middleware_timeout", "a middleware did not decide on the request in time")
     }
 
+    /// No route of a script is for this method.
+    #[cfg(feature = "lua")]
+    pub(crate) fn other_method(allowed: &str) -> Self {
+        let text = "no route of this path is for this method";
+        let grpc = grpc::Status::of_http(405);
+        let content = Content::Error { code: "method_not_allowed", message: text.into(), grpc, limit: None };
+        Self::new(405, content).with_field("Allow", allowed.as_bytes())
+    }
+
+    /// A script raised an error, or a limit stopped it.
+    #[cfg(feature = "lua")]
+    pub(crate) fn script_failed() -> Self {
+        Self::error(500, "script_failed", "a script failed; the request's id leads to the line of the log")
+    }
+
+    /// Too many calls of scripts wait on this core.
+    #[cfg(feature = "lua")]
+    pub(crate) fn script_busy() -> Self {
+        Self::error(503, "script_busy", "too many requests wait for scripts").with_field("Retry-After", b"1")
+    }
+
+    /// The circuit breaker of a script is open.
+    #[cfg(feature = "lua")]
+    pub(crate) fn script_unavailable(wait: std::time::Duration) -> Self {
+        let seconds = wait.as_secs().max(1).to_string();
+        Self::error(503, "script_unavailable", "a script failed again and again and rests for a while")
+            .with_field("Retry-After", seconds.as_bytes())
+    }
+
     /// The reply of a stage.
     pub(crate) fn of_stage(reply: middleware::LocalReply) -> Self {
         let mut own = match reply.body() {

@@ -150,8 +150,13 @@ impl<'a, R: Runtime> Exchange<'a, R> {
 
     /// The request as stages see it.
     fn request_view(&self, matched: Match<'a>) -> RequestView<'_> {
+        RequestView::new(self.request_parts(matched))
+    }
+
+    /// Parts of the request that stages and scripts see.
+    pub(super) fn request_parts(&self, matched: Match<'a>) -> RequestParts<'_> {
         let ConnBuffers { request, client_in, .. } = &*self.buffers;
-        RequestView::new(RequestParts {
+        RequestParts {
             head: request,
             buf: client_in,
             client: self.info.client,
@@ -161,14 +166,18 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             app: matched.rule.app.as_ref().map_or("", |app| app.as_str()),
             tenant: matched.tenant().map(|tenant| tenant.id.as_str()),
             certificate: self.client.client_cert_subject(),
-        })
+        }
     }
 
     /// Runs the response stages over the head of the endpoint's response. `None` without stages and cookie.
     pub(super) fn response_stages(&mut self, target: &Target<'a>) -> Option<Edits> {
-        let edits = target.matched.rule.stages.as_ref().map(|stages| {
+        let scripted = self.edits_of_scripts();
+        let Some(stages) = target.matched.rule.stages.as_ref() else {
+            return self.with_bucket_cookie(scripted);
+        };
+        let edits = Some({
             let mut run = std::mem::take(&mut self.stages);
-            let mut edits = run.take_response_edits();
+            let mut edits = scripted.unwrap_or_else(|| run.take_response_edits());
             let ConnBuffers { response, upstream_in, .. } = &*self.buffers;
             let head = ResponseHeadView::Endpoint(response, upstream_in);
             let request = self.request_view(target.matched);
@@ -180,12 +189,22 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         self.with_bucket_cookie(edits)
     }
 
+    /// Edits of the response by scripts, which run behind all stages.
+    fn edits_of_scripts(&mut self) -> Option<Edits> {
+        #[cfg(feature = "lua")]
+        return self.take_script_edits();
+        #[cfg(not(feature = "lua"))]
+        None
+    }
+
     /// Runs the response stages over a local reply. `None` without stages and cookie, and before the match.
     pub(super) fn reply_stages(&mut self, reply: &LocalReply<'_>) -> Option<Edits> {
         let matched = self.info.matched?;
-        let edits = matched.rule.stages.as_ref().map(|stages| {
+        let scripted = self.edits_of_scripts();
+        let Some(stages) = matched.rule.stages.as_ref() else { return self.with_bucket_cookie(scripted) };
+        let edits = Some({
             let mut run = std::mem::take(&mut self.stages);
-            let mut edits = Edits::default();
+            let mut edits = scripted.unwrap_or_default();
             let request = self.request_view(matched);
             stages.on_response(&mut ResponseCtx::new(request, reply.head(), &mut edits, &mut run));
             self.stages = run;

@@ -1,4 +1,4 @@
-//! Scripts, filters, commands.
+//! Filters, commands, and scripts of tenants.
 
 use super::object;
 use crate::Reader;
@@ -26,12 +26,6 @@ pub(in crate::shapes) fn discover(reader: &mut Reader<'_>) {
 }
 
 pub(super) fn sections(reader: &mut Reader<'_>) {
-    reader.list_or_object("scripts", "Lua scripts, or the folder with them.", script, script_folder);
-    reader.has_no_effect("scripts");
-    object(reader, "lua_routing", "Lua scripts.", |reader| {
-        reader.optional(&boolean("enabled", "Whether scripts run."));
-        reader.optional(&text("scripts_dir", "The folder with the scripts."));
-    });
     reader.optional(&text("admin_base_path", "Path of the admin endpoints."));
     reader.has_no_effect("admin_base_path");
     object(reader, "filtering", FILTERING, filtering);
@@ -45,18 +39,6 @@ pub(super) fn sections(reader: &mut Reader<'_>) {
 }
 
 const FILTERING: &str = "Hosts that requests of the forward proxy may reach.";
-
-fn script(reader: &mut Reader<'_>) -> Option<()> {
-    reader.optional(&text("id", "Id of the script."));
-    reader.optional(&text("file", "File of the script."));
-    reader.optional(&text("hash", "SHA-256 of the file."));
-    Some(())
-}
-
-fn script_folder(reader: &mut Reader<'_>) -> Option<()> {
-    reader.optional(&text("dir", "The folder with the scripts."));
-    Some(())
-}
 
 fn filtering(reader: &mut Reader<'_>) {
     reader.one_of("mode", "Meaning of the lists.", &["blocklist", "allowlist", "mixed"]);
