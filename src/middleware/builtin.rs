@@ -71,6 +71,8 @@ pub(crate) enum Kind {
     /// Number of the rate limit.
     Limit(usize),
     External(External),
+    /// Hooks of a script, with the fields that they set.
+    Lua(Box<[Arc<str>]>),
     /// A plugin that is not there, and so cannot decide.
     Closed,
 }
@@ -116,7 +118,7 @@ impl Builtin {
 
     /// Whether it decides who is served.
     pub(crate) fn is_guard(&self) -> bool {
-        matches!(self.kind, Kind::Auth(_) | Kind::IpAcl(_) | Kind::External(_) | Kind::Closed)
+        matches!(self.kind, Kind::Auth(_) | Kind::IpAcl(_) | Kind::External(_) | Kind::Lua(_) | Kind::Closed)
     }
 
     /// Names of fields that only it may set.
@@ -125,8 +127,13 @@ impl Builtin {
             Kind::External(external) => Some(external),
             _ => None,
         };
+        let of_scripts = match &self.kind {
+            Kind::Lua(asserts) => &**asserts,
+            _ => &[],
+        };
         let of_auth = self.auth().into_iter().flat_map(Auth::asserted);
-        of_auth.chain(external.into_iter().flat_map(External::asserted)).map(|name| &**name)
+        let of_others = external.into_iter().flat_map(External::asserted).chain(of_scripts);
+        of_auth.chain(of_others).map(|name| &**name)
     }
 
     pub(crate) fn on_request(&self, request: &mut RequestCtx<'_>) -> Flow {
@@ -142,6 +149,7 @@ impl Builtin {
             Kind::Maintenance(maintenance) => maintenance.on_request(request),
             Kind::Limit(limit) => Flow::Limit(*limit),
             Kind::External(external) => external.on_request(request),
+            Kind::Lua(_) => Flow::Script,
             Kind::Closed => Flow::Reply(closed()),
             Kind::RequestId(_) | Kind::SecurityHeaders(_) | Kind::ErrorPages(_) => Flow::Continue,
         }
@@ -179,7 +187,8 @@ impl Builtin {
             | Kind::CanonicalHost(_)
             | Kind::Maintenance(_)
             | Kind::Closed
-            | Kind::Limit(_) => {}
+            | Kind::Limit(_)
+            | Kind::Lua(_) => {}
         }
     }
 }

@@ -125,7 +125,7 @@ impl Chain {
         while let Some(stage) = self.stages.get(request.run.passed) {
             match stage.on_request(request) {
                 Flow::Continue => request.run.passed += 1,
-                stop @ (Flow::Reply(_) | Flow::Wait | Flow::Limit(_)) => return stop,
+                stop @ (Flow::Reply(_) | Flow::Wait | Flow::Limit(_) | Flow::Script) => return stop,
             }
         }
         Flow::Continue

@@ -117,6 +117,7 @@ impl CompiledChain {
                 // The route must not be open by a mistake of ours.
                 None => Kind::Closed,
             },
+            StageSpec::Lua(of) => Kind::Lua(of.asserts.clone()),
             StageSpec::RequestId(spec) => Kind::RequestId(spec.header.clone()),
             StageSpec::Tracing(spec) => Kind::Tracing(Tracing::new(spec)),
             StageSpec::HeaderTransform(spec) => Kind::Headers(Headers::new(spec)),

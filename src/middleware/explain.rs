@@ -171,6 +171,7 @@ fn judge(stage: &Stage, request: &mut RequestCtx<'_>) -> Judged {
         Flow::Continue => Judged::Verdict(StageVerdict::Passes),
         Flow::Reply(reply) => Judged::Reply(reply),
         Flow::Limit(limit) => Judged::Verdict(StageVerdict::Limits(limit)),
+        Flow::Script => Judged::Verdict(StageVerdict::Undecided("a script")),
         // An external service is not asked: it could count the request.
         Flow::Wait if auth_of(stage).is_none() => {
             Judged::Verdict(StageVerdict::Undecided("the service, which is not asked here"))

@@ -134,6 +134,8 @@ pub enum Flow {
     /// Continues if the rate limit with this number admits the request. Limits belong to the rule; only
     /// stages of the configuration have any.
     Limit(usize),
+    /// The worker runs the hooks of a script.
+    Script,
 }
 
 /// Pending decision of [`Middleware::wait`].

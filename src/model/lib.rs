@@ -80,9 +80,9 @@ pub use middleware::{
     AccessLogStage, ApiKey, ApiKeys, AuthMethod, AuthStage, BasicAuth, BodyLimit, CanonicalHost, ClaimField,
     ClaimRule, Coding, Compress, Cors, CredentialSource, DecisionCache, Direction, ErrorPage, ErrorPages,
     ExternalFilter, ExternalProtocol, FailMode, FrameOptions, HeaderEdits, HeaderTransform, Hsts, IpAcl,
-    JwtAuth, JwtKeys, Maintenance, Middleware, MiddlewareSpec, PathRedirect, Plugin, PluginKind, PluginRef,
-    PluginSpec, RateLimitRef, RequestIdStage, RewriteStage, STRUCTURED_LOGGER, SecurityHeaders, StageSpec,
-    Template, TemplateError, TemplatePart, TokenPlace, TracingStage, Variable,
+    JwtAuth, JwtKeys, LuaStage, Maintenance, Middleware, MiddlewareSpec, PathRedirect, Plugin, PluginKind,
+    PluginRef, PluginSpec, RateLimitRef, RequestIdStage, RewriteStage, STRUCTURED_LOGGER, SecurityHeaders,
+    StageSpec, Template, TemplateError, TemplatePart, TokenPlace, TracingStage, Variable,
 };
 pub use operator_set::{
     Conflict, EndpointSpec, Holder, NewVersion, OperatorSet, PolicySpec, PoolSpec, Replacement,

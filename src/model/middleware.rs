@@ -22,7 +22,7 @@ pub use external::{DecisionCache, ExternalFilter, ExternalProtocol, FailMode};
 pub use protected::Direction;
 pub use stage::{
     AccessLogStage, BodyLimit, CanonicalHost, Coding, Compress, Cors, ErrorPage, ErrorPages, FrameOptions,
-    HeaderEdits, HeaderTransform, Hsts, IpAcl, Maintenance, PathRedirect, PluginRef, RateLimitRef,
+    HeaderEdits, HeaderTransform, Hsts, IpAcl, LuaStage, Maintenance, PathRedirect, PluginRef, RateLimitRef,
     RequestIdStage, RewriteStage, SecurityHeaders, StageSpec, TracingStage,
 };
 pub use template::{Template, TemplateError, TemplatePart, Variable};

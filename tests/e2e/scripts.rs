@@ -250,6 +250,38 @@ on_both_drivers! {
         assert_eq!(site.proxy.get("any.test", "/free").text(), "any");
     }
 
+    fn a_stage_of_a_route_runs_the_hooks_of_a_script(driver) {
+        let origin = mirror();
+        let stage = "middleware: [{type: lua, script: edge, asserts: [X-User]}]";
+        let open = "middleware: [{type: lua, script: broken, fail_mode: open}]";
+        let document = format!(
+            "routes:\n  - {{id: a, host: own.test, path_prefix: /a, pool: one, {stage}}}\n  - {{id: b, host: own.test, path_prefix: /b, pool: one, {open}}}\n{}",
+            pools(&[("one", &origin)])
+        );
+        let edge = "gw.use{
+            request = function(req)
+                if req:header('x-stop') then return 403, 'stopped' end
+                if req:header('x-login') then req:set_header('X-User', 'u-1') end
+            end,
+            response = function(req, res) res:set_header('X-By', 'stage') end,
+        }";
+        let broken = "gw.use(function(req) req:set_header('X-Half', '1') error('broken') end)";
+        let site = Site::start(driver, &document, &[("edge.lua", edge), ("broken.lua", broken)]);
+        let ask = |target: &str, fields: &str| {
+            let mut client = site.proxy.client();
+            client.send(format!("GET {target} HTTP/1.1\r\nHost: own.test\r\n{fields}\r\n"));
+            client.response("GET")
+        };
+        let passed = ask("/a", "X-Login: yes\r\n");
+        assert!(passed.text().to_lowercase().contains("x-user: u-1"), "{}", passed.text());
+        assert_eq!(passed.field("x-by"), Some("stage"));
+        let forged = ask("/a", "X-User: root\r\n").text().to_lowercase();
+        assert!(!forged.contains("x-user"), "{forged}");
+        assert_eq!((ask("/a", "X-Stop: yes\r\n").status(), origin.request_count()), (403, 2));
+        let open = ask("/b", "");
+        assert!(open.status() == 200 && !open.text().to_lowercase().contains("x-half"), "{}", open.text());
+    }
+
     fn requests_survive_a_storm_of_reloads(driver) {
         let site = Site::start(driver, "", &[("hello.lua", HELLO)]);
         let mut client = site.proxy.client();

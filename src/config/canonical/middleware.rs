@@ -41,6 +41,15 @@ fn stage(spec: &StageSpec, secrets: Secrets) -> Json {
     match spec {
         StageSpec::RateLimit(limit) => json!({ "type": kind, "policy_ref": limit.policy_ref.as_str() }),
         StageSpec::Plugin(of) => json!({ "type": kind, "ref": of.plugin.as_str() }),
+        StageSpec::Lua(of) => {
+            let mut members = Members::default();
+            members.add("type", Some(kind));
+            members.add("script", Some(&*of.script));
+            members.add("fail_mode", Some("open").filter(|_| of.fail_mode == FailMode::Open));
+            let asserts: Vec<&str> = of.asserts.iter().map(|name| &**name).collect();
+            members.add("asserts", Some(asserts).filter(|asserts| !asserts.is_empty()));
+            members.finish()
+        }
         StageSpec::Auth(spec) => json!({ "type": kind, "config": auth(spec, secrets) }),
         spec => serde_json::to_value(spec).expect("strings, numbers and lists serialise"),
     }

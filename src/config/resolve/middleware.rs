@@ -329,6 +329,7 @@ impl<'d> Known<'d> {
     fn asserted_by<'s>(&'s self, stage: &'s StageSpec) -> Vec<&'s str> {
         match stage {
             StageSpec::Auth(auth) => auth.any_of.iter().flat_map(AuthMethod::asserts).collect(),
+            StageSpec::Lua(of) => of.asserts.iter().map(|name| &**name).collect(),
             StageSpec::Plugin(of) => {
                 let filter = self.plugins.get(&of.plugin).and_then(|plugin| plugin.external());
                 filter.iter().flat_map(|filter| filter.asserted().map(|name| &**name)).collect()

@@ -31,6 +31,7 @@ mod content;
 mod cors;
 mod external;
 mod headers;
+mod lua;
 mod observe;
 mod paths;
 mod plugins;
@@ -175,6 +176,7 @@ fn stage(reader: &mut Reader<'_>, scope: &mut Scope<'_>) -> Option<StageSpec> {
         "body_limit" => content::body_limit(reader).map(StageSpec::BodyLimit),
         "error_pages" => content::error_pages(reader).map(StageSpec::ErrorPages),
         "compress" => compress(reader).map(StageSpec::Compress),
+        "lua" => lua::lua_stage(reader, scope.draft).map(StageSpec::Lua),
         _ => plugins::plugin_stage(reader, scope.draft).map(StageSpec::Plugin),
     })
 }
@@ -206,6 +208,7 @@ pub(crate) const STAGE_TYPES: &[&str] = &[
     "error_pages",
     "compress",
     "plugin",
+    "lua",
 ];
 
 static ID: Field<MiddlewareId> = Field {

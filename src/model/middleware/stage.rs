@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::auth::AuthStage;
 use super::template::Template;
 use crate::serde_text::duration;
-use crate::{Cidr, PluginId, PolicyId};
+use crate::{Cidr, FailMode, PluginId, PolicyId};
 
 /// Stage of a chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +47,8 @@ pub enum StageSpec {
     Compress(Compress),
     /// Runs a plugin.
     Plugin(PluginRef),
+    /// Runs the hooks of a script.
+    Lua(LuaStage),
     /// Replaces the content of errors.
     ErrorPages(ErrorPages),
 }
@@ -79,9 +81,22 @@ impl StageSpec {
             Self::BodyLimit(_) => "body_limit",
             Self::Compress(_) => "compress",
             Self::Plugin(_) => "plugin",
+            Self::Lua(_) => "lua",
             Self::ErrorPages(_) => "error_pages",
         }
     }
+}
+
+/// Settings of the stage `lua`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LuaStage {
+    /// Id of the script.
+    pub script: Arc<str>,
+    /// Treatment of requests when a hook fails.
+    pub fail_mode: FailMode,
+    /// Fields that its hooks set: those of a client are removed.
+    pub asserts: Box<[Arc<str>]>,
 }
 
 /// Settings of the stage `request_id`. Endpoints get the id in any case.

@@ -9,12 +9,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_middleware::{Edits, ResponseHeadView};
-use ringway_model::Tick;
+use ringway_middleware::{self as middleware, Chain, Edits, ResponseHeadView, Stage};
+use ringway_model::{FailMode, StageSpec, Tick};
 use ringway_net::Stream;
 use ringway_script::{
-    BodyUnavailable, Call, Effects, Failure as ScriptFailure, FailureKind, Found, HookId, Outcome, Progress,
-    Rights, RouteTarget, ScriptRequest, Vm,
+    BodyUnavailable, Call, Effects, Failure as ScriptFailure, FailureKind, Found, HookId, Outcome,
+    Parameters, Progress, Rights, RouteTarget, ScriptRequest, Vm,
 };
 use ringway_traffic::scripts::{Admission, ScriptRoutes, Scripts};
 use ringway_wire::message::Framing;
@@ -26,13 +26,12 @@ use crate::exchange::match_rule::{Match, Target};
 use crate::exchange::{Exchange, Interrupt};
 use crate::runtime::Runtime;
 
-/// Script's part of an exchange.
+/// Scripts' part of an exchange.
 pub(super) struct Scripted<'a> {
     scripts: &'a Arc<Scripts>,
     vm: Vm,
-    request: ScriptRequest,
-    /// Hooks that let the request pass, in this order.
-    passed: Vec<HookId>,
+    /// Hooks that let the request pass, in this order, each with the request as it came to their stage.
+    passed: Vec<(HookId, ScriptRequest)>,
     /// Path in place of the request's.
     path: Option<Box<str>>,
     /// Edits of the response by its hooks.
@@ -49,6 +48,14 @@ struct Chosen {
     timeout: Option<Duration>,
 }
 
+/// End of the request hooks.
+enum Hooked {
+    /// They let the request pass, with these effects.
+    Passed(Effects),
+    /// One has answered it.
+    Replied(middleware::LocalReply),
+}
+
 impl<'a, R: Runtime> Exchange<'a, R> {
     /// Runs the script's route for the request, and forwards the request if that chooses a pool.
     pub(super) async fn run_script(
@@ -57,7 +64,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         routes: &'a ScriptRoutes,
     ) -> Result<Disposition, Interrupt<'a>> {
         let chosen = self.script_route(matched, routes).await?;
-        let pool = self.snapshot.pool_of_app(&chosen.pool).ok_or_else(unknown_pool)?;
+        let pool = self.snapshot.pool_of_app(&chosen.pool).ok_or_else(LocalReply::script_failed)?;
         self.info.pool = Some(pool);
         if chosen.timeout.is_some() {
             let deadlines = &self.transfer.activity.deadlines;
@@ -66,6 +73,36 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         }
         *self.stages.edit_request() = chosen.effects.edits;
         self.forward(&Target { matched, pool, variant: None }).await
+    }
+
+    /// Runs the request hooks of the stage `lua` that the request stands at.
+    pub(super) async fn script_stage(
+        &mut self,
+        stages: &'a Chain,
+        matched: Match<'a>,
+    ) -> Result<(), Interrupt<'a>> {
+        let Some(StageSpec::Lua(stage)) = stages.stage_of(&self.stages).and_then(Stage::spec) else {
+            return Ok(());
+        };
+        let hooked = match self.snapshot.scripts.as_ref() {
+            Some(scripts) => {
+                // A stage changes header fields, and leaves path and pool to the route.
+                let rights = Rights { pools: Some(Arc::from([])), sets_path: false };
+                let hooks = scripts.bundle.declarations().script(&stage.script).map(|script| &*script.hooks);
+                match (hooks, self.begin_script(matched, scripts, Vec::new(), rights)) {
+                    (Some(hooks), Some(request)) => self.request_hooks(hooks, &request).await,
+                    _ => Err(LocalReply::script_failed()),
+                }
+            }
+            None => Err(LocalReply::script_failed()),
+        };
+        match hooked {
+            Ok(Hooked::Passed(effects)) => *self.stages.edit_request() = effects.edits,
+            Ok(Hooked::Replied(reply)) => return Err(self.replied(stages, matched, reply)),
+            Err(_) if stage.fail_mode == FailMode::Open => {}
+            Err(reply) => return Err(reply.into()),
+        }
+        Ok(())
     }
 
     async fn script_route(
@@ -85,40 +122,13 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             Found::NotFound => return Err(LocalReply::no_route().into()),
             Found::MethodNotAllowed(allowed) => return Err(LocalReply::other_method(allowed).into()),
         };
-        let Some(vm) = self.core.scripts.get(self.core, scripts) else {
-            return Err(LocalReply::script_failed().into());
-        };
         let rights = Rights { pools: None, sets_path: !matched.rule.is_guarded() };
-        let request = ScriptRequest::new(
-            &self.request_parts(matched),
-            self.stages.request_edits().clone(),
-            self.stages.identity().cloned(),
-            parameters,
-            rights,
-        );
-        self.has_paused = true;
-        self.scripted = Some(Box::new(Scripted {
-            scripts,
-            vm,
-            request,
-            passed: Vec::new(),
-            path: None,
-            response_edits: None,
-            has_response: false,
-        }));
-        let mut effects = Effects { edits: self.stages.request_edits().clone(), ..Effects::default() };
-        for hook in found.hooks() {
-            if declarations.hooks[hook.index()].on_request {
-                match self.call_script(Call::Request(*hook), declarations.hooks[hook.index()].script).await? {
-                    Outcome::Continue(next) => effects = next,
-                    Outcome::Reply(reply) => return Err(LocalReply::of_stage(reply).into()),
-                    Outcome::Proxy(_) | Outcome::Failed(_) => return Err(LocalReply::script_failed().into()),
-                }
-            }
-            if let Some(scripted) = &mut self.scripted {
-                scripted.passed.push(*hook);
-            }
-        }
+        let request = self.begin_script(matched, scripts, parameters, rights);
+        let request = request.ok_or_else(LocalReply::script_failed)?;
+        let mut effects = match self.request_hooks(found.hooks(), &request).await? {
+            Hooked::Passed(effects) => effects,
+            Hooked::Replied(reply) => return Err(LocalReply::of_stage(reply).into()),
+        };
         let (call, script) = match &found {
             Found::Route(route, _) => match &route.target {
                 RouteTarget::Handler(handler) => (Call::Handler(*handler), route.script),
@@ -131,17 +141,66 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             Found::Fallback(fallback, _) => (Call::Handler(fallback.handler), fallback.script),
             Found::NotFound | Found::MethodNotAllowed(_) => return Err(LocalReply::no_route().into()),
         };
-        match self.call_script(call, script).await? {
+        match self.call_script(call, script, &request).await? {
             Outcome::Reply(reply) => Err(LocalReply::of_stage(reply).into()),
-            Outcome::Proxy(mut effects) => match effects.pool.take() {
-                Some(pool) => {
-                    self.set_script_path(effects.path.take(), None);
-                    Ok(Chosen { pool, effects, timeout: None })
-                }
-                None => Err(LocalReply::script_failed().into()),
-            },
+            Outcome::Proxy(mut effects) => {
+                let pool = effects.pool.take().ok_or_else(LocalReply::script_failed)?;
+                self.set_script_path(effects.path.take(), None);
+                Ok(Chosen { pool, effects, timeout: None })
+            }
             Outcome::Continue(_) | Outcome::Failed(_) => Err(LocalReply::script_failed().into()),
         }
+    }
+
+    /// The request for calls of scripts; `None` where the scripts cannot be loaded.
+    fn begin_script(
+        &mut self,
+        matched: Match<'a>,
+        scripts: &'a Arc<Scripts>,
+        parameters: Parameters,
+        rights: Rights,
+    ) -> Option<ScriptRequest> {
+        let vm = self.core.scripts.get(self.core, scripts)?;
+        let edits = self.stages.request_edits().clone();
+        let identity = self.stages.identity().cloned();
+        let request = ScriptRequest::new(&self.request_parts(matched), edits, identity, parameters, rights);
+        self.has_paused = true;
+        self.scripted.get_or_insert_with(|| {
+            Box::new(Scripted {
+                scripts,
+                vm,
+                passed: Vec::new(),
+                path: None,
+                response_edits: None,
+                has_response: false,
+            })
+        });
+        Some(request)
+    }
+
+    /// Runs request hooks until one answers the request.
+    async fn request_hooks(
+        &mut self,
+        hooks: &[HookId],
+        request: &ScriptRequest,
+    ) -> Result<Hooked, LocalReply<'a>> {
+        let scripted = self.scripted.as_ref().ok_or_else(LocalReply::script_failed)?;
+        let declarations = scripted.scripts.bundle.declarations();
+        let mut effects = Effects { edits: self.stages.request_edits().clone(), ..Effects::default() };
+        for hook in hooks {
+            let declared = &declarations.hooks[hook.index()];
+            if declared.on_request {
+                match self.call_script(Call::Request(*hook), declared.script, request).await? {
+                    Outcome::Continue(next) => effects = next,
+                    Outcome::Reply(reply) => return Ok(Hooked::Replied(reply)),
+                    Outcome::Proxy(_) | Outcome::Failed(_) => return Err(LocalReply::script_failed()),
+                }
+            }
+            if let Some(scripted) = &mut self.scripted {
+                scripted.passed.push((*hook, request.clone()));
+            }
+        }
+        Ok(Hooked::Passed(effects))
     }
 
     /// Sets the path of the forwarded request: that of a script, or the request's without a prefix.
@@ -171,33 +230,43 @@ impl<'a, R: Runtime> Exchange<'a, R> {
 
     /// Runs the response hooks over the head of an endpoint's response.
     pub(super) async fn script_response(&mut self) -> Result<(), Interrupt<'a>> {
-        let Some(scripted) = &self.scripted else { return Ok(()) };
-        let ConnBuffers { response, upstream_in, .. } = &*self.buffers;
-        let head = ResponseHeadView::Endpoint(response, upstream_in);
-        scripted.request.set_response(head, Edits::default());
-        self.response_hooks().await
+        Ok(self.response_hooks(None).await?)
     }
 
-    /// Runs the response hooks over a local reply. One that fails leaves the reply as it is.
+    /// Runs the response hooks over a local reply, unless they have seen a response. One that fails leaves
+    /// the reply as it is.
     pub(super) async fn script_reply(&mut self, reply: &LocalReply<'_>) {
-        let Some(scripted) = &self.scripted else { return };
-        if !scripted.has_response {
-            scripted.request.set_response(reply.head(), Edits::default());
-            // Its failure is logged; the client gets the reply that it was about.
-            let _ = self.response_hooks().await;
+        if self.scripted.as_ref().is_some_and(|scripted| !scripted.has_response) {
+            // The failure is logged; the client gets the reply that it was about.
+            let _ = self.response_hooks(Some(reply)).await;
         }
     }
 
-    async fn response_hooks(&mut self) -> Result<(), Interrupt<'a>> {
+    /// Runs the response hooks over a local reply, or else the endpoint's response.
+    async fn response_hooks(&mut self, local: Option<&LocalReply<'_>>) -> Result<(), LocalReply<'a>> {
         let Some(scripted) = &mut self.scripted else { return Ok(()) };
         scripted.has_response = true;
         let declarations = scripted.scripts.bundle.declarations();
         let passed = scripted.passed.clone();
-        for hook in passed.iter().rev().filter(|hook| declarations.hooks[hook.index()].on_response) {
-            let outcome = self.call_script(Call::Response(*hook), declarations.hooks[hook.index()].script);
-            if let (Outcome::Continue(effects), Some(scripted)) = (outcome.await?, &mut self.scripted) {
-                scripted.response_edits = Some(effects.edits);
+        let mut edits = Edits::default();
+        for (hook, request) in passed.iter().rev() {
+            let declared = &declarations.hooks[hook.index()];
+            // Log hooks see the response too.
+            if !declared.on_response && !declared.on_log {
+                continue;
             }
+            let ConnBuffers { response, upstream_in, .. } = &*self.buffers;
+            let endpoint = ResponseHeadView::Endpoint(response, upstream_in);
+            request.set_response(local.map_or(endpoint, LocalReply::head), edits.clone());
+            if declared.on_response
+                && let Outcome::Continue(effects) =
+                    self.call_script(Call::Response(*hook), declared.script, request).await?
+            {
+                edits = effects.edits;
+            }
+        }
+        if let Some(scripted) = &mut self.scripted {
+            scripted.response_edits = Some(edits);
         }
         Ok(())
     }
@@ -207,22 +276,30 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         let Some(scripted) = &self.scripted else { return };
         let declarations = scripted.scripts.bundle.declarations();
         let passed = scripted.passed.clone();
-        for hook in passed.iter().filter(|hook| declarations.hooks[hook.index()].on_log) {
-            // Its failure is logged, and concerns nobody else.
-            let _ = self.call_script(Call::Log(*hook), declarations.hooks[hook.index()].script).await;
+        for (hook, request) in &passed {
+            let declared = &declarations.hooks[hook.index()];
+            if declared.on_log {
+                // The failure is logged; the client has its response.
+                let _ = self.call_script(Call::Log(*hook), declared.script, request).await;
+            }
         }
     }
 
     /// Runs a call to its end. A failed one becomes the reply to the client.
-    async fn call_script(&mut self, call: Call, script: usize) -> Result<Outcome, Interrupt<'a>> {
-        let Some(scripted) = &self.scripted else { return Err(LocalReply::script_failed().into()) };
-        let (core, scripts, request) = (self.core, scripted.scripts, scripted.request.clone());
+    async fn call_script(
+        &mut self,
+        call: Call,
+        script: usize,
+        request: &ScriptRequest,
+    ) -> Result<Outcome, LocalReply<'a>> {
+        let Some(scripted) = &self.scripted else { return Err(LocalReply::script_failed()) };
+        let (core, scripts) = (self.core, scripted.scripts);
         let began_us = core.runtime.now_micros();
         let breaker = scripts.breakers.get(script);
         if let Some(Admission::Refused { wait_us }) = breaker.map(|breaker| breaker.admit(began_us)) {
-            return Err(LocalReply::script_unavailable(Duration::from_micros(wait_us)).into());
+            return Err(LocalReply::script_unavailable(Duration::from_micros(wait_us)));
         }
-        let mut running = scripted.vm.call(call, &request);
+        let mut running = scripted.vm.call(call, request);
         let outcome = loop {
             match running.next().await {
                 Progress::Body(bytes_max) => {
@@ -245,20 +322,20 @@ impl<'a, R: Runtime> Exchange<'a, R> {
 
     /// The reply for a failed call, which is counted and logged.
     #[cold]
-    fn script_failed(&self, scripts: &Scripts, script: usize, failure: &ScriptFailure) -> Interrupt<'a> {
+    fn script_failed(&self, scripts: &Scripts, script: usize, failure: &ScriptFailure) -> LocalReply<'a> {
         let now_us = self.core.runtime.now_micros();
         let id = scripts.bundle.declarations().scripts.get(script).map_or("", |script| &*script.id);
         let request_id = self.info.request_id_str(&self.buffers.client_in);
         self.core.scripts.log_failure(now_us, id, request_id, failure);
         if failure.kind == FailureKind::Busy {
-            return LocalReply::script_busy().into();
+            return LocalReply::script_busy();
         }
         if let Some(breaker) = scripts.breakers.get(script)
             && breaker.fail(failure.kind.is_kill(), now_us)
         {
             tracing::error!(script = id, "circuit breaker of a script opens: it failed again and again");
         }
-        LocalReply::script_failed().into()
+        LocalReply::script_failed()
     }
 
     /// Reads the content of a request, which stays in the buffers to be forwarded. One without a length, or
@@ -287,10 +364,6 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         }
         Ok(self.buffers.client_in[head_bytes..end].to_vec())
     }
-}
-
-fn unknown_pool<'a>() -> Interrupt<'a> {
-    LocalReply::script_failed().into()
 }
 
 /// Time for the content of a request that a script reads.

@@ -52,6 +52,13 @@ impl<'a, R: Runtime> Exchange<'a, R> {
                 }
                 // Boxed: it must not make every exchange larger.
                 Flow::Wait => Box::pin(self.wait_for_stage(stages, matched, started_us)).await?,
+                #[cfg(feature = "lua")]
+                Flow::Script => Box::pin(self.script_stage(stages, matched)).await?,
+                #[cfg(not(feature = "lua"))]
+                Flow::Script => {
+                    let message = "this program is built without Lua";
+                    return Err(LocalReply::error(503, "middleware_unavailable", message).into());
+                }
                 Flow::Reply(reply) => return Err(self.replied(stages, matched, reply)),
             }
             self.stages.pass();
@@ -114,7 +121,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
     }
 
     /// The interrupt of a stage's reply, which is noted for the logs.
-    fn replied(
+    pub(super) fn replied(
         &mut self,
         stages: &'a Chain,
         matched: Match<'a>,

@@ -199,7 +199,7 @@ fn token(name: &str) -> Result<(), Fault> {
     }
 }
 
-static ASSERTS: Field<Vec<Arc<str>>> = Field {
+pub(super) static ASSERTS: Field<Vec<Arc<str>>> = Field {
     name: "asserts",
     doc: "Fields that only the service may set: those of clients are removed.",
     schema: || strings_schema(json!({ "type": "string", "examples": ["X-User"] })),

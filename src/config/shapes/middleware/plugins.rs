@@ -76,7 +76,7 @@ static ID: Field<PluginId> = Field {
 
 static REF: Field<PluginId> = Field { name: "ref", doc: "The plugin, one of `plugins`.", ..ID };
 
-static FAIL_MODE: Field<FailMode> = Field {
+pub(super) static FAIL_MODE: Field<FailMode> = Field {
     name: "fail_mode",
     doc: "Treatment of requests without a decision: closed, they are refused; open, they go on. closed when absent.",
     schema: || json!({ "type": "string", "enum": ["closed", "open"] }),
