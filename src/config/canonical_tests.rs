@@ -401,7 +401,12 @@ prop_compose! {
             dry_run: false,
         };
         let limited = PolicySettings { rate_limit: Some(one), ..PolicySettings::default() };
+        let script = |id: &str, is_module| {
+            let source = "gw.get(\"/\", function(req)\n\treturn 200, '\u{e4}'\nend)\n".into();
+            Arc::new(ringway_model::ScriptSpec { id: id.into(), file: format!("{id}.lua").into(), is_module, source })
+        };
         OperatorSet {
+            scripts: vec![script("lib/m", true), script("s", false)],
             policies: vec![
                 PolicySpec { id: PolicyId::parse("limited").unwrap(), settings: limited },
                 PolicySpec { id: PolicyId::parse("p").unwrap(), settings: settings.clone() },

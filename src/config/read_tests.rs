@@ -110,8 +110,8 @@ fn the_examples_are_read_without_errors() {
         ("traffic.yaml", 3, &[]),
         ("cache.yaml", 3, &[]),
         ("middleware.yaml", 3, &[]),
-        ("environments/development.yaml", 3, &["25 /scripts unsupported"]),
-        ("environments/staging.yaml", 2, &["27 /scripts unsupported"]),
+        ("environments/development.yaml", 3, &[]),
+        ("environments/staging.yaml", 2, &[]),
         ("environments/production.yaml", 4, &[]),
         ("environments/production-high-load.yaml", 5, &[]),
     ];

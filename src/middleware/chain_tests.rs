@@ -72,6 +72,7 @@ async fn resume(chain: &Chain, request: &mut RequestCtx<'_>) -> ControlFlow<Loca
             Flow::Reply(reply) => return ControlFlow::Break(reply),
             Flow::Wait => {}
             Flow::Limit(limit) => panic!("limit {limit} of a custom stage"),
+            Flow::Script => panic!("script of a custom stage"),
         }
     }
 }

@@ -112,6 +112,7 @@ impl Connector for MonoioRuntime {
 }
 
 impl Runtime for MonoioRuntime {
+    #[cfg(feature = "lua")]
     fn cpu_micros(&self) -> u64 {
         clock::thread_cpu_micros()
     }

@@ -20,6 +20,7 @@ pub(crate) trait Runtime: Connector {
     fn now_micros(&self) -> u64;
 
     /// CPU time of the thread in microseconds; it stands still under a virtual clock.
+    #[cfg(feature = "lua")]
     fn cpu_micros(&self) -> u64 {
         0
     }

@@ -9,9 +9,9 @@ use ringway_model::{
     AccessLogStage, ApiKey, ApiKeys, AppId, AuthMethod, AuthStage, BasicAuth, BodyLimit, CanonicalHost, Cidr,
     ClaimField, ClaimRule, Coding, Compress, Cors, DecisionCache, ErrorPage, ErrorPages, ExternalFilter,
     ExternalProtocol, FailMode, FrameOptions, HeaderEdits, HeaderTransform, Hsts, IpAcl, JwtAuth, JwtKeys,
-    Maintenance, MiddlewareId, MiddlewareSpec, PathRedirect, PluginId, PluginKind, PluginRef, PluginSpec,
-    PolicyId, RateLimitRef, RequestIdStage, RewriteStage, STRUCTURED_LOGGER, SecurityHeaders, StageSpec,
-    Template, TokenPlace, TracingStage,
+    LuaStage, Maintenance, MiddlewareId, MiddlewareSpec, PathRedirect, PluginId, PluginKind, PluginRef,
+    PluginSpec, PolicyId, RateLimitRef, RequestIdStage, RewriteStage, STRUCTURED_LOGGER, SecurityHeaders,
+    StageSpec, Template, TokenPlace, TracingStage,
 };
 
 type Names = Box<[Arc<str>]>;
@@ -254,7 +254,10 @@ fn stages() -> impl Strategy<Value = Vec<StageSpec>> {
     // Before all that changes responses.
     (observe, compress(), access, paths, auth, content).prop_map(
         |(observe, compress, access, paths, auth, content)| {
-            [observe, vec![StageSpec::Compress(compress)], access, paths, auth, content].concat()
+            let asserts = Box::from([Arc::from("X-Script")]);
+            let lua = LuaStage { script: "s".into(), fail_mode: FailMode::Open, asserts };
+            let own = vec![StageSpec::Compress(compress), StageSpec::Lua(lua)];
+            [observe, own, access, paths, auth, content].concat()
         },
     )
 }
@@ -277,7 +280,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    /// Chains and plugins, which need a pool `b` and a policy `limited`.
+    /// Chains and plugins, which need a pool `b`, a policy `limited` and a script `s`.
     pub(in crate::canonical) fn middleware()(
         stages in stages(), filter in filters(), is_open in any::<bool>(),
     ) -> (Vec<Arc<MiddlewareSpec>>, Vec<Arc<PluginSpec>>) {

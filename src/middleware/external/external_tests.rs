@@ -86,6 +86,7 @@ fn run(chain: &Chain, text: &str, services: &TestServices, run: &mut Run) -> Res
                     ControlFlow::Break(reply) => return Some(reply),
                 },
                 Flow::Limit(limit) => panic!("no limit {limit}"),
+                Flow::Script => panic!("no script"),
             }
         }
     });
