@@ -19,6 +19,7 @@ mod configuration;
 mod demo;
 mod files;
 mod flags;
+mod forward;
 mod help;
 mod limits;
 mod logging;
@@ -135,6 +136,11 @@ enum Command {
     /// Check Lua scripts
     #[command(subcommand)]
     Script(script::ScriptCommand),
+    /// Run a forward proxy, without a file
+    ///
+    /// For development: it serves this machine, and prints each request with --log-requests. Lists,
+    /// credentials and limits are in the section `forward` of a configuration file.
+    Forward(forward::ForwardArgs),
     /// Run the proxy with two sample apps to try it out
     ///
     /// Uses free ports, and a store that is removed at the end.
@@ -159,6 +165,7 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Token(command)) => command.run(),
         Some(Command::Script(command)) => command.run(),
         Some(Command::Demo(args)) => args.run(),
+        Some(Command::Forward(args)) => args.run(),
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod cache;
 mod error;
+mod forward;
 mod handle;
 mod listener;
 mod listeners;
@@ -34,6 +35,7 @@ use ringway_worker::{HttpMode, ListenerConfig, SharedCache};
 
 pub use self::cache::CacheSettings;
 pub use self::error::StartError;
+pub use self::forward::ForwardProxy;
 pub use self::handle::{Handle, RegisterError};
 pub use self::listener::Listener;
 
@@ -63,6 +65,7 @@ pub struct Builder {
     control: ControlSettings,
     configuration: ConfigurationSettings,
     cache: Option<CacheSettings>,
+    forward: Option<ForwardProxy>,
     stages: Vec<Stage>,
     builtins: Builtins,
     observer: Option<Arc<dyn Observer + Send + Sync>>,
@@ -107,6 +110,7 @@ impl Builder {
             control: ControlSettings::default(),
             configuration: ConfigurationSettings::default(),
             cache: Some(CacheSettings::default()),
+            forward: None,
             stages: Vec::new(),
             builtins: Builtins::default(),
             observer: None,
@@ -243,6 +247,12 @@ impl Builder {
         self
     }
 
+    /// Serves the forward proxy. Default: none.
+    pub fn forward(mut self, forward: ForwardProxy) -> Self {
+        self.forward = Some(forward);
+        self
+    }
+
     /// Appends a middleware stage to all rules.
     pub fn middleware(mut self, middleware: impl Middleware) -> Self {
         self.stages.push(Stage::Custom(Arc::new(middleware)));
@@ -278,7 +288,7 @@ impl Builder {
         if count == 0 {
             return Err(StartError::NoWorkers);
         }
-        let Bound { workers: listeners, http_addresses, https_addresses } =
+        let Bound { workers: listeners, http_addresses, https_addresses, forward_addresses } =
             listeners::bind_all(&self.all_listeners(), &self.data, count)?;
         let https_port =
             https_addresses.first().map(|address| self.https_public_port.unwrap_or(address.port()));
@@ -288,9 +298,22 @@ impl Builder {
         let mut registry = Registry::new();
         let (inbox, reports) = ringway_control::inbox(count).map_err(StartError::System)?;
         let cache = self.cache.map(|settings| settings.store());
-        let wired = self
+        let mut wired = self
             .wire(&cpus, listeners, https_port, (&mut registry, cache.as_ref()))
             .map_err(StartError::System)?;
+        let forward = match self.forward.take() {
+            Some(forward) => {
+                let own =
+                    [&http_addresses, &https_addresses, &forward_addresses, &admin.addresses, &admin.metrics];
+                let own_ports = own.into_iter().flatten().map(SocketAddr::port).collect();
+                let (link, sources) = forward.start(own_ports, std::mem::take(&mut wired.forward))?;
+                for (worker, source) in wired.workers.iter_mut().zip(sources) {
+                    worker.forward = Some(source);
+                }
+                Some(link)
+            }
+            None => None,
+        };
         // On a thread, beside reading the store: seeding the random generator for the ticket keys takes 25
         // ms.
         let tls = self.tls;
@@ -352,6 +375,8 @@ impl Builder {
         Ok(Handle {
             http_addresses,
             https_addresses,
+            forward_addresses,
+            forward,
             admin_addresses: admin.addresses,
             metrics_addresses: admin.metrics,
             audit,
@@ -366,14 +391,16 @@ impl Builder {
 
     /// All listeners: the default ones, then those that were added.
     fn all_listeners(&mut self) -> Vec<Listener> {
-        let http = self.http.take().unwrap_or_else(|| match self.listeners.is_empty() {
+        let is_alone = self.listeners.is_empty() && self.forward.is_none();
+        let http = self.http.take().unwrap_or_else(|| match is_alone {
             true => vec![(Ipv4Addr::UNSPECIFIED, 80).into(), (Ipv6Addr::UNSPECIFIED, 80).into()],
             false => Vec::new(),
         });
         let http = Listener::http(http).sockets(std::mem::take(&mut self.http_sockets)).mode(self.http_mode);
         let https =
             Listener::https(std::mem::take(&mut self.https)).sockets(std::mem::take(&mut self.https_sockets));
-        [http, https].into_iter().chain(std::mem::take(&mut self.listeners)).collect()
+        let forward = self.forward.as_ref().map(ForwardProxy::listener);
+        [http, https].into_iter().chain(std::mem::take(&mut self.listeners)).chain(forward).collect()
     }
 
     /// Connects the workers with the control thread and with each other.
@@ -399,6 +426,7 @@ impl Builder {
             let (loader, loaded) = mailbox(limits::CERTIFICATES_LOADED_MAX, waker.clone());
             wired.loaders.push(loader);
             let (snapshots, snapshots_of_worker) = slot(waker.clone());
+            wired.forward.add(waker.clone());
             let (orders, orders_of_worker) = mailbox(limits::ORDERS_MAX, waker);
             wired.links.push(WorkerLink { core, snapshots, orders });
             let log = self.access_log.as_mut().map(|log| log.add_core(core));
@@ -413,6 +441,7 @@ impl Builder {
                 wake,
                 rebalancer,
                 cache: caches.as_mut().and_then(Iterator::next),
+                forward: None,
                 telemetry: Telemetry::new(registry.add_core(core), log, self.observer.clone()),
             });
         }

@@ -32,7 +32,7 @@ impl Gateway {
     }
 }
 
-pub use gateway::{Admin, Builder, CacheSettings, Handle, Listener, RegisterError, StartError};
+pub use gateway::{Admin, Builder, CacheSettings, ForwardProxy, Handle, Listener, RegisterError, StartError};
 
 pub use ringway_certs as certs;
 pub use ringway_tls::ServerSettings as TlsSettings;
@@ -44,6 +44,7 @@ pub use ringway_control::{
     Client, ConfigurationSettings, ControlSettings, OnBadConfig, Receipt, Refusal, Start, Status, Submission,
 };
 pub use ringway_control::{Resolved, ResolvedTarget, ResolverError, TargetResolver};
+pub use ringway_forward_control as forward;
 pub use ringway_middleware as middleware;
 pub use ringway_model as model;
 pub use ringway_net::{Driver, DriverChoice};

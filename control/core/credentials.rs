@@ -50,20 +50,27 @@ impl Credentials {
         if wanted == self.wanted {
             return;
         }
-        if self.link.is_none() {
-            match ringway_auth::start(self.folder.clone(), self.waker.clone()) {
-                Ok(link) => self.link = Some(link),
-                Err(error) => {
-                    tracing::error!(%error, "credentials cannot be loaded: no thread; requests that need them get 503");
-                    return;
-                }
-            }
+        if !self.start() {
+            return;
         }
         self.statuses.retain(|source, _| wanted.contains(source));
         self.wanted.clone_from(&wanted);
         if let Some(link) = &self.link {
             link.want(wanted);
         }
+    }
+
+    /// Starts the threads, unless they run; `false` where that fails.
+    fn start(&mut self) -> bool {
+        if self.link.is_none() {
+            match ringway_auth::start(self.folder.clone(), self.waker.clone()) {
+                Ok(link) => self.link = Some(link),
+                Err(error) => {
+                    tracing::error!(%error, "credentials cannot be loaded: no thread; requests that need them get 503");
+                }
+            }
+        }
+        self.link.is_some()
     }
 
     /// Loads a source soon, for requests that wait on a core that has `known`. `false` where it is not wanted
@@ -78,8 +85,11 @@ impl Credentials {
         }
     }
 
-    /// Verifies a password. `false` where there is no thread for it.
-    pub(crate) fn verify(&self, core: CoreId, job: &PasswordJob) -> bool {
+    /// Verifies a password, of a chain or of the forward proxy. `false` where there is no thread for it.
+    pub(crate) fn verify(&mut self, core: CoreId, job: &PasswordJob) -> bool {
+        if !self.start() {
+            return false;
+        }
         let Some(link) = &self.link else { return false };
         link.verify(core, job.ticket, Arc::clone(&job.hash), job.password.clone());
         true

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 use domain::base::iana::{Class, Rcode};
 use domain::base::{Message, MessageBuilder, ParsedName, Rtype, ToName};
@@ -92,6 +93,8 @@ pub(crate) struct Response {
     pub(crate) outcome: Outcome,
     /// TC bit: the message did not fit into a datagram.
     pub(crate) is_truncated: bool,
+    /// Shortest time to live of the records.
+    pub(crate) ttl: Duration,
     records: Vec<(Name, Record)>,
 }
 
@@ -183,7 +186,8 @@ fn parse_records(message: &Message<&[u8]>) -> Result<Response, DnsError> {
         Rcode::REFUSED => Outcome::Refused,
         _ => Outcome::ServerFailed,
     };
-    let mut response = Response { outcome, is_truncated: header.tc(), records: Vec::new() };
+    let mut response =
+        Response { outcome, is_truncated: header.tc(), ttl: Duration::MAX, records: Vec::new() };
     if response.is_truncated {
         return Ok(response);
     }
@@ -204,6 +208,7 @@ fn parse_records(message: &Message<&[u8]>) -> Result<Response, DnsError> {
         } else {
             continue;
         };
+        response.ttl = response.ttl.min(record.ttl().into_duration());
         response.records.push((owner, value));
     }
     Ok(response)

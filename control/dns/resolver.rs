@@ -30,6 +30,8 @@ pub struct Lookup {
     pub addresses: Vec<IpAddr>,
     /// NXDOMAIN: the last name of the chain has no record of any type.
     pub is_nxdomain: bool,
+    /// Shortest time to live of the records.
+    pub ttl: Duration,
 }
 
 impl Resolver {
@@ -39,8 +41,13 @@ impl Resolver {
     /// Starts a check of [`Self::CHECK_TIMEOUT`] against `configured`, else against the servers of
     /// `/etc/resolv.conf`.
     pub fn begin(configured: Option<SocketAddr>) -> Self {
+        Self::until(configured, clock::now().after(Self::CHECK_TIMEOUT))
+    }
+
+    /// The same with another bound.
+    pub fn until(configured: Option<SocketAddr>, deadline: Tick) -> Self {
         let servers = configured.map_or_else(resolv_conf::servers, |server| vec![server]);
-        Self::with(servers, clock::now().after(Self::CHECK_TIMEOUT))
+        Self::with(servers, deadline)
     }
 
     /// Queries these servers, in order, until `deadline`.
@@ -53,7 +60,7 @@ impl Resolver {
     /// # Errors
     /// See [`DnsError`].
     pub fn addresses(&self, host: &Hostname) -> Result<Lookup, DnsError> {
-        let mut lookup = Lookup::default();
+        let mut lookup = Lookup { ttl: Duration::MAX, ..Lookup::default() };
         for record_type in [RecordType::A, RecordType::Aaaa] {
             let found = self.follow(host, record_type)?;
             let mut count = 0;
@@ -70,6 +77,7 @@ impl Resolver {
                 lookup.aliases = found.aliases;
             }
             lookup.is_nxdomain = found.is_nxdomain;
+            lookup.ttl = lookup.ttl.min(found.ttl);
         }
         Ok(lookup)
     }
@@ -87,9 +95,11 @@ impl Resolver {
     fn follow(&self, host: &Hostname, record_type: RecordType) -> Result<Followed, DnsError> {
         let mut name = Name::of(host);
         let mut aliases: Vec<String> = Vec::new();
+        let mut ttl = Duration::MAX;
         // A recursive resolver follows aliases itself; further rounds serve those that do not.
         for _ in 0..=DNS_ALIASES_MAX {
             let response = self.query(&name, record_type)?;
+            ttl = ttl.min(response.ttl);
             let (end, walked) = response.walk(&name);
             for alias in walked {
                 let text = alias.to_text();
@@ -104,7 +114,7 @@ impl Resolver {
             let records = response.records_of(&end, record_type);
             let is_nxdomain = response.outcome == Outcome::NoSuchName;
             if !records.is_empty() || is_nxdomain || end == name {
-                return Ok(Followed { aliases, records, is_nxdomain });
+                return Ok(Followed { aliases, records, is_nxdomain, ttl });
             }
             name = end;
         }
@@ -138,6 +148,8 @@ struct Followed {
     aliases: Vec<String>,
     records: Vec<Record>,
     is_nxdomain: bool,
+    /// Shortest time to live of the records.
+    ttl: Duration,
 }
 
 #[cfg(test)]

@@ -54,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) heads: HeadLimits,
     /// TLS and certificates; absent when none of their settings is given.
     pub(crate) tls: Option<Tls>,
+    /// Name server of domain checks and of the forward proxy.
+    pub(crate) dns_resolver: Option<SocketAddr>,
     pub(crate) trusted_proxies: Vec<Cidr>,
     pub(crate) proxy_protocol: Vec<Cidr>,
     /// Resolver of hosts that are not registered.
@@ -340,7 +342,9 @@ impl Reader<'_> {
         self.replace_listed(&mut listed, &c::HTTPS_PORT, |protocol| protocol == Protocol::Https);
         let mut http = at(http_bind.as_deref(), http_port);
         let mut api = at(api_bind.as_deref(), api_port);
-        let tls = self.tls(machine, &listed, (http_port, http_bind.as_deref()), db_path.as_deref());
+        let dns_resolver = self.optional(&catalogue::DNS_RESOLVER, parse::resolver, ToString::to_string);
+        let plain = (http_port, http_bind.as_deref());
+        let tls = self.tls(machine, &listed, plain, (db_path.as_deref(), dns_resolver));
         // The list says what is public, and a port that has TLS is not served without.
         let is_listed = !listed.listeners.is_empty();
         if (is_listed && !self.is_given(&c::HTTP_PORT)) || self.has_tls_at_http_port() {
@@ -398,6 +402,7 @@ impl Reader<'_> {
             connections_max,
             rate_limit: rate_limit?,
             cache: cache?,
+            dns_resolver,
             unavailable_status: unavailable_status?,
             public_health,
             via: via.unwrap_or_else(|| Some(Via::unique())),
@@ -520,7 +525,7 @@ impl Reader<'_> {
         machine: &Machine,
         listed: &Listed,
         (http_port, http_bind): (Option<u16>, Option<&[IpAddr]>),
-        db_path: Option<&Path>,
+        (db_path, dns_resolver): (Option<&Path>, Option<SocketAddr>),
     ) -> Option<Tls> {
         use catalogue as c;
         let text = |text: &String| text.clone();
@@ -544,7 +549,6 @@ impl Reader<'_> {
         };
         let modern = self.value(&c::TLS_MODERN, parse::boolean, ToString::to_string);
         let challenge_port = self.value(&c::ACME_CHALLENGE_PORT, parse::port, ToString::to_string);
-        let dns_resolver = self.optional(&c::DNS_RESOLVER, parse::resolver, ToString::to_string);
         let public_addresses = self.optional(&c::PUBLIC_ADDRESSES, parse::addresses, joined);
         let dir = self.cert_path(machine, db_path);
         if enabled == Some(false) {

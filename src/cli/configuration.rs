@@ -10,6 +10,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use ringway::model::ForwardSpec;
 use ringway::{ConfigurationSettings, OnBadConfig, Start};
 use ringway_config::{Finding, Sections, Severity, Source};
 use serde_json::json;
@@ -27,6 +28,14 @@ pub(crate) struct Loaded {
     pub(crate) reading: config::Reading,
     /// The configuration for the control plane; without mistakes, or for a start with the last good one.
     pub(crate) configuration: ConfigurationSettings,
+    /// The forward proxy.
+    pub(crate) forward: Option<Arc<ForwardSpec>>,
+}
+
+/// The section `forward` of a file or folder, as it is now; `None` where it cannot be read.
+pub(crate) fn forward_of(path: &Path) -> Option<Arc<ForwardSpec>> {
+    let sources = ringway_control::read_sources(path).ok()?;
+    ringway_config::read(&sources).document?.forward
 }
 
 /// Documents as they were read.
@@ -68,6 +77,8 @@ pub(crate) fn load_from(flags: &Flags, environment: &Environment, machine: &Mach
         Some(Configuration::Full(path)) => Some(path),
         Some(Configuration::Static(_)) | None => None,
     };
+    let document = documents.as_ref().and_then(|documents| documents.reading.document.as_ref());
+    let forward = document.and_then(|document| document.forward.clone());
     let start = match documents {
         _ if !mistakes.is_empty() => Start::LastGood(mistakes),
         Some(Documents { sources, reading }) if path.is_some() || !fixed.is_empty() => reading
@@ -86,7 +97,7 @@ pub(crate) fn load_from(flags: &Flags, environment: &Environment, machine: &Mach
             Some(parse::OnBadConfig::Fail) | None => OnBadConfig::Fail,
         },
     };
-    Loaded { reading, configuration }
+    Loaded { reading, configuration, forward }
 }
 
 /// Reads the documents: the fixed ones, then those of the files. `None` without any.

@@ -13,6 +13,7 @@ use serde_json::json;
 pub(crate) struct Ready {
     http: Vec<SocketAddr>,
     https: Vec<SocketAddr>,
+    forward: Vec<SocketAddr>,
     api: Vec<SocketAddr>,
     metrics: Vec<SocketAddr>,
     api_socket: Option<PathBuf>,
@@ -28,6 +29,7 @@ impl Ready {
         Self {
             http: gateway.http_addresses().to_vec(),
             https: gateway.https_addresses().to_vec(),
+            forward: gateway.forward_addresses().to_vec(),
             api: gateway.admin_addresses().to_vec(),
             metrics: gateway.metrics_addresses().to_vec(),
             api_socket,
@@ -44,6 +46,7 @@ impl Ready {
             "event": "ready",
             "http": self.http.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "https": self.https.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "forward": self.forward.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "api": self.api.first().map(ToString::to_string),
             "api_addresses": self.api.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "metrics": self.metrics.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -65,10 +68,12 @@ impl Ready {
         };
         let (http, https) = (joined(&self.http), joined(&self.https));
         let (api, metrics) = (joined(&self.api), joined(&self.metrics));
+        let forward = joined(&self.forward);
         let counts = self.status.as_ref().map(|status| status.counts).unwrap_or_default();
         tracing::info!(
             http,
             https,
+            forward,
             api,
             metrics,
             workers = self.workers,

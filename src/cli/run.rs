@@ -14,11 +14,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use ringway::model::ForwardSpec;
 use ringway::store::{Fjall, Memory, Store, StoreError};
 use ringway::telemetry::{LogHandle, LogSink};
 use ringway::{
-    Admin, AdminSettings, AuditLog, Builder, ConfigurationSettings, ControlSettings, DataSettings, Gateway,
-    Handle, Listener, Policy, StartError, TlsSettings, UnixSocket,
+    Admin, AdminSettings, AuditLog, Builder, ConfigurationSettings, ControlSettings, DataSettings,
+    ForwardProxy, Gateway, Handle, Listener, Policy, StartError, TlsSettings, UnixSocket,
 };
 
 use ringway_wire::h1::Limits as HeadLimits;
@@ -39,7 +40,7 @@ use super::{FAILED, OK, USAGE, check, files, logging, notify, version};
 pub(crate) fn run(flags: &Flags, small_pages: io::Result<()>) -> ExitCode {
     let started = Instant::now();
     let inherited = sockets::take();
-    let Loaded { reading, configuration } = configuration::load(flags);
+    let Loaded { reading, configuration, forward } = configuration::load(flags);
     let settings = match reading.outcome {
         Ok(settings) => settings,
         Err(problems) => {
@@ -59,7 +60,7 @@ pub(crate) fn run(flags: &Flags, small_pages: io::Result<()>) -> ExitCode {
         tracing::warn!(%error, "huge pages cannot be disabled; idle connections may take more memory");
     }
     let output = settings.log_output.clone();
-    match serve(settings, configuration, inherited, started) {
+    match serve(settings, (configuration, forward), inherited, started) {
         Ok(()) => ExitCode::from(OK),
         Err(failure) => {
             let message = failure.message();
@@ -89,7 +90,7 @@ enum Failure {
 
 fn serve(
     settings: Settings,
-    configuration: ConfigurationSettings,
+    (configuration, forward): (ConfigurationSettings, Option<Arc<ForwardSpec>>),
     inherited: Result<Inherited, SocketError>,
     started: Instant,
 ) -> Result<(), Failure> {
@@ -98,11 +99,17 @@ fn serve(
     let capacity = raise_file_limit(&settings);
     let drain_timeout = settings.drain_timeout;
     let api_socket = settings.api_socket.clone();
-    let has_files = configuration.path.is_some();
-    let builder = builder(settings, inherited, capacity)?.configuration(configuration);
+    let path = configuration.path.clone();
+    let dns = settings.dns_resolver;
+    let mut builder = builder(settings, inherited, capacity)?.configuration(configuration);
+    if let Some(spec) = forward {
+        builder = builder.forward(ForwardProxy { spec, dns });
+    }
     let gateway = builder.spawn().map_err(Failure::Start)?;
-    let reloads =
-        has_files.then(|| Reloads::start(gateway.client())).transpose().map_err(Failure::Signals)?;
+    let reloads = path
+        .map(|path| Reloads::start(gateway.client(), gateway.forward().cloned().map(|link| (link, path))))
+        .transpose()
+        .map_err(Failure::Signals)?;
 
     let ready = Ready::of(&gateway, api_socket);
     ready.print();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_model::{Kind, OperatorSet, SetVersion};
+use ringway_model::{ForwardSpec, Kind, OperatorSet, SetVersion};
 
 use crate::{Finding, GovernanceRule, Place};
 
@@ -53,6 +53,8 @@ pub struct Document {
     pub governance: Vec<GovernanceRule>,
     /// Time of a trial on one core, `canary.bake`.
     pub bake: Option<Duration>,
+    /// The forward proxy: a setting of the process, and no part of `canonical`.
+    pub forward: Option<Arc<ForwardSpec>>,
     /// Routes, pools, policies, rules and trial as one JSON text, which reads back to the same values;
     /// the same for all documents that mean the same.
     pub canonical: Arc<str>,

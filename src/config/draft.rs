@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_model::{
-    AppId, CacheSpec, CertificateSpec, CircuitBreaker, ClientAuth, Compress, HealthCheck, Kind, MiddlewareId,
-    MiddlewareSpec, OnAllUnhealthy, PluginSpec, PolicyId, PolicyRef, PolicySpec, PoolSpec, RateLimit,
-    RouteId, RouteSpec, ScriptSpec, TrafficSpec,
+    AppId, CacheSpec, CertificateSpec, CircuitBreaker, ClientAuth, Compress, ForwardSpec, HealthCheck, Kind,
+    MiddlewareId, MiddlewareSpec, OnAllUnhealthy, PluginSpec, PolicyId, PolicyRef, PolicySpec, PoolSpec,
+    RateLimit, RouteId, RouteSpec, ScriptSpec, TrafficSpec,
 };
 
 use crate::reader::Report;
@@ -34,6 +34,7 @@ pub(crate) struct Draft {
     pub(crate) stages: HashMap<MiddlewareId, Box<[Declared]>, ahash::RandomState>,
     pub(crate) governance: Vec<GovernanceRule>,
     pub(crate) bake: Option<Duration>,
+    pub(crate) forward: Option<Arc<ForwardSpec>>,
     pub(crate) sections: Sections,
     pub(crate) names: Names,
     /// Client certificates of all routes.

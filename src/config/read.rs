@@ -137,6 +137,7 @@ impl Joined {
             sections: draft.sections,
             governance: draft.governance,
             bake: draft.bake,
+            forward: draft.forward,
             canonical,
             version,
         };

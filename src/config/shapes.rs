@@ -16,6 +16,7 @@
 //! | `circuit_breaker` of all pools | `policy` |
 //! | `scripts`, `lua_routing` | `scripts` |
 //! | `security` | `security` |
+//! | `forward` | `forward` |
 //! | sections that later versions support | `later` |
 
 use ringway_model::{PolicyId, TenantId};
@@ -28,6 +29,7 @@ use crate::{Fault, Field, Given, Reader};
 mod cache;
 mod compression;
 mod defaults;
+mod forward;
 mod governance;
 mod later;
 mod matcher;
@@ -75,6 +77,7 @@ pub(crate) fn document(reader: &mut Reader<'_>, draft: &mut Draft) {
     circuit_breaker(reader, draft);
     scripts::section(reader, draft);
     security::security(reader, draft);
+    forward::section(reader, draft);
     governance::governance(reader, draft);
     later::sections(reader);
 }

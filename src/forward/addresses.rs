@@ -11,12 +11,6 @@ pub fn forbidden(address: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// The address of IPv4 that an IPv4-mapped one stands for; any other as it is. Networks of the configuration
-/// are compared with this.
-pub fn canonical(address: IpAddr) -> IpAddr {
-    address.to_canonical()
-}
-
 /// Special-purpose addresses of IPv4 (IANA registry), and one that Azure gives to its hosts.
 const SPECIAL_V4: &[([u8; 4], u32, &str)] = &[
     ([0, 0, 0, 0], 8, "this network"),

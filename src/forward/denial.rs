@@ -64,111 +64,68 @@ pub enum Denial {
     ContentType,
 }
 
-/// Side that a denial is due to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// The rules of the operator.
-    Policy,
-    /// The request itself.
-    Client,
-    /// The target, or its name.
-    Target,
-    /// This process.
-    Proxy,
-}
-
-/// Row of the table: status, code, error of `Proxy-Status` (RFC 9209 §2.3), side, text.
-type Row = (u16, &'static str, Option<&'static str>, Origin, &'static str);
+/// Row of the table: status, code, error of `Proxy-Status` (RFC 9209 §2.3), text.
+type Row = (u16, &'static str, Option<&'static str>, &'static str);
 
 impl Denial {
     /// The table.
     fn row(&self) -> Row {
         const DENIED: Option<&str> = Some("http_request_denied");
         const MALFORMED: Option<&str> = Some("http_request_error");
-        use Origin::{Client, Policy, Proxy, Target};
         match self {
-            Self::Client => {
-                (403, "proxy_client_denied", DENIED, Policy, "this proxy does not serve your network")
-            }
-            Self::Rate { .. } => {
-                (429, "proxy_rate_limited", None, Policy, "too many requests; repeat it later")
-            }
-            Self::Banned { .. } => (429, "proxy_banned", None, Policy, "refused for a while"),
+            Self::Client => (403, "proxy_client_denied", DENIED, "this proxy does not serve your network"),
+            Self::Rate { .. } => (429, "proxy_rate_limited", None, "too many requests; repeat it later"),
+            Self::Banned { .. } => (429, "proxy_banned", None, "refused for a while"),
             Self::Credentials => {
-                (407, "proxy_auth_required", DENIED, Policy, "this proxy needs a name and a password")
+                (407, "proxy_auth_required", DENIED, "this proxy needs a name and a password")
             }
-            Self::Busy => {
-                (503, "proxy_auth_busy", None, Proxy, "too many passwords wait for their verification")
-            }
-            Self::Request(reason) => (400, "proxy_bad_request", MALFORMED, Client, reason),
-            Self::Scheme => {
-                (403, "proxy_scheme_denied", DENIED, Policy, "only http:// and CONNECT are served")
-            }
+            Self::Busy => (503, "proxy_auth_busy", None, "too many passwords wait for their verification"),
+            Self::Request(reason) => (400, "proxy_bad_request", MALFORMED, reason),
+            Self::Scheme => (403, "proxy_scheme_denied", DENIED, "only http:// and CONNECT are served"),
             Self::Port(_) => {
-                (403, "proxy_port_denied", DENIED, Policy, "this port may not be reached through the proxy")
+                (403, "proxy_port_denied", DENIED, "this port may not be reached through the proxy")
             }
-            Self::Numeric => {
-                (400, "proxy_bad_host", MALFORMED, Client, "the host is a number, and no address")
-            }
-            Self::Blocked { .. } => (403, "proxy_domain_blocked", DENIED, Policy, "the domain is blocked"),
+            Self::Numeric => (400, "proxy_bad_host", MALFORMED, "the host is a number, and no address"),
+            Self::Blocked { .. } => (403, "proxy_domain_blocked", DENIED, "the domain is blocked"),
             Self::NotListed => {
-                (403, "proxy_domain_not_allowed", DENIED, Policy, "the domain is not among the allowed ones")
+                (403, "proxy_domain_not_allowed", DENIED, "the domain is not among the allowed ones")
             }
             Self::Addresses(_) => (
                 403,
                 "proxy_address_denied",
                 Some("destination_ip_prohibited"),
-                Policy,
                 "the target is not on the internet",
             ),
             Self::Own => {
-                (403, "proxy_own_port", Some("destination_ip_prohibited"), Policy, "the target is this proxy")
+                (403, "proxy_own_port", Some("destination_ip_prohibited"), "the target is this proxy")
             }
-            Self::Loop => (
-                508,
-                "proxy_loop",
-                Some("proxy_loop_detected"),
-                Client,
-                "the request came back to this proxy",
-            ),
-            Self::NameFailed => {
-                (502, "proxy_name_failed", Some("dns_error"), Target, "the host cannot be resolved")
+            Self::Loop => {
+                (508, "proxy_loop", Some("proxy_loop_detected"), "the request came back to this proxy")
             }
+            Self::NameFailed => (502, "proxy_name_failed", Some("dns_error"), "the host cannot be resolved"),
             Self::NameTimedOut => {
-                (504, "proxy_name_timeout", Some("dns_timeout"), Target, "the host was not resolved in time")
+                (504, "proxy_name_timeout", Some("dns_timeout"), "the host was not resolved in time")
             }
-            Self::NameQueueFull => (
-                503,
-                "proxy_names_busy",
-                Some("proxy_internal_error"),
-                Proxy,
-                "too many names wait to be resolved",
-            ),
-            Self::ConnectFailed => (
-                502,
-                "proxy_connect_failed",
-                Some("connection_refused"),
-                Target,
-                "the target cannot be reached",
-            ),
+            Self::NameQueueFull => {
+                (503, "proxy_names_busy", Some("proxy_internal_error"), "too many names wait to be resolved")
+            }
+            Self::ConnectFailed => {
+                (502, "proxy_connect_failed", Some("connection_refused"), "the target cannot be reached")
+            }
             Self::ConnectTimedOut => (
                 504,
                 "proxy_connect_timeout",
                 Some("connection_timeout"),
-                Target,
                 "the target did not answer in time",
             ),
-            Self::Tunnels => (429, "proxy_tunnels_limited", None, Policy, "too many tunnels are open"),
+            Self::Tunnels => (429, "proxy_tunnels_limited", None, "too many tunnels are open"),
             Self::Full => (
                 503,
                 "proxy_full",
                 Some("connection_limit_reached"),
-                Proxy,
                 "the proxy has no room for a connection",
             ),
-            Self::ContentType => {
-                (403, "proxy_type_blocked", DENIED, Policy, "the type of the response is blocked")
-            }
+            Self::ContentType => (403, "proxy_type_blocked", DENIED, "the type of the response is blocked"),
         }
     }
 
@@ -187,14 +144,9 @@ impl Denial {
         self.row().2
     }
 
-    /// Side that it is due to.
-    pub fn origin(&self) -> Origin {
-        self.row().3
-    }
-
     /// Text for people; nothing of the request.
     pub fn message(&self) -> &'static str {
-        self.row().4
+        self.row().3
     }
 
     /// Value of `Retry-After`, in seconds, rounded up.

@@ -4,7 +4,7 @@
 //! host  a.b.c ─► hashes of a.b.c, b.c, c ─► Bloom word ─► line of eight slots ─► flags of the rule
 //! ```
 //! A slot has 60 bits of the hash and four flags: {the domain itself, domains below it} × {allow, block}. The
-//! key is drawn per process, so that nobody can choose a name that collides; a false match has a chance
+//! key is drawn per process, so that no name can be chosen to collide; a false match has a chance
 //! below 1e-11 per lookup.
 
 use std::fmt;

@@ -19,7 +19,7 @@ pub mod messages;
 mod policy;
 
 pub use clients::{ClientKey, Clients};
-pub use denial::{Denial, Origin};
+pub use denial::Denial;
 pub use domain_set::{DomainSet, Rules, SuffixKey};
 pub use host::{Host, NumericName};
 pub use list::{DomainList, Found, ListCounts, parse_list};

@@ -8,25 +8,16 @@ pub const LIST_RULES_MAX: usize = 4_000_000;
 pub const LIST_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// 16: lists; each costs every request a lookup.
 pub const LISTS_MAX: usize = 16;
-/// 16: a list whose `domains` stand in the configuration keeps few of them there, so this many lines in
-/// error are shown.
-pub const LIST_ERRORS_SHOWN_MAX: usize = 16;
 /// Half: a list that has fewer rules than this share of the former ones is refused without `force`.
 pub const LIST_LOSS_DIVISOR: usize = 2;
 /// 1 MiB: a file of users.
 pub const USERS_BYTES_MAX: u64 = 1024 * 1024;
-/// 10,000: users of the proxy.
-pub const USERS_MAX: usize = 10_000;
-/// 512 bytes: name and password in `Proxy-Authorization`, decoded.
-pub const CREDENTIALS_BYTES_MAX: usize = 512;
 /// 64: names in flight to the name servers; more would overrun the buffers of a socket.
 pub const LOOKUPS_IN_FLIGHT_MAX: usize = 64;
 /// 1,024: names that wait for their turn; more are refused.
 pub const LOOKUPS_QUEUED_MAX: usize = 1_024;
 /// 5 s: resolution of a name with all repeats.
 pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
-/// 0.5 s, then doubled: wait for the answer of a name server before the question is repeated.
-pub const LOOKUP_REPEAT: Duration = Duration::from_millis(500);
 /// 5 s: shortest time that addresses are kept, whatever their TTL: shorter ones are meant to flip.
 pub const NAME_TTL_MIN: Duration = Duration::from_secs(5);
 /// 300 s: longest time that addresses are kept.
@@ -45,12 +36,6 @@ pub const AUTH_FAILURES_MAX: u32 = 10;
 pub const AUTH_FAILURE_WINDOW: Duration = Duration::from_secs(60);
 /// 60 s: ban after too many wrong passwords.
 pub const AUTH_BAN: Duration = Duration::from_secs(60);
-/// 10 min: a verified password is not verified again before.
-pub const AUTH_CACHED: Duration = Duration::from_secs(600);
-/// 1,024: verified passwords that a core keeps.
-pub const AUTH_CACHED_MAX: usize = 1_024;
-/// 64: passwords that wait for their verification; more are refused with 503.
-pub const PASSWORDS_QUEUED_MAX: usize = 64;
 /// 250 ms: wait for a connection before the next address is tried beside it (RFC 8305 §5).
 pub const CONNECT_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// 5 min: a tunnel without a byte in either direction.
@@ -59,7 +44,5 @@ pub const TUNNEL_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 pub const TUNNEL_HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(30);
 /// 24 h: a tunnel, from its connection on.
 pub const TUNNEL_LIFE_MAX: Duration = Duration::from_secs(24 * 3600);
-/// 64 KiB: bytes behind the head of a CONNECT that wait for the tunnel.
-pub const TUNNEL_EARLY_BYTES_MAX: usize = 64 * 1024;
 /// 1,024: requests of cores, and answers to one, that wait between threads.
 pub const MESSAGES_MAX: usize = 1_024;

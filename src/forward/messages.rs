@@ -17,6 +17,24 @@ pub struct NameRequest {
     pub name: Arc<str>,
 }
 
+/// Message to the thread that resolves names.
+#[derive(Clone, Debug)]
+pub enum NameMessage {
+    /// A core wants a name.
+    Wanted(NameRequest),
+    /// A lookup has ended: the addresses with their TTL.
+    Found {
+        /// The name.
+        name: Arc<str>,
+        /// The result.
+        found: Result<(Arc<[IpAddr]>, Duration), NameError>,
+    },
+    /// The hosts file is read again, and results that were kept are forgotten.
+    Reload,
+    /// The thread ends.
+    End,
+}
+
 /// Message to a core.
 #[derive(Clone, Debug)]
 pub enum Update {

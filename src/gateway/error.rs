@@ -29,6 +29,8 @@ pub enum StartError {
     Certificates(ringway_certs::StartError),
     /// The random generator failed.
     Tls(ringway_tls::Error),
+    /// The rules of the forward proxy cannot be made, or its threads did not start.
+    Forward(ringway_forward_control::StartError),
     /// The control thread did not start.
     Control(ringway_control::StartError),
     /// A worker did not start.
@@ -60,6 +62,7 @@ impl fmt::Display for StartError {
             }
             Self::Certificates(_) => f.write_str("the certificates cannot be used"),
             Self::Tls(_) => f.write_str("TLS cannot be used"),
+            Self::Forward(error) => error.fmt(f),
             Self::Control(_) => f.write_str("the control plane did not start"),
             Self::Worker(_) => f.write_str("a worker did not start"),
             Self::System(_) => f.write_str("the system has no resources left"),
@@ -75,6 +78,7 @@ impl std::error::Error for StartError {
             Self::OpenAdmin(error) => Some(error),
             Self::Certificates(error) => Some(error),
             Self::Tls(error) => Some(error),
+            Self::Forward(error) => std::error::Error::source(error),
             Self::Control(error) => Some(error),
         }
     }

@@ -21,6 +21,8 @@ use ringway_telemetry::LogHandle;
 pub struct Handle {
     pub(super) http_addresses: Vec<SocketAddr>,
     pub(super) https_addresses: Vec<SocketAddr>,
+    pub(super) forward_addresses: Vec<SocketAddr>,
+    pub(super) forward: Option<ringway_forward_control::Link>,
     pub(super) admin_addresses: Vec<SocketAddr>,
     pub(super) metrics_addresses: Vec<SocketAddr>,
     pub(super) driver: Option<Driver>,
@@ -41,6 +43,16 @@ impl Handle {
     /// Addresses of the HTTPS listeners.
     pub fn https_addresses(&self) -> &[SocketAddr] {
         &self.https_addresses
+    }
+
+    /// Addresses of the forward proxy; empty without one.
+    pub fn forward_addresses(&self) -> &[SocketAddr] {
+        &self.forward_addresses
+    }
+
+    /// Link to the forward proxy: its rules, lists and reloads.
+    pub fn forward(&self) -> Option<&ringway_forward_control::Link> {
+        self.forward.as_ref()
     }
 
     /// Addresses of the admin API; empty without one.

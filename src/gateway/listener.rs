@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_bridge::Permits;
+use ringway_model::ForwardLimits;
 use ringway_worker::{HttpMode, ListenerConfig, ListenerLimits};
 
 /// Public listener, for [`Builder::listen`](super::Builder::listen). Whatever is not set is as in
@@ -30,6 +31,8 @@ pub struct Listener {
     write_timeout: Option<Duration>,
     head_bytes_max: Option<usize>,
     connections_max: Option<u32>,
+    uri_bytes_max: Option<usize>,
+    fields_max: Option<usize>,
 }
 
 /// Protocol of a listener.
@@ -37,6 +40,7 @@ pub struct Listener {
 pub(super) enum Protocol {
     Http(HttpMode),
     Https,
+    Forward,
 }
 
 impl Listener {
@@ -51,6 +55,8 @@ impl Listener {
             write_timeout: None,
             head_bytes_max: None,
             connections_max: None,
+            uri_bytes_max: None,
+            fields_max: None,
         }
     }
 
@@ -62,6 +68,17 @@ impl Listener {
     /// A listener with TLS. Port 0 takes a free one, the same for all addresses.
     pub fn https(addresses: Vec<SocketAddr>) -> Self {
         Self::new(addresses, Protocol::Https)
+    }
+
+    /// A listener of the forward proxy.
+    pub(super) fn forward(addresses: Vec<SocketAddr>, limits: &ForwardLimits) -> Self {
+        Self {
+            head_bytes_max: Some(limits.head),
+            connections_max: Some(limits.connections),
+            uri_bytes_max: Some(limits.url),
+            fields_max: Some(limits.fields),
+            ..Self::new(addresses, Protocol::Forward)
+        }
     }
 
     /// Adds listening sockets; all workers accept from each.
@@ -129,6 +146,7 @@ impl Listener {
         let config = match self.protocol {
             Protocol::Http(mode) => ListenerConfig::http(mode),
             Protocol::Https => ListenerConfig::https(),
+            Protocol::Forward => ListenerConfig::forward(),
         };
         let mut limits = ListenerLimits::of(settings);
         limits.head_timeout = match (self.head_timeout, self.read_timeout) {
@@ -140,6 +158,8 @@ impl Listener {
         limits.read_timeout = self.read_timeout;
         limits.write_timeout = self.write_timeout;
         limits.heads.head_bytes_max = self.head_bytes_max.unwrap_or(limits.heads.head_bytes_max);
+        limits.heads.uri_bytes_max = self.uri_bytes_max.unwrap_or(limits.heads.uri_bytes_max);
+        limits.heads.fields_max = self.fields_max.unwrap_or(limits.heads.fields_max);
         limits.connections = self.connections_max.map(Permits::new);
         config.limits(Arc::new(limits))
     }

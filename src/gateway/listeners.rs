@@ -17,6 +17,7 @@ pub(super) struct Bound {
     pub(super) workers: Vec<Vec<(TcpListener, ListenerConfig)>>,
     pub(super) http_addresses: Vec<SocketAddr>,
     pub(super) https_addresses: Vec<SocketAddr>,
+    pub(super) forward_addresses: Vec<SocketAddr>,
 }
 
 /// Binds all public listeners, once for each worker.
@@ -35,12 +36,14 @@ pub(super) fn bind_all(
         workers: (0..workers).map(|_| Vec::new()).collect(),
         http_addresses: Vec::new(),
         https_addresses: Vec::new(),
+        forward_addresses: Vec::new(),
     };
     for listener in listeners {
         let (sets, addresses) = bind(&listener.addresses, &listener.sockets, workers)?;
         match listener.protocol {
             Protocol::Http(_) => bound.http_addresses.extend(addresses),
             Protocol::Https => bound.https_addresses.extend(addresses),
+            Protocol::Forward => bound.forward_addresses.extend(addresses),
         }
         // Shared by all workers: so is its limit of connections.
         let config = listener.config(settings);

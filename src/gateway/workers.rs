@@ -15,9 +15,10 @@ use ringway_telemetry::Telemetry;
 use ringway_tls::{SecretRequest, SecretUpdate, ServerTls};
 use ringway_traffic::report::{Order, Report};
 use ringway_traffic::snapshot::Snapshot;
-use ringway_worker::{FillWakeups, ListenerConfig, Rebalancer, SecretSource, SharedCache};
+use ringway_worker::{FillWakeups, ForwardSource, ListenerConfig, Rebalancer, SecretSource, SharedCache};
 
 use super::StartError;
+use super::forward::Mailboxes;
 
 /// Workers before their start, and the other ends of their channels.
 #[derive(Default)]
@@ -27,6 +28,8 @@ pub(super) struct Wired {
     pub(super) links: Vec<WorkerLink>,
     /// Ends of the certificate loader.
     pub(super) loaders: Vec<MailboxSender<SecretUpdate>>,
+    /// Ends of the forward proxy's threads.
+    pub(super) forward: Mailboxes,
 }
 
 /// Parts of one worker.
@@ -41,6 +44,7 @@ pub(super) struct WorkerParts {
     pub(super) wake: WakeSource,
     pub(super) rebalancer: Option<Rebalancer>,
     pub(super) cache: Option<(SharedCache, FillWakeups)>,
+    pub(super) forward: Option<ForwardSource>,
     pub(super) telemetry: Telemetry,
 }
 
@@ -103,6 +107,7 @@ fn start_worker(
         secrets: Some(SecretSource { requests: common.wanted, updates: part.loaded }),
         rebalancer: part.rebalancer,
         cache: part.cache,
+        forward: part.forward,
         resolves_hosts: common.resolves,
         snapshot,
         snapshots: part.snapshots,

@@ -28,6 +28,7 @@ pub(crate) mod json;
 mod jwt;
 pub(crate) mod keys;
 pub(crate) mod password_cache;
+pub(crate) mod proxy_login;
 pub(crate) mod reason;
 #[cfg(test)]
 mod testing;

@@ -71,6 +71,7 @@ use std::ops::ControlFlow;
 use std::pin::Pin;
 
 pub use auth::explain::{CredentialKind, MethodExplanation, Outcome};
+pub use auth::proxy_login::{PasswordHash, ProxyLogin};
 pub use auth::reason::Reason;
 pub use body::{BodyError, BodyTransform, BodyTransforms, Coded};
 pub use builtin::Builtin;

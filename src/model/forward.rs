@@ -36,8 +36,6 @@ pub struct ForwardSpec {
     pub limits: ForwardLimits,
     /// Whether requests carry the client's address in `X-Forwarded-For` and `X-Real-IP`.
     pub disclose_client: bool,
-    /// Whether a reload closes tunnels that the new rules refuse.
-    pub on_reload: OnReload,
 }
 
 /// Credentials of the clients of a proxy (RFC 9110 §11.7).
@@ -162,18 +160,8 @@ pub struct ForwardLimits {
     pub tunnels_per_client: u32,
 }
 
-/// Treatment of open tunnels when the rules change.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnReload {
-    /// They stay.
-    #[default]
-    Keep,
-    /// Those whose target is refused now are closed.
-    Cut,
-}
-
 impl Default for ForwardSpec {
-    /// Without clients: nobody is admitted before `allow_clients` or `auth` is set.
+    /// Without clients: nothing starts before `allow_clients` or `auth` is set.
     fn default() -> Self {
         Self {
             listen: Vec::new(),
@@ -189,7 +177,6 @@ impl Default for ForwardSpec {
             rate: None,
             limits: ForwardLimits::default(),
             disclose_client: false,
-            on_reload: OnReload::default(),
         }
     }
 }

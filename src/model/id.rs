@@ -90,13 +90,23 @@ impl AppId {
         Self(format!("{RESOLVED}{host}").into())
     }
 
-    /// Whether it was made by [`AppId::resolved`].
+    /// The id that all targets of the forward proxy have.
+    pub fn of_destinations() -> Self {
+        Self(format!("{RESOLVED}forward").into())
+    }
+
+    /// Whether it was made by [`AppId::resolved`] or [`AppId::of_destinations`].
     pub fn is_resolved(&self) -> bool {
         self.0.starts_with(RESOLVED)
     }
 }
 
 impl InstanceId {
+    /// The id of a target of the forward proxy, by its first address.
+    pub fn of_destination(address: std::net::SocketAddr) -> Self {
+        Self(format!("{RESOLVED}{address}").into())
+    }
+
     /// The id of one target of such a host.
     pub fn resolved(host: &Hostname, target: &Target) -> Self {
         Self(format!("{RESOLVED}{host}@{target}").into())

@@ -66,7 +66,7 @@ pub use domain::{Domain, DomainKind, DomainSpec, DomainUpdate};
 pub use endpoint_override::EndpointOverride;
 pub use forward::{
     BlockedAnswer, ClientRate, ContentTypes, DomainListSpec, ForwardLimits, ForwardSpec, ListAction,
-    ListFormat, ListMode, ListSource, OnReload, PrivateTarget, ProxyAuth,
+    ListFormat, ListMode, ListSource, PrivateTarget, ProxyAuth,
 };
 pub use health::{Health, HealthCheck};
 pub use host::{HostError, Hostname};

@@ -5,7 +5,7 @@ use crate::socket::TcpStream;
 use ringway_model::Tick;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 /// Connects to an address. Names are never resolved on a data core.
@@ -44,4 +44,18 @@ pub(crate) fn keepalive(idle: Duration) -> TcpKeepalive {
 fn stream_error(stream: &TcpStream) -> io::Result<Option<io::Error>> {
     let socket: SockRef<'_> = stream.duplex.socket();
     socket.take_error()
+}
+
+/// Address that a connection to `target` would come from; nothing is sent. The unspecified address where
+/// there is no way to it. Four system calls.
+pub fn source_of(target: SocketAddr) -> IpAddr {
+    let any: SocketAddr = match target {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let probe = |socket: UdpSocket| {
+        socket.connect(target)?;
+        socket.local_addr()
+    };
+    UdpSocket::bind(any).and_then(probe).map_or(any.ip(), |address| address.ip())
 }

@@ -44,7 +44,7 @@ pub mod tls;
 mod waits;
 
 pub use blocking::blocking;
-pub use connect::connect;
+pub use connect::{connect, source_of};
 pub use idle::{IdleSet, Wakeup};
 pub use listen::{
     Accepted, Listener, UnixListener, bind_exclusive, bind_reuseport, check_free, retry_in_use,

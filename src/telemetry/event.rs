@@ -366,6 +366,8 @@ impl Protocol {
 pub enum Upgrade {
     /// RFC 6455.
     WebSocket,
+    /// Tunnel of the forward proxy (RFC 9110 §9.3.6).
+    Connect,
 }
 
 impl Upgrade {
@@ -373,6 +375,7 @@ impl Upgrade {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::WebSocket => "websocket",
+            Self::Connect => "connect",
         }
     }
 }
@@ -431,6 +434,8 @@ pub enum RefusalReason {
     Draining,
     /// The required PROXY header of the load balancer is missing.
     ProxyHeader,
+    /// The forward proxy does not serve the client's network.
+    Client,
 }
 
 /// A connection was closed for flooding or a protocol violation by its client. [`ConnectionClosed`] follows.

@@ -225,6 +225,7 @@ impl Registry {
                 ("full", core.refused_full),
                 ("draining", core.refused_draining),
                 ("proxy_header", core.refused_proxy_header),
+                ("client", core.refused_client),
             ] {
                 let labels = format_args!("core=\"{}\",reason=\"{reason}\"", core.core);
                 text.sample("ringway_connections_refused_total", labels, count);
@@ -234,11 +235,15 @@ impl Registry {
         for core in &cores {
             let labels = format_args!("core=\"{}\",kind=\"websocket\"", core.core);
             text.sample("ringway_upgrades_active", labels, core.upgrades_active);
+            let labels = format_args!("core=\"{}\",kind=\"connect\"", core.core);
+            text.sample("ringway_upgrades_active", labels, core.tunnels_active);
         }
         text.family("ringway_upgrades_total", "counter", "Tunnels opened.");
         for core in &cores {
             let labels = format_args!("core=\"{}\",kind=\"websocket\"", core.core);
             text.sample("ringway_upgrades_total", labels, core.upgrades);
+            let labels = format_args!("core=\"{}\",kind=\"connect\"", core.core);
+            text.sample("ringway_upgrades_total", labels, core.tunnels);
         }
         text.family("ringway_driver_info", "gauge", "I/O driver of the core.");
         for core in &cores {

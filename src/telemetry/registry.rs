@@ -112,10 +112,16 @@ pub struct CoreReading {
     pub refused_draining: u64,
     /// Client connections refused because the PROXY header of a load balancer was missing.
     pub refused_proxy_header: u64,
+    /// Of clients that the forward proxy does not serve.
+    pub refused_client: u64,
     /// Open tunnels.
     pub upgrades_active: u64,
     /// Tunnels opened.
     pub upgrades: u64,
+    /// Open tunnels of the forward proxy.
+    pub tunnels_active: u64,
+    /// Tunnels of the forward proxy so far.
+    pub tunnels: u64,
     /// Tasks that panicked.
     pub panics: u64,
     /// Serial of the snapshot in use.
@@ -128,9 +134,11 @@ impl CoreReading {
     fn new(shard: &Shard) -> Self {
         // Ends are read before starts: the other order could show more ends than starts.
         let connections_closed = shard.connections_closed.read();
-        let upgrades_ended = shard.upgrades_ended.read();
+        let websockets_ended = shard.websockets.ended.read();
+        let tunnels_ended = shard.tunnels.ended.read();
         let connections_accepted = shard.connections_opened.read();
-        let upgrades = shard.upgrades_started.read();
+        let websockets = shard.websockets.started.read();
+        let tunnels = shard.tunnels.started.read();
         Self {
             core: shard.core,
             driver: shard.driver.get().copied(),
@@ -142,8 +150,11 @@ impl CoreReading {
             refused_full: shard.refused_full.read(),
             refused_draining: shard.refused_draining.read(),
             refused_proxy_header: shard.refused_proxy_header.read(),
-            upgrades_active: upgrades.saturating_sub(upgrades_ended),
-            upgrades,
+            refused_client: shard.refused_client.read(),
+            upgrades_active: websockets.saturating_sub(websockets_ended),
+            upgrades: websockets,
+            tunnels_active: tunnels.saturating_sub(tunnels_ended),
+            tunnels,
             panics: shard.panics.read(),
             serial: shard.serial.read(),
             revision: shard.revision.read(),

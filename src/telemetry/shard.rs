@@ -17,7 +17,7 @@ use crate::cache::CachePage;
 use crate::counter::{Counter, WordCounters};
 use crate::event::{
     CacheResult, CacheUse, CacheWait, Compression, Event, Exchange, FilterAsked, HedgeOutcome, MirrorOutcome,
-    PolicyDecision, RefusalReason, RetryOutcome, UpstreamError,
+    PolicyDecision, RefusalReason, RetryOutcome, Upgrade, UpstreamError,
 };
 use crate::observer::Observer;
 
@@ -61,6 +61,7 @@ impl Observer for Metrics {
                 RefusalReason::Full => shard.refused_full.add(1),
                 RefusalReason::Draining => shard.refused_draining.add(1),
                 RefusalReason::ProxyHeader => shard.refused_proxy_header.add(1),
+                RefusalReason::Client => shard.refused_client.add(1),
             },
             Event::ConnectionAbused(abused) => shard.abuses.add(abused.reason),
             Event::ConnectionClosed(_) => shard.connections_closed.add(1),
@@ -72,8 +73,8 @@ impl Observer for Metrics {
             Event::SecretLoaded(secret) => shard.secrets[usize::from(secret.is_good)].add(secret.kind),
             Event::Rejected(rejected) => shard.rejections.add(rejected.code),
             Event::Panicked(_) => shard.panics.add(1),
-            Event::Upgraded(_) => shard.upgrades_started.add(1),
-            Event::UpgradeEnded(_) => shard.upgrades_ended.add(1),
+            Event::Upgraded(event) => shard.upgrades_of(event.kind).started.add(1),
+            Event::UpgradeEnded(event) => shard.upgrades_of(event.kind).ended.add(1),
             Event::SnapshotApplied(applied) => {
                 shard.serial.set(applied.serial.0);
                 shard.revision.set(applied.revision.0);
@@ -113,8 +114,9 @@ pub(crate) struct Shard {
     pub(crate) refused_full: Counter,
     pub(crate) refused_draining: Counter,
     pub(crate) refused_proxy_header: Counter,
-    pub(crate) upgrades_started: Counter,
-    pub(crate) upgrades_ended: Counter,
+    pub(crate) refused_client: Counter,
+    pub(crate) websockets: Upgrades,
+    pub(crate) tunnels: Upgrades,
     pub(crate) panics: Counter,
     pub(crate) serial: Counter,
     pub(crate) revision: Counter,
@@ -148,7 +150,21 @@ pub(crate) struct Shard {
     pub(crate) endpoints: Pages<UpstreamPage>,
 }
 
+/// Counters of the upgraded connections of one kind.
+#[derive(Debug, Default)]
+pub(crate) struct Upgrades {
+    pub(crate) started: Counter,
+    pub(crate) ended: Counter,
+}
+
 impl Shard {
+    fn upgrades_of(&self, kind: Upgrade) -> &Upgrades {
+        match kind {
+            Upgrade::WebSocket => &self.websockets,
+            Upgrade::Connect => &self.tunnels,
+        }
+    }
+
     pub(crate) fn new(core: CoreId) -> Self {
         Self {
             core,
@@ -161,8 +177,9 @@ impl Shard {
             refused_full: Counter::default(),
             refused_draining: Counter::default(),
             refused_proxy_header: Counter::default(),
-            upgrades_started: Counter::default(),
-            upgrades_ended: Counter::default(),
+            refused_client: Counter::default(),
+            websockets: Upgrades::default(),
+            tunnels: Upgrades::default(),
             panics: Counter::default(),
             serial: Counter::default(),
             revision: Counter::default(),

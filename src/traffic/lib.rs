@@ -32,6 +32,7 @@ pub mod brake;
 pub mod breaker;
 pub mod cache_rule;
 pub mod compile;
+pub mod destination;
 pub mod hedge;
 mod host_patterns;
 pub mod in_flight;

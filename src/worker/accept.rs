@@ -17,7 +17,7 @@ use ringway_model::{Tick, limits};
 use ringway_net::{Accepted, Listener, Stream, sleep, spawn};
 use ringway_telemetry::{ConnectionClosed, ConnectionOpened, ConnectionRefused, Panicked, RefusalReason};
 
-use self::listener::{ListenerId, ListenerProtocol};
+use self::listener::{Handler, ListenerId, ListenerProtocol};
 use crate::core::Core;
 use crate::exchange::failure::Failure;
 use crate::h2;
@@ -77,6 +77,14 @@ pub(crate) fn admit(
     let address = accepted.peer().ip().to_canonical();
     let stream = accepted.adopt()?;
     let protocol = core.listeners.get(listener).protocol;
+    if core.listeners.get(listener).handler == Handler::Forward
+        && !core.settings.expects_proxy_header(address)
+        && core.forward.as_ref().is_none_or(|forward| !forward.accepts(address))
+    {
+        // No response: nobody there is to use this port.
+        core.telemetry.emit(ConnectionRefused { client_ip: address, reason: RefusalReason::Client });
+        return Ok(());
+    }
     let has_room = core.connections() < core.settings.connections_max && core.has_descriptor();
     let Some(admission) = has_room.then(|| core.listeners.admit(listener)).flatten() else {
         core.telemetry.emit(ConnectionRefused { client_ip: address, reason: RefusalReason::Full });

@@ -34,6 +34,9 @@ pub(crate) async fn apply(
         if let Some(cache) = &core.cache {
             cache.handle_wakeups();
         }
+        if let Some(forward) = &core.forward {
+            forward.handle_updates(clock::now(), &core.settings.policy);
+        }
         // Taken before the snapshot, and carried out after it: an order may be about a snapshot that was sent
         // before it.
         received.extend(orders.drain(ringway_model::limits::ORDERS_MAX));

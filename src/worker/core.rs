@@ -12,7 +12,7 @@ use ringway_tls::ServerTls;
 use ringway_traffic::balance::Cursors;
 use ringway_traffic::report::Report;
 use ringway_traffic::samples::Samples;
-use ringway_traffic::snapshot::Snapshot;
+use ringway_traffic::snapshot::{EndpointId, Snapshot};
 use ringway_wire::h1::{RequestHead, ResponseHead};
 use slab::Slab;
 
@@ -32,6 +32,7 @@ use crate::exchange::security_events::SecurityEvents;
 use crate::exchange::stage_calls::Calls;
 use crate::exchange::stage_waits::StageWaits;
 use crate::exchange::tunnels::Tunnels;
+use crate::forward::{ForwardSource, ForwardState};
 use crate::h2::{TaskPool, WindowBudget};
 use crate::runtime::Runtime;
 #[cfg(feature = "lua")]
@@ -94,6 +95,8 @@ pub(crate) struct Core<R: Runtime> {
     pub(crate) scripts: Vms,
     /// The cache; none where the process has none.
     pub(crate) cache: Option<CacheState>,
+    /// The forward proxy; none where the process has none.
+    pub(crate) forward: Option<ForwardState>,
     /// Copies of requests for other pools.
     pub(crate) mirrors: Mirrors,
     /// Rate limit of warnings about attempts.
@@ -123,6 +126,7 @@ pub(crate) struct CoreParts {
     pub(crate) resolves_hosts: bool,
     pub(crate) rebalancer: Option<Rebalancer>,
     pub(crate) cache: Option<CacheState>,
+    pub(crate) forward: Option<ForwardSource>,
 }
 
 impl<R: Runtime> Core<R> {
@@ -143,6 +147,7 @@ impl<R: Runtime> Core<R> {
         let CoreParts { id, settings, snapshot, .. } = parts;
         let upstreams = ConnectionPool::new(settings.connections_max);
         let listeners = Listeners::new(parts.listeners, &settings);
+        let forward = parts.forward.map(|source| ForwardState::new(id, source, &settings.policy));
         Self {
             id,
             this,
@@ -179,6 +184,7 @@ impl<R: Runtime> Core<R> {
             #[cfg(feature = "lua")]
             scripts: Vms::default(),
             cache: parts.cache,
+            forward,
             mirrors: Mirrors::default(),
             warnings: Warnings::default(),
             security_events: SecurityEvents::default(),
@@ -233,6 +239,11 @@ impl<R: Runtime> Core<R> {
         load_queues::handle_snapshot(self);
         #[cfg(feature = "lua")]
         self.scripts.handle_snapshot(self, self.tables().snapshot.scripts.as_deref());
+    }
+
+    /// Whether requests may still go to an endpoint, so that a connection to it is worth keeping.
+    pub(crate) fn keeps_connections(&self, endpoint: EndpointId) -> bool {
+        endpoint.is_destination() || self.tables().snapshot.keeps_connections(endpoint)
     }
 
     /// Requests the secrets that the snapshot may need at any moment.

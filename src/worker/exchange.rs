@@ -57,6 +57,7 @@ pub(crate) mod mirror;
 pub(crate) mod on_demand_hosts;
 mod overload;
 pub(crate) mod passive_health;
+pub(crate) mod proxied;
 pub(crate) mod public_health;
 mod rate_limit;
 pub(crate) mod request_body;
@@ -251,6 +252,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
     async fn forward(&mut self, target: &Target<'a>) -> Result<Disposition, Interrupt<'a>> {
         self.admit_load(target.matched).await?;
         let response = self.fetch(target).await?;
+        let response = self.check_media_type(target, response)?;
         self.note_response_head(target);
         #[cfg(feature = "lua")]
         if self.scripted.is_some() {
@@ -279,7 +281,9 @@ impl<'a, R: Runtime> Exchange<'a, R> {
     /// Admits the request, or ends it by rules that need no route.
     fn admit(&mut self) -> Result<(), Interrupt<'a>> {
         let ConnBuffers { request, client_in, .. } = &*self.buffers;
-        if self.core.settings.public_health.as_ref().is_some_and(|paths| paths.is_asked(request, client_in)) {
+        let is_ours = self.info.proxied.is_none();
+        let health = self.core.settings.public_health.as_ref().filter(|_| is_ours);
+        if health.is_some_and(|paths| paths.is_asked(request, client_in)) {
             return Err(LocalReply::health(self.core.draining.get()).into());
         }
         if matches!(request.method(), Method::Trace | Method::Connect) {
@@ -401,13 +405,15 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         let body = self.body.as_ref();
         let is_there = body.map_or_else(|| is_all_there(request, client_in), RequestBody::is_complete);
         let is_read = is_there && !is_followed(request, client_in, body) && request.upgrade().is_none();
-        !is_read && !self.info.upgraded && !self.info.failure.is_some_and(Failure::is_of_silent_client)
+        !is_read
+            && self.info.upgraded.is_none()
+            && !self.info.failure.is_some_and(Failure::is_of_silent_client)
     }
 
     /// Whether the client has said that this was its last request (RFC 9112 §9.6).
     fn is_last(&self) -> bool {
         let request = &self.buffers.request;
-        !self.info.upgraded && request.is_complete() && !request.keep_alive()
+        self.info.upgraded.is_none() && request.is_complete() && !request.keep_alive()
     }
 
     /// Whether the client has gone, as far as that is known without waiting. One system call.

@@ -17,6 +17,7 @@ mod connector;
 mod core;
 mod drain;
 mod exchange;
+mod forward;
 #[doc(hidden)]
 pub mod fuzzing;
 mod h2;
@@ -54,6 +55,7 @@ pub use exchange::cache::state::SharedCache;
 pub use exchange::cache::waits::{FillWakers, FillWakeups, fill_wakeups};
 pub use exchange::public_health::{PublicHealth, PublicHealthError};
 pub use exchange::via::{NoPseudonym, Via};
+pub use forward::ForwardSource;
 pub use settings::Settings;
 
 /// Parts that a worker is built from.
@@ -76,6 +78,8 @@ pub struct Parts {
     pub rebalancer: Option<Rebalancer>,
     /// The cache of all workers, with the wake-ups of this one; none without a cache.
     pub cache: Option<(SharedCache, FillWakeups)>,
+    /// Link to the forward proxy's threads, whose updates ring `wake`; none without a forward proxy.
+    pub forward: Option<ForwardSource>,
     /// Whether requests for hosts without a route wait for the resolver.
     pub resolves_hosts: bool,
     /// First configuration.
@@ -128,6 +132,7 @@ async fn serve(parts: Parts, driver: Driver, started: &dyn Fn(Driver)) -> std::i
         resolves_hosts: parts.resolves_hosts,
         rebalancer: parts.rebalancer,
         cache: parts.cache.map(|(shared, wakeups)| exchange::cache::CacheState::new(shared, wakeups)),
+        forward: parts.forward,
     };
     let core = core::Core::new(monoio_runtime::MonoioRuntime::new()?, core_parts);
     core.prefetch_secrets();

@@ -247,3 +247,9 @@ pub(crate) const MIRRORS_PER_CORE_MAX: usize = 64;
 pub(crate) const MIRROR_RESPONSE_BYTES_MAX: usize = 256 * 1024;
 /// Bytes by which a forwarded request head is usually longer than the client's.
 pub(crate) const ADDED_HEAD_BYTES: usize = 512;
+
+/// 16 KiB: buffer of one direction of a tunnel, while bytes move; a full one is followed by copying in the
+/// kernel.
+pub(crate) const FORWARD_BUFFER_BYTES: usize = 16 * 1024;
+/// 10 s: verification of a password of the forward proxy, with the wait for its turn.
+pub(crate) const FORWARD_PASSWORD_TIMEOUT: Duration = Duration::from_secs(10);

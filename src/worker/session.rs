@@ -161,6 +161,8 @@ pub(crate) async fn handle<R: Runtime>(
         Handler::Gateway { .. } | Handler::AcmeOnly => {
             exchange::serve(core, client, buffers, started_us).await
         }
+        // Boxed: the futures of other sessions must not be larger for it.
+        Handler::Forward => Box::pin(exchange::proxied::serve(core, client, buffers, started_us)).await,
     }
 }
 

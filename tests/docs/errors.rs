@@ -51,7 +51,7 @@ fn the_page_of_errors_has_every_code() {
         }
     }
     let mut sources = String::new();
-    for folder in ["src/worker", "src/wire", "src/middleware"] {
+    for folder in ["src/worker", "src/wire", "src/middleware", "src/forward"] {
         page::sources(folder).iter().for_each(|file| sources.push_str(&page::code_of(file)));
     }
     for (code, statuses) in listed {

@@ -80,6 +80,7 @@ impl Core {
             https_port: Some(443),
             rebalancer: None,
             cache: None,
+            forward: None,
             tls: None,
             secrets,
             resolves_hosts: false,

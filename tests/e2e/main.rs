@@ -41,6 +41,7 @@ mod errors;
 mod external_filters;
 mod faults;
 mod faults_system;
+mod forward;
 mod grpc;
 mod headers;
 mod hedging;

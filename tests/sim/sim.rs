@@ -449,6 +449,7 @@ fn core(
         resolves_hosts: false,
         rebalancer: None,
         cache: None,
+        forward: None,
     };
     Core::new(world, parts)
 }

@@ -23,7 +23,7 @@ pub(crate) fn diagnose(
     };
     let caa = check_caa(records.caa, &request.caa_identities);
     let (found, is_nxdomain) = match records.lookup {
-        Ok(Lookup { aliases, addresses, is_nxdomain }) => {
+        Ok(Lookup { aliases, addresses, is_nxdomain, ttl: _ }) => {
             (FoundRecords { aliases, addresses, problem: None }, is_nxdomain)
         }
         Err(problem) => (FoundRecords { problem: Some(problem), ..FoundRecords::default() }, false),

@@ -21,9 +21,9 @@ pub(crate) struct BasicMethod {
 }
 
 /// Name and password of a request.
-struct Login {
-    name: String,
-    password: Box<[u8]>,
+pub(crate) struct Login {
+    pub(crate) name: String,
+    pub(crate) password: Box<[u8]>,
 }
 
 impl BasicMethod {
@@ -102,6 +102,11 @@ fn login(request: &RequestCtx<'_>) -> Result<Option<Login>, Reason> {
         Some((scheme, coded)) if scheme.eq_ignore_ascii_case(b"basic") => coded,
         _ => return Ok(None),
     };
+    decode(coded).map(Some)
+}
+
+/// Decodes a pair of name and password.
+pub(crate) fn decode(coded: &[u8]) -> Result<Login, Reason> {
     let malformed = Reason::MalformedLogin;
     if coded.len() > limits::LOGIN_BYTES_MAX {
         return Err(malformed);
@@ -112,7 +117,7 @@ fn login(request: &RequestCtx<'_>) -> Result<Option<Login>, Reason> {
     if name.is_empty() || name.chars().any(char::is_control) {
         return Err(malformed);
     }
-    Ok(Some(Login { name, password: pair[colon + 1..].into() }))
+    Ok(Login { name, password: pair[colon + 1..].into() })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //!        redirect    Gateway, which redirects hosts that have a certificate to https
 //!        https_only  AcmeOnly
 //! https              Gateway
+//! forward            Forward, without TLS
 //! ```
 //! ACME challenges are answered by every handler: a CA follows redirects (RFC 8555 §8.3).
 
@@ -90,6 +91,8 @@ pub enum Handler {
     },
     /// Answers ACME challenges, and refuses all other requests.
     AcmeOnly,
+    /// The forward proxy.
+    Forward,
 }
 
 /// Mode of the `http` listeners.
@@ -113,6 +116,11 @@ impl ListenerConfig {
             HttpMode::HttpsOnly => Handler::AcmeOnly,
         };
         Self { protocol: ListenerProtocol::Http, handler, limits: None }
+    }
+
+    /// A listener of the forward proxy, without TLS.
+    pub fn forward() -> Self {
+        Self { protocol: ListenerProtocol::Http, handler: Handler::Forward, limits: None }
     }
 
     /// A listener with TLS.

@@ -215,6 +215,7 @@ fn core_of(id: u16, rebalancer: Rebalancer) -> (Rc<Core<MonoioRuntime>>, Mailbox
         resolves_hosts: false,
         rebalancer: Some(rebalancer),
         cache: None,
+        forward: None,
     };
     let core = Core::new(MonoioRuntime::new().unwrap(), parts);
     (core, reported, registry)
@@ -283,6 +284,7 @@ fn a_worker_that_has_ended_gets_no_connection() {
             secrets: None,
             rebalancer: made.pop().unwrap(),
             cache: None,
+            forward: None,
             resolves_hosts: false,
             snapshot: Compiler::new(CompilerSettings { cores: 4, ..CompilerSettings::default() })
                 .snapshot()

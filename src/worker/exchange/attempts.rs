@@ -269,7 +269,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         let is_sent = matches!(response.upload, Upload::None) && self.transfer.upload.is_whole();
         if is_sent && is_all_there(head, upstream_in, &response.conn.stream) && !core.draining.get() {
             response.conn.keep_alive.set(head.keep_alive_timeout());
-            let is_in_use = |endpoint| core.tables().snapshot.keeps_connections(endpoint);
+            let is_in_use = |endpoint| core.keeps_connections(endpoint);
             core.upstreams.borrow_mut().give(response.conn, core.runtime.now(), is_in_use);
         }
     }
@@ -328,6 +328,9 @@ impl<'a, R: Runtime> Exchange<'a, R> {
 
     /// Writes the fields about the client and its request, in place of any that the client sent.
     fn write_added_headers(&mut self, target: &Target<'a>) {
+        if self.write_proxy_headers() {
+            return;
+        }
         let (client, settings) = (self.client, &self.core.settings);
         let ConnBuffers { added_headers, request, client_in, .. } = &mut *self.buffers;
         added_headers.clear();

@@ -113,7 +113,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         let is_sent = body_is_complete && transfer.upload.is_whole();
         if summary.reusable && is_sent && !core.draining.get() {
             conn.keep_alive.set(self.buffers.response.keep_alive_timeout());
-            let is_in_use = |endpoint| core.tables().snapshot.keeps_connections(endpoint);
+            let is_in_use = |endpoint| core.keeps_connections(endpoint);
             core.upstreams.borrow_mut().give(conn, core.runtime.now(), is_in_use);
         }
         passive_health::on_success(core, &response.picked, status, target);

@@ -21,6 +21,7 @@ use crate::exchange::failure::Failure;
 use crate::exchange::forwarded;
 use crate::exchange::local_reply::LimitedBy;
 use crate::exchange::match_rule::Match;
+use crate::exchange::proxied::Proxied;
 use crate::runtime::Runtime;
 use crate::session::downstream_conn::DownstreamConn;
 
@@ -53,7 +54,7 @@ pub(crate) struct StreamInfo<'a> {
     pub(super) is_grpc: bool,
     is_http2: bool,
     tls: Option<&'static str>,
-    pub(crate) upgraded: bool,
+    pub(crate) upgraded: Option<Upgrade>,
     /// Variant of the route's canary.
     pub(super) variant: Option<Variant>,
     /// Time in the queue of its route.
@@ -68,6 +69,8 @@ pub(crate) struct StreamInfo<'a> {
     pub(super) hedge: Option<HedgeOutcome>,
     /// State of the circuit breaker of pool or route that the first attempt met.
     pub(super) breaker: Option<&'static str>,
+    /// The request is one to the forward proxy.
+    pub(super) proxied: Option<Box<Proxied>>,
     /// Stage that replied.
     pub(super) stage: Option<&'static str>,
     /// External filter that has given no decision.
@@ -114,7 +117,7 @@ impl<'a> StreamInfo<'a> {
             is_grpc: false,
             is_http2: client.is_http2,
             tls: client.tls_version(),
-            upgraded: false,
+            upgraded: None,
             variant: None,
             queue_us: None,
             stages_us: 0,
@@ -123,6 +126,7 @@ impl<'a> StreamInfo<'a> {
             retry: None,
             hedge: None,
             breaker: None,
+            proxied: None,
             stage: None,
             filter_failure: None,
             cache: None,
@@ -227,6 +231,10 @@ impl<'a> StreamInfo<'a> {
         let cause = self.cause.as_deref().filter(|_| self.failure.is_some());
         let upstream_error = cause.filter(|_| self.attempts > 0).zip(self.code);
         let request_error = self.failure.and_then(cause::request_error);
+        let error = cause.filter(|_| self.attempts == 0).map(Cause::text).or(request_error.as_deref());
+        let proxied = self.proxied.as_deref();
+        let reached = proxied.and_then(|proxied| proxied.address.as_deref());
+        let refusal = proxied.and_then(|proxied| proxied.refusal.as_deref());
         let tenant = self.matched.and_then(Match::tenant);
         let wants_referer = complete && core.telemetry.wants_referer();
         core.telemetry.emit(&Exchange {
@@ -253,14 +261,14 @@ impl<'a> StreamInfo<'a> {
             route_id: self.matched.and_then(|matched| matched.rule.route_id()),
             app: self.matched.and_then(|matched| matched.rule.app.as_ref()).map(AppId::as_str),
             tenant: tenant.map(|tenant| tenant.hash),
-            instance: self.endpoint.map(|endpoint| endpoint.instance.as_str()),
+            instance: self.endpoint.map(|endpoint| endpoint.instance.as_str()).or(reached),
             attempts: self.attempts,
             failure: self.code,
             upstream_error: upstream_error.map(|(cause, code)| cause.upstream_error(code)),
-            request_error: cause.filter(|_| self.attempts == 0).map(Cause::text).or(request_error.as_deref()),
+            request_error: error.or(refusal),
             user_agent: complete.then(|| request.values(client_in, FieldKind::UserAgent).next()).flatten(),
             referer: wants_referer.then(|| request.field(client_in, "referer").next()).flatten(),
-            upgrade: self.upgraded.then_some(Upgrade::WebSocket),
+            upgrade: self.upgraded,
             tls: self.tls,
             variant: self.variant,
             queue_us: self.queue_us,

@@ -34,7 +34,7 @@ pub(crate) async fn run<R: Runtime>(
     let route = info.matched.map_or(0, |matched| matched.rule.metric.0);
     core.telemetry.emit(Upgraded { kind: Upgrade::WebSocket, route });
     client.phase.set(Phase::Tunnel);
-    info.upgraded = true;
+    info.upgraded = Some(Upgrade::WebSocket);
 
     // The head stays where it is: the event at the end is made from it.
     let from_client = buffers.client_in.split_off(buffers.request.len());

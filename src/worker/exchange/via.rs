@@ -69,21 +69,24 @@ impl Via {
         }
     }
 
+    /// Whether the request has passed this proxy before.
+    pub(crate) fn has_passed(&self, request: &RequestHead, input: &[u8]) -> bool {
+        self.entries(request, input).next().is_some()
+    }
+
+    /// Entries of this proxy.
+    fn entries<'b>(&'b self, request: &'b RequestHead, input: &'b [u8]) -> impl Iterator<Item = &'b [u8]> {
+        // An entry is protocol, pseudonym and perhaps a comment.
+        request.values(input, FieldKind::Via).flat_map(list_elements).filter(|entry| {
+            let mut parts = entry.split(|byte| matches!(byte, b' ' | b'\t')).filter(|part| !part.is_empty());
+            parts.nth(1) == Some(self.pseudonym.as_bytes())
+        })
+    }
+
     /// Whether the request has passed this proxy too often. A few passes are allowed: an app in front of
     /// another (a login, say) forwards the requests that it gets.
     pub(crate) fn is_loop(&self, request: &RequestHead, input: &[u8]) -> bool {
-        // An entry is protocol, pseudonym and perhaps a comment.
-        request.has(FieldKind::Via)
-            && request
-                .values(input, FieldKind::Via)
-                .flat_map(list_elements)
-                .filter(|entry| {
-                    let mut parts =
-                        entry.split(|byte| matches!(byte, b' ' | b'\t')).filter(|part| !part.is_empty());
-                    parts.nth(1) == Some(self.pseudonym.as_bytes())
-                })
-                .nth(limits::VIA_PASSES_MAX - 1)
-                .is_some()
+        request.has(FieldKind::Via) && self.entries(request, input).nth(limits::VIA_PASSES_MAX - 1).is_some()
     }
 }
 

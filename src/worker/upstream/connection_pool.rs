@@ -138,7 +138,7 @@ impl<S: Stream> ConnectionPool<S> {
     pub(crate) fn keep_only(&mut self, snapshot: &Snapshot) {
         let mut closed = 0;
         self.idle.retain(|endpoint, idle| {
-            let is_in_use = snapshot.keeps_connections(*endpoint);
+            let is_in_use = snapshot.keeps_connections(*endpoint) || endpoint.is_destination();
             closed += if is_in_use { 0 } else { idle.len() };
             is_in_use
         });

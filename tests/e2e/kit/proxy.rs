@@ -110,6 +110,12 @@ impl Proxy {
         chosen
     }
 
+    /// Address of the forward proxy.
+    pub(crate) fn forward(&self) -> SocketAddr {
+        let addresses = self.ready["forward"].as_array().expect("`forward` in the ready line");
+        addresses[0].as_str().unwrap().parse().unwrap()
+    }
+
     /// The IPv6 listener, where the machine has one.
     pub(crate) fn http_v6(&self) -> Option<SocketAddr> {
         let addresses = self.ready["http"].as_array().expect("`http` in the ready line");
