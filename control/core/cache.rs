@@ -218,3 +218,7 @@ impl CachedResponse {
 
 /// Interval of comparing the scopes with the routes in force.
 const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+#[path = "cache_tests.rs"]
+mod tests;

@@ -105,7 +105,7 @@ impl Scope {
     }
 
     /// Oldest epoch whose entries are in use: two configurations may be in force at a time.
-    pub(crate) fn oldest_epoch(&self) -> u64 {
+    pub fn oldest_epoch(&self) -> u64 {
         self.oldest_epoch.load(Ordering::Relaxed)
     }
 
