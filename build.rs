@@ -21,8 +21,9 @@ fn main() {
     }
 }
 
-/// Strips optimised builds, unless `RINGWAY_SYMBOLS` is set, as profilers need. It is what `strip = "symbols"` of
-/// the profile would do, which cargo forgets for a package that has an entry in the profile.
+/// Strips optimised builds, unless `RINGWAY_SYMBOLS` is set, as profilers need. It is what
+/// `strip = "symbols"` of the profile would do, which cargo forgets for a package that has an entry in the
+/// profile.
 fn strip() {
     println!("cargo:rerun-if-env-changed=RINGWAY_SYMBOLS");
     let is_optimised = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");

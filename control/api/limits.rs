@@ -76,8 +76,8 @@ pub(crate) const AUDIT_FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 pub(crate) const AUDIT_FILES_MAX: usize = 10;
 /// Bytes of a line of the audit log: several times the longest, which has a client's reason and some ids.
 pub(crate) const AUDIT_LINE_BYTES_MAX: usize = 64 * 1024;
-/// Routes in a line of the audit log whose authentication a change altered: enough for a person, and less than
-/// a third of a line.
+/// Routes in a line of the audit log whose authentication a change altered: enough for a person, and less
+/// than a third of a line.
 pub(crate) const AUDIT_ROUTES_MAX: usize = 100;
 /// Pause before a file of the audit log that could not be written is tried again.
 pub(crate) const AUDIT_RETRY: Duration = Duration::from_secs(1);

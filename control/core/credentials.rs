@@ -42,8 +42,8 @@ impl Credentials {
         }
     }
 
-    /// Keeps the sources of all chains loaded, with those of a configuration on trial: requests on its core wait
-    /// for the first keys as those of all cores do.
+    /// Keeps the sources of all chains loaded, with those of a configuration on trial: requests on its core
+    /// wait for the first keys as those of all cores do.
     pub(crate) fn follow(&mut self, desired: &Desired, on_trial: Option<&Desired>) {
         let chains = desired.middlewares().chain(on_trial.into_iter().flat_map(Desired::middlewares));
         let wanted: BTreeSet<_> = chains.flat_map(|chain| chain.spec.sources()).collect();

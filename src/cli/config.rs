@@ -789,8 +789,8 @@ fn joined<T: ToString>(items: &Vec<T>) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// Audit log of a store: `audit.log` beside `routes.db`. Beside a store of another name it has that name, so that
-/// processes with stores in one directory have a log each.
+/// Audit log of a store: `audit.log` beside `routes.db`. Beside a store of another name it has that name, so
+/// that processes with stores in one directory have a log each.
 fn audit_log_beside(store: &Path) -> PathBuf {
     let name = match store.file_name() {
         Some(name) if name != STORE_NAME => Path::new(name).with_added_extension(AUDIT_NAME),

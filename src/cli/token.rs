@@ -17,9 +17,9 @@ pub(crate) enum TokenCommand {
     Create {
         /// Name in the audit log: letters, digits, dots, dashes, underscores, @
         name: String,
-        /// read, register, purge, apply or admin, with commas between them: `read` reads everything, `register`
-        /// changes registrations and reads them, `purge` purges the cache and reads it, `apply` changes
-        /// configurations, purges the cache and reads everything
+        /// read, register, purge, apply or admin, with commas between them: `read` reads everything,
+        /// `register` changes registrations and reads them, `purge` purges the cache and reads it, `apply`
+        /// changes configurations, purges the cache and reads everything
         #[arg(long, value_name = "SCOPE,...", value_parser = scopes)]
         scope: Scopes,
         /// Last day (2027-06-30) or end (2027-06-30T12:00:00Z) of its validity, in UTC

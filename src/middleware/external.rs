@@ -195,8 +195,8 @@ impl External {
             (Ok(response), ExternalProtocol::Http { .. }) => http::decision(filter, response, client)?,
             (Ok(response), ExternalProtocol::Grpc) => grpc::decision(filter, &response.body, client)?,
             (Err(CallFailure { error, partial }), protocol) => {
-                // A service that has said no has decided: a client must not get past an open filter because it
-                // made the page about that too long or too slow.
+                // A service that has said no has decided: a client must not get past an open filter because
+                // it made the page about that too long or too slow.
                 let denial = partial.and_then(|partial| match protocol {
                     ExternalProtocol::Http { .. } => http::partial_decision(&partial, client),
                     ExternalProtocol::Grpc => grpc::partial_decision(&partial.content, client),

@@ -171,7 +171,8 @@ fn garbage_of_large_strings_does_not_use_up_the_memory() {
     }
 }
 
-/// Trap: `coroutine` comes with asynchronous functions; a script in a coroutine of its own gets mlua's tokens.
+/// Trap: `coroutine` comes with asynchronous functions; a script in a coroutine of its own gets mlua's
+/// tokens.
 #[test]
 fn there_are_no_coroutines() {
     assert_eq!(eval("coroutine"), "nil");

@@ -1,7 +1,7 @@
 //! Search in bytes, eight at a time.
 //!
-//! A class of bytes is a function from a [`Word`] to its flags: the high bit of each byte that belongs to it. Flags
-//! are exact, so the lowest one is the answer; no carry reaches a neighbour.
+//! A class of bytes is a function from a [`Word`] to its flags: the high bit of each byte that belongs to it.
+//! Flags are exact, so the lowest one is the answer; no carry reaches a neighbour.
 
 /// Eight bytes; the first one has the lowest bits.
 pub(crate) type Word = u64;

@@ -1,5 +1,5 @@
-//! Attacks on the cache: a response that one client, or one tenant, gets stored must not answer others unless it
-//! is what they would have got. Judged by the bytes that arrive at the origin.
+//! Attacks on the cache: a response that one client, or one tenant, gets stored must not answer others unless
+//! it is what they would have got. Judged by the bytes that arrive at the origin.
 
 use crate::kit::*;
 

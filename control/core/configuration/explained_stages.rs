@@ -94,8 +94,8 @@ pub(super) fn explain_stages(
 }
 
 impl ExplainedStages {
-    /// Adds the configured stages that are settings of the route, at their places: other phases apply them. All
-    /// requests are logged that the setting asks for, also those that a stage replies to.
+    /// Adds the configured stages that are settings of the route, at their places: other phases apply them.
+    /// All requests are logged that the setting asks for, also those that a stage replies to.
     pub(super) fn add_settings(&mut self, configured: &[StageSpec]) {
         let mut place =
             self.stages.iter().position(|stage| stage.spec.is_some()).unwrap_or(self.stages.len());

@@ -21,8 +21,8 @@ use super::judge;
 use super::requests::{Candidate, ExplainRequest, ExplainedRoute, Explanation};
 use crate::limits::CANDIDATES_MAX;
 
-/// Explains the route of a request. `stored`: what is stored for it; `place`: of a resource of an owner in its
-/// documents; `configured`: the stages of a route as they are configured.
+/// Explains the route of a request. `stored`: what is stored for it; `place`: of a resource of an owner in
+/// its documents; `configured`: the stages of a route as they are configured.
 ///
 /// # Errors
 /// The description is no valid request.

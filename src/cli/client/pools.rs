@@ -150,8 +150,8 @@ impl EndpointArgs {
         api.show(Method::Put, &self.path(), Some(body), |view: EndpointView, style| view.changed(style))
     }
 
-    /// Warns where no endpoint of the pool has a weight: a drain is not refused, for a pool may be meant to end.
-    /// The change is made: a pool that cannot be read then is no failure of it.
+    /// Warns where no endpoint of the pool has a weight: a drain is not refused, for a pool may be meant to
+    /// end. The change is made: a pool that cannot be read then is no failure of it.
     fn warn_of_last(&self, api: &Api) {
         let body = api.call(Method::Get, &pool_path(&self.pool), None);
         let Ok(view) = body.and_then(|body| parse::<PoolDetails>(&body)) else { return };

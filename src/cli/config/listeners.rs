@@ -128,8 +128,8 @@ impl Reader<'_> {
         listed
     }
 
-    /// Drops the listed listeners of a protocol where a flag or a variable says its port: the file says what is
-    /// served otherwise.
+    /// Drops the listed listeners of a protocol where a flag or a variable says its port: the file says what
+    /// is served otherwise.
     pub(super) fn replace_listed(
         &mut self,
         listed: &mut Listed,

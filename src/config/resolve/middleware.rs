@@ -259,7 +259,8 @@ impl<'d> Known<'d> {
         doubts
     }
 
-    /// Stages that set a field by which the route's own policy counts requests, which it does before all stages.
+    /// Stages that set a field by which the route's own policy counts requests, which it does before all
+    /// stages.
     fn forgeable_keys(
         &self,
         route: &RouteSpec,

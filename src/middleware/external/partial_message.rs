@@ -1,5 +1,5 @@
-//! Start of a `CheckResponse`, read as far as it came: by its fields alone, which the decoder of whole messages
-//! does not give.
+//! Start of a `CheckResponse`, read as far as it came: by its fields alone, which the decoder of whole
+//! messages does not give.
 
 use prost::encoding::{WireType, decode_key, decode_varint};
 

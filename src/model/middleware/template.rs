@@ -79,7 +79,8 @@ impl Variable {
             !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
         };
         let header = text.strip_prefix("header.").filter(is_name)?;
-        // As the other variables are written: many apps read both as one, and a field with `_` is rarely meant.
+        // As the other variables are written: many apps read both as one, and a field with `_` is rarely
+        // meant.
         Some(Self::Header(header.to_ascii_lowercase().replace('_', "-").into()))
     }
 }

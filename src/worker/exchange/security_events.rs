@@ -42,8 +42,8 @@ impl SecurityEvents {
     }
 }
 
-/// Counts a request that authentication refused, or a connection without the certificate that its domain needs.
-/// `subject` is the name of the route, or the host of the domain.
+/// Counts a request that authentication refused, or a connection without the certificate that its domain
+/// needs. `subject` is the name of the route, or the host of the domain.
 #[cold]
 pub(crate) fn note_refusal<R: Runtime>(
     core: &Core<R>,

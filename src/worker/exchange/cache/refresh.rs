@@ -143,8 +143,8 @@ impl<R: Runtime> Refresh<R> {
     }
 }
 
-/// Makes the head of the request that refreshes an entry of the one for the origin: a GET without what belongs
-/// to one client, and with the validators of the entry.
+/// Makes the head of the request that refreshes an entry of the one for the origin: a GET without what
+/// belongs to one client, and with the validators of the entry.
 fn refresh_head(head: &[u8], cache: &CacheRule, permit: &RefreshPermit) -> Vec<u8> {
     let stored = permit.entry().head();
     let fields = field_lines(head);
