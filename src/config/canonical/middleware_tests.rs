@@ -254,7 +254,7 @@ fn stages() -> impl Strategy<Value = Vec<StageSpec>> {
     // Before all that changes responses.
     (observe, compress(), access, paths, auth, content).prop_map(
         |(observe, compress, access, paths, auth, content)| {
-            let asserts = Box::from([Arc::from("X-Script")]);
+            let asserts = Box::from([Arc::from("x-script")]);
             let lua = LuaStage { script: "s".into(), fail_mode: FailMode::Open, asserts };
             let own = vec![StageSpec::Compress(compress), StageSpec::Lua(lua)];
             [observe, own, access, paths, auth, content].concat()

@@ -137,7 +137,7 @@ fn every_stage_has_defaults_where_it_can() {
 #[test]
 fn words_that_are_no_stages_and_no_settings_are_named() {
     let words = "request_id, access_log, tracing, header_transform, security_headers, cors, auth, ip_acl, rate_limit, \
-                 maintenance, redirect, rewrite, canonical_host, body_limit, error_pages, compress, plugin";
+                 maintenance, redirect, rewrite, canonical_host, body_limit, error_pages, compress, plugin, lua";
     let unknown = about("{type: rate_limits, policy: x}");
     assert_eq!(unknown, [format!("/type must be one of {words}; did you mean rate_limit?")]);
     assert_eq!(about("{config: {}}"), ["/type is required"]);

@@ -12,10 +12,10 @@ use ringway_model::{Kind, ScriptSpec};
 use serde_json::json;
 
 use crate::draft::{Declared, Draft};
-use crate::reader::{RawStatic, read_document};
+use crate::reader::read_document;
 use crate::tree::{Value, json as json_tree, yaml};
 use crate::values::{boolean, id_schema, text};
-use crate::{Fault, Field, Place, Position, Reader, Source, limits};
+use crate::{Fault, Field, Place, Pointer, Position, Reader, Source, limits};
 
 /// Files and folders of scripts that documents name. Relative paths begin at the folder of their document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,8 +42,8 @@ pub fn script_paths(sources: &[Source]) -> ScriptPaths {
         if let Some(root) = parsed.root
             && let Value::Object(object) = &root.value
         {
-            let _: Vec<RawStatic> =
-                read_document(object, root.at, |reader| section(reader, &mut draft)).statics;
+            // Its findings are made when the documents are read with their scripts.
+            let _ = read_document(object, root.at, |reader| section(reader, &mut draft));
         }
     }
     draft.script_paths
@@ -51,41 +51,32 @@ pub fn script_paths(sources: &[Source]) -> ScriptPaths {
 
 /// Reads `scripts` and its older form `lua_routing`.
 pub(super) fn section(reader: &mut Reader<'_>, draft: &mut Draft) {
+    let (mut listed, mut dir) = (Vec::new(), None);
+    let found = reader.list_or_object(
+        "scripts",
+        "Lua scripts: a list, or the folder with them.",
+        |reader| {
+            listed.extend(script(reader, draft));
+            Some(())
+        },
+        |reader| {
+            dir = reader.required(&DIR);
+            Some(())
+        },
+    );
     let has_lua_routing = reader.has("lua_routing");
     reader.object("lua_routing", "Lua scripts: the older form of `scripts`.", |reader| {
         let is_enabled = reader.optional(&boolean("enabled", "Whether scripts run.")).unwrap_or(true);
         let dir = reader.optional(&SCRIPTS_DIR);
         if let Some(dir) = dir.filter(|_| is_enabled) {
-            folder(reader, draft, &dir, SCRIPTS_DIR.name);
+            folder(draft, &dir);
         }
         Some(())
     });
-    let mut given = None;
-    {
-        let mut of_list = Vec::new();
-        let mut of_folder = None;
-        let found = reader.list_or_object(
-            "scripts",
-            "Lua scripts: a list, or the folder with them.",
-            |reader| {
-                of_list.extend(script(reader, draft));
-                Some(())
-            },
-            |reader| {
-                of_folder = reader.required(&DIR).map(|dir| (dir, reader.position(DIR.name)));
-                Some(())
-            },
-        );
-        if found.is_some() {
-            given = Some((of_list, of_folder));
-        }
-    }
-    draft.sections.scripts |= has_lua_routing || given.is_some();
-    if let Some((listed, of_folder)) = given {
-        draft.scripts.extend(listed);
-        if let Some((dir, at)) = of_folder {
-            folder_at(draft, &dir, at);
-        }
+    draft.sections.scripts |= has_lua_routing || found.is_some();
+    draft.scripts.extend(listed);
+    if let Some(dir) = dir {
+        folder(draft, &dir);
     }
 }
 
@@ -139,22 +130,16 @@ fn script(reader: &mut Reader<'_>, draft: &mut Draft) -> Option<Arc<ScriptSpec>>
     Some(Arc::new(ScriptSpec { id, file, is_module, source }))
 }
 
-fn folder(reader: &Reader<'_>, draft: &mut Draft, dir: &str, name: &str) {
-    let at = reader.position(name);
-    folder_at(draft, dir, at);
-}
-
 /// Declares all scripts of a folder.
-fn folder_at(draft: &mut Draft, dir: &str, at: Option<Position>) {
+fn folder(draft: &mut Draft, dir: &str) {
     let folder = beside(draft, dir);
     draft.script_paths.folders.insert(folder.clone());
     let prefix = format!("{}/", folder.to_string_lossy().trim_end_matches('/'));
-    let files: Vec<_> = draft
+    let files: Vec<(Arc<str>, Arc<str>, Arc<str>)> = draft
         .script_files
         .iter()
         .filter_map(|(path, text)| Some((path.clone(), path.strip_prefix(&*prefix)?.into(), text.clone())))
         .collect();
-    let files: Vec<(Arc<str>, Arc<str>, Arc<str>)> = files;
     for (path, file, source) in files {
         let is_module = file.contains('/');
         let id: Arc<str> = file.strip_suffix(".lua").unwrap_or(&file).into();
@@ -164,9 +149,7 @@ fn folder_at(draft: &mut Draft, dir: &str, at: Option<Position>) {
             // A file of the list has the same id.
             continue;
         }
-        let pointer = crate::Pointer::default();
-        let _ = at;
-        draft.names.declared.insert(key, Declared { pointer, place: Some(place) });
+        draft.names.declared.insert(key, Declared { pointer: Pointer::default(), place: Some(place) });
         draft.scripts.push(Arc::new(ScriptSpec { id, file, is_module, source }));
     }
 }
