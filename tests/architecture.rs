@@ -239,7 +239,7 @@ fn the_data_path_is_compiled_for_speed() {
     let small: Vec<&str> = sizes
         .lines()
         .take_while(|line| !line.starts_with('['))
-        .filter_map(|line| line.strip_suffix(".opt-level = \"s\""))
+        .filter_map(|line| line.strip_suffix(".opt-level = \"z\""))
         .collect();
     assert!(small.contains(&"ringway-api"), "{small:?}");
     let mut fast = reachable("ringway-worker");

@@ -136,3 +136,8 @@ pub const CACHE_PATTERNS_MAX: usize = 64;
 pub const CACHE_BYTES_MIN: u64 = 1024;
 /// Most memory of a route's cache: 1 TiB, more than machines have.
 pub const CACHE_BYTES_MAX: u64 = 1024 * 1024 * 1024 * 1024;
+
+// --- Scripts -----------------------------------------------------------------------------------------------
+
+/// 128: longest id of a script, which names it in logs and errors.
+pub const SCRIPT_ID_BYTES_MAX: usize = 128;

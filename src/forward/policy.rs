@@ -88,7 +88,7 @@ enum TypeRule {
     Exact(Box<str>),
     /// All subtypes, by the type with its slash.
     Type(Box<str>),
-    Pattern(Pattern),
+    Pattern(Box<Pattern>),
 }
 
 impl Policy {
@@ -132,12 +132,7 @@ impl Policy {
             rate,
             key: key.clone(),
             private: spec.allow_private.iter().map(private).collect::<Result<_, _>>()?,
-            types: spec
-                .content_types
-                .block
-                .iter()
-                .map(|text| TypeRule::parse(text))
-                .collect::<Result<_, _>>()?,
+            types: spec.content_types.block.iter().map(TypeRule::parse).collect::<Result<_, _>>()?,
             own_ports: own_ports.into(),
             spec: spec.clone(),
         })
@@ -325,7 +320,7 @@ impl TypeRule {
             let (rest, end) = rest.strip_suffix('$').map_or((rest, ".*"), |rest| (rest, ""));
             let whole: Arc<str> = format!("{start}(?:{rest}){end}").into();
             return Pattern::new(&whole)
-                .map(Self::Pattern)
+                .map(|pattern| Self::Pattern(Box::new(pattern)))
                 .map_err(|error| PolicyError::Pattern((**text).into(), error));
         }
         let lower = text.to_ascii_lowercase();

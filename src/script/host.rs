@@ -87,7 +87,7 @@ pub struct LogLine<'a> {
 /// Level of a [`LogLine`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
-    /// Details for whoever writes the script.
+    /// Details for the author of the script.
     Debug,
     /// Ordinary.
     Info,

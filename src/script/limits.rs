@@ -1,4 +1,4 @@
-//! Limits of scripts. A namespace may lower those of a call, by [`Limits`](crate::Limits).
+//! Limits of scripts. A namespace may lower those of a call.
 
 use std::time::Duration;
 
@@ -76,3 +76,14 @@ pub const VALUE_BYTES_MAX: usize = 64 * 1024;
 pub const ONCE_KEYS_MAX: usize = 1_000;
 /// 1,000,000 per second: rate of a limit.
 pub const LIMIT_RATE_MAX: u32 = 1_000_000;
+
+// --- Breaker -----------------------------------------------------------------------------------------------
+
+/// Failures of a script in a row that open its breaker.
+pub const BREAKER_FAILURES: u32 = 10;
+/// Failures that a call counts for which had to be stopped: it has cost a core more than others.
+pub const BREAKER_KILL_WEIGHT: u32 = 5;
+/// Calls of which a half must have failed to open the breaker of a script.
+pub const BREAKER_CALLS: u32 = 100;
+/// Time of a trial until another call may try, in us: 2 s.
+pub const BREAKER_TRIAL_US: u64 = 2_000_000;

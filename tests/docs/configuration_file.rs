@@ -28,6 +28,8 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("metrics", &["metrics"]),
     ("acme", &["acme"]),
     ("storage", &["storage", "providers"]),
+    ("forward", &["forward"]),
+    ("scripts", &["scripts", "lua_routing"]),
 ];
 
 /// Members that one table describes for all others.

@@ -1,6 +1,6 @@
 //! `scripts`: Lua scripts, as a folder or one by one.
 //!
-//! The texts of the files are read beside the documents, by whoever reads those ([`script_paths`]). The
+//! The texts of the files are read beside the documents, together with those ([`script_paths`]). The
 //! canonical form has the sources themselves, and so has each kept version.
 
 use std::collections::BTreeSet;
@@ -180,14 +180,12 @@ static ID: Field<Arc<str>> = Field {
     parse: |given| {
         let id = given.text()?;
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-/".contains(&byte);
-        match !id.is_empty() && id.len() <= ID_BYTES_MAX && id.bytes().all(is_plain) {
+        match !id.is_empty() && id.len() <= limits::SCRIPT_ID_BYTES_MAX && id.bytes().all(is_plain) {
             true => Ok(id.into()),
             false => Err(Fault::invalid("must have 1 to 128 letters, digits, '_', '.', '-' and '/'")),
         }
     },
 };
-
-const ID_BYTES_MAX: usize = 128;
 
 static FILE: Field<Arc<str>> =
     text("file", "File of the script; a relative path begins at the document's folder.");

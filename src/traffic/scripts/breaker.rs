@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
+use ringway_script::limits::{BREAKER_CALLS, BREAKER_FAILURES, BREAKER_KILL_WEIGHT, BREAKER_TRIAL_US};
+
 /// Circuit breaker of a script. It opens after ten failures running, or when half of a hundred calls failed;
 /// then one call may try after 10 s, and after 20, 40 and 60 s where it fails again.
 ///
@@ -40,10 +42,10 @@ impl ScriptBreaker {
             return Admission::Refused { wait_us: opens_us - now_us };
         }
         // The one that moves the time on is the trial.
-        let next = now_us.saturating_add(TRIAL_US);
+        let next = now_us.saturating_add(BREAKER_TRIAL_US);
         match self.opens_us.compare_exchange(opens_us, next, Relaxed, Relaxed) {
             Ok(_) => Admission::Admitted,
-            Err(_) => Admission::Refused { wait_us: TRIAL_US },
+            Err(_) => Admission::Refused { wait_us: BREAKER_TRIAL_US },
         }
     }
 
@@ -60,11 +62,11 @@ impl ScriptBreaker {
 
     /// Counts a failed call; one that a limit stopped counts as five. Returns whether it opened the breaker.
     pub fn fail(&self, is_kill: bool, now_us: u64) -> bool {
-        let weight = if is_kill { KILL_WEIGHT } else { 1 };
+        let weight = if is_kill { BREAKER_KILL_WEIGHT } else { 1 };
         let running = self.running.fetch_add(weight, Relaxed) + weight;
         let is_trial = self.opens_us.load(Relaxed) != 0;
         let has_failed_half = self.count(weight);
-        if !is_trial && running < RUNNING_MAX && !has_failed_half {
+        if !is_trial && running < BREAKER_FAILURES && !has_failed_half {
             return false;
         }
         let openings = self.openings.fetch_add(1, Relaxed).min(3);
@@ -92,20 +94,14 @@ impl ScriptBreaker {
             0 => self.failures.load(Relaxed),
             weight => self.failures.fetch_add(weight, Relaxed) + weight,
         };
-        if calls < WINDOW {
+        if calls < BREAKER_CALLS {
             return false;
         }
         self.calls.store(0, Relaxed);
         self.failures.store(0, Relaxed);
-        failures * 2 >= WINDOW
+        failures * 2 >= BREAKER_CALLS
     }
 }
-
-const RUNNING_MAX: u32 = 10;
-const KILL_WEIGHT: u32 = 5;
-const WINDOW: u32 = 100;
-/// Time of a trial until another call may try.
-const TRIAL_US: u64 = 2_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -124,7 +120,7 @@ mod tests {
         assert!(breaker.fail(false, 1));
         assert_eq!(breaker.admit(2), Admission::Refused { wait_us: 9_999_999 });
         assert_eq!(breaker.admit(10_000_001), Admission::Admitted);
-        assert_eq!(breaker.admit(10_000_001), Admission::Refused { wait_us: TRIAL_US }, "one trial");
+        assert_eq!(breaker.admit(10_000_001), Admission::Refused { wait_us: BREAKER_TRIAL_US }, "one trial");
         breaker.fail(false, 10_000_002);
         assert_eq!(breaker.admit(10_000_003), Admission::Refused { wait_us: 19_999_999 });
         assert_eq!(breaker.admit(30_000_002), Admission::Admitted);

@@ -13,6 +13,9 @@ use ringway_model::Tick;
 use crate::core::Core;
 use crate::runtime::Runtime;
 
+/// Connection attempt under way.
+type Attempt<'a, S> = Pin<Box<dyn Future<Output = std::io::Result<S>> + 'a>>;
+
 /// Connects, until the deadline. Attempts that are not needed are dropped.
 pub(super) async fn connect<R: Runtime>(
     core: &Core<R>,
@@ -21,8 +24,7 @@ pub(super) async fn connect<R: Runtime>(
 ) -> Result<(R::Stream, SocketAddr), Denial> {
     let runtime = &core.runtime;
     let mut rest = addresses.iter().copied();
-    let mut attempts: Vec<(SocketAddr, Pin<Box<dyn Future<Output = std::io::Result<R::Stream>> + '_>>)> =
-        Vec::new();
+    let mut attempts: Vec<(SocketAddr, Attempt<'_, R::Stream>)> = Vec::new();
     let mut pause: Option<Pin<Box<dyn Future<Output = ()> + '_>>> = None;
     let mut denial = Denial::ConnectFailed;
     poll_fn(move |cx| {

@@ -1,5 +1,5 @@
-//! API of scripts: whatever the body of a hook calls it with, the outcome can stand in a head, changes no field
-//! of the gateway, and comes within the limits.
+//! API of scripts: whatever the body of a hook calls it with, the outcome can stand in a head, changes no
+//! field of the gateway, and comes within the limits.
 
 use std::future::Future;
 use std::pin::pin;
@@ -151,7 +151,7 @@ impl Host for Still {
     }
 
     fn take(&self, _: &RateLimit, key: &[u8]) -> Result<(), Duration> {
-        if key.len() % 2 == 0 { Ok(()) } else { Err(Duration::from_millis(1)) }
+        if key.len().is_multiple_of(2) { Ok(()) } else { Err(Duration::from_millis(1)) }
     }
 
     fn log(&self, line: LogLine<'_>) {
