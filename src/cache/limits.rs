@@ -23,6 +23,11 @@ pub const NOT_FOUND_SECONDS_MAX: u32 = 10;
 
 /// 64 KiB: a chunk of a body; one write to a socket takes several.
 pub const CHUNK_BYTES: usize = 64 * 1024;
+/// 1 KiB: first memory of a body of unknown length; further memory is at most as much as has come.
+pub(crate) const BLOCK_BYTES_MIN: usize = 1024;
+/// A quarter: part of a route, a tenant's share and the store that responses under way may claim by
+/// evictions, beside the largest one of them. Slow endpoints push out no more than that.
+pub(crate) const CLAIM_SHARE: u64 = 4;
 /// Bytes of an entry beside key and head: itself, its places in the tables, the allocator's rounding.
 pub(crate) const ENTRY_OVERHEAD_BYTES: usize = 320;
 /// Bytes of a body beside its chunks, the same way.

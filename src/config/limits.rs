@@ -134,6 +134,8 @@ pub const CACHE_NAME_BYTES_MAX: usize = 256;
 pub const CACHE_PATTERNS_MAX: usize = 64;
 /// Least memory of a route's cache, and of an entry: a small response with its head.
 pub const CACHE_BYTES_MIN: u64 = 1024;
+/// 64 KB: least memory of a route's stored responses; below, hardly a page has room beside its overhead.
+pub const CACHE_SIZE_MIN: u64 = 64_000;
 /// Most memory of a route's cache: 1 TiB, more than machines have.
 pub const CACHE_BYTES_MAX: u64 = 1024 * 1024 * 1024 * 1024;
 

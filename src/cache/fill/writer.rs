@@ -9,7 +9,7 @@ use ringway_model::Tick;
 use super::state::{Room, Started};
 use super::{Fill, Shared};
 use crate::entry::{Body, Entry};
-use crate::limits::{BODY_OVERHEAD_BYTES, CHUNK_BYTES, CHUNK_OVERHEAD_BYTES, WINDOW_BYTES};
+use crate::limits::{BLOCK_BYTES_MIN, BODY_OVERHEAD_BYTES, CHUNK_BYTES, CHUNK_OVERHEAD_BYTES, WINDOW_BYTES};
 use crate::store::account::{Charge, Level, Usage};
 use crate::store::insert::{InsertError, NewEntry};
 
@@ -99,10 +99,11 @@ impl<F: Clone> Writer<F> {
     /// Appends bytes. Whole chunks are published; [`flush`](Self::flush) publishes the rest.
     pub fn write(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            if self.open_len == 0 {
-                self.begin_chunk();
+            let mut room = self.open.capacity() - self.open.len();
+            if room == 0 {
+                room = self.begin_block(bytes.len());
             }
-            let taken = bytes.len().min(CHUNK_BYTES - self.open_len);
+            let taken = bytes.len().min(room).min(CHUNK_BYTES - self.open_len);
             let (head, rest) = bytes.split_at(taken);
             self.open.extend_from_slice(head);
             self.open_len += taken;
@@ -116,14 +117,21 @@ impl<F: Clone> Writer<F> {
 
     /// Publishes all bytes: to be called when the origin has no more at the moment.
     pub fn flush(&mut self) {
+        if self.publish_piece() {
+            self.shared.wake(&self.fill);
+        }
+    }
+
+    /// Publishes what has come of the open chunk; `false` if that was done.
+    fn publish_piece(&mut self) -> bool {
         if self.open.is_empty() {
-            return;
+            return false;
         }
         let piece = self.open.split().freeze();
         if let Some(content) = self.fill.state.lock().content() {
             content.push_piece(piece);
         }
-        self.shared.wake(&self.fill);
+        true
     }
 
     /// Room for more bytes. Always ready while the response is to be stored; afterwards as far as its readers
@@ -183,9 +191,12 @@ impl<F: Clone> Writer<F> {
         let chunks =
             self.fill.state.lock().content().and_then(|content| content.chunks()).unwrap_or_default();
         let refused = |level| NotKept::Refused(InsertError::Full(level));
-        let overhead = self.reserve(BODY_OVERHEAD_BYTES as u64).map_err(refused)?;
+        let (ticket, amount) = (&self.fill.ticket, Usage { bytes: BODY_OVERHEAD_BYTES as u64, entries: 0 });
+        let reserved = self.shared.store.reserve(ticket.scope(), &ticket.partition, amount);
+        let overhead = reserved.map_err(refused)?;
         let charge = match self.charge.take() {
             Some(mut charge) => {
+                charge.settle();
                 charge.shrink(self.len + (chunks.len() * CHUNK_OVERHEAD_BYTES) as u64);
                 charge.merge(overhead);
                 charge
@@ -203,14 +214,19 @@ impl<F: Clone> Writer<F> {
         self.shared.store.insert(&self.fill.ticket, new).map_err(NotKept::Refused)
     }
 
-    /// Allocates the next chunk: all of it, or what is still expected.
-    fn begin_chunk(&mut self) {
+    /// Allocates memory for bytes of the chunk that is arriving: for those that are there, or as much as the
+    /// response had so far. An origin that promises much and sends little claims little. Returns the bytes.
+    fn begin_block(&mut self, coming: usize) -> usize {
+        self.publish_piece();
+        let as_size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let rest = self.started.expected.map_or(u64::MAX, |expected| expected.saturating_sub(self.len));
-        let capacity = usize::try_from(rest).unwrap_or(CHUNK_BYTES).clamp(1, CHUNK_BYTES);
-        if self.not_kept.is_none() && self.len + 1 > self.content_max {
+        let wanted = coming.max(as_size(self.len)).max(BLOCK_BYTES_MIN).min(as_size(rest));
+        let bytes = wanted.clamp(1, CHUNK_BYTES - self.open_len);
+        if self.not_kept.is_none() && self.len >= self.content_max {
             self.pass_through(NotKept::TooLarge, WINDOW_BYTES);
         }
-        match self.reserve((capacity + CHUNK_OVERHEAD_BYTES) as u64) {
+        let overhead = if self.open_len == 0 { CHUNK_OVERHEAD_BYTES } else { 0 };
+        match self.claim((bytes + overhead) as u64) {
             Ok(more) => match &mut self.charge {
                 Some(charge) => charge.merge(more),
                 None => self.charge = Some(more),
@@ -221,7 +237,8 @@ impl<F: Clone> Writer<F> {
                 self.pass_through(self.not_kept.unwrap_or(reason), 2 * CHUNK_BYTES as u64);
             }
         }
-        self.open.reserve(capacity);
+        self.open = BytesMut::with_capacity(bytes);
+        bytes
     }
 
     /// Publishes the chunk that is arriving, as one piece of memory.
@@ -262,9 +279,10 @@ impl<F: Clone> Writer<F> {
         self.shared.wake(&self.fill);
     }
 
-    fn reserve(&self, bytes: u64) -> Result<Charge, Level> {
-        let (ticket, amount) = (&self.fill.ticket, Usage { bytes, entries: 0 });
-        self.shared.store.reserve(ticket.scope(), &ticket.partition, amount)
+    fn claim(&self, bytes: u64) -> Result<Charge, Level> {
+        let ticket = &self.fill.ticket;
+        let own = self.charge.as_ref().map_or(0, |charge| charge.amount().bytes);
+        self.shared.store.claim(ticket.scope(), &ticket.partition, bytes, own)
     }
 }
 

@@ -6,9 +6,13 @@
 //! Whatever occupies memory of the cache holds a [`Charge`], which is given back when it is dropped: when the
 //! memory is free, and not before. An entry that was evicted while slow readers still read it keeps counting.
 //! No account exceeds its maximum and none falls below zero, in any order of events.
+//!
+//! A part of the memory is claimed by responses under way, which may never be complete: it is counted apart,
+//! so that evictions for it have a limit.
 
 use std::sync::Arc;
 
+use crate::limits;
 use crate::sync::{AtomicU64, Ordering};
 
 /// Group whose memory is limited.
@@ -45,6 +49,8 @@ pub(crate) struct Account {
     parent: Option<Arc<Account>>,
     used: Counters,
     max: Counters,
+    /// Bytes of `used` that belong to responses under way.
+    claimed: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -59,11 +65,14 @@ struct Counters {
 pub(crate) struct Charge {
     account: Arc<Account>,
     amount: Usage,
+    /// Whether it is for a response under way.
+    is_claim: bool,
 }
 
 impl Account {
     pub(crate) fn new(level: Level, parent: Option<Arc<Account>>, max: Usage) -> Self {
-        Self { level, parent, used: Counters::new(Usage::default()), max: Counters::new(max) }
+        let used = Counters::new(Usage::default());
+        Self { level, parent, used, max: Counters::new(max), claimed: AtomicU64::new(0) }
     }
 
     pub(crate) fn used(&self) -> Usage {
@@ -91,7 +100,46 @@ impl Account {
     /// The level whose maximum has no room; nothing is counted then.
     pub(crate) fn charge(self: &Arc<Self>, amount: Usage) -> Result<Charge, Level> {
         self.add(amount)?;
-        Ok(Charge { account: self.clone(), amount })
+        Ok(Charge { account: self.clone(), amount, is_claim: false })
+    }
+
+    /// Counts bytes of a response under way.
+    ///
+    /// # Errors
+    /// As those of [`charge`](Self::charge).
+    pub(crate) fn claim(self: &Arc<Self>, bytes: u64) -> Result<Charge, Level> {
+        let mut charge = self.charge(Usage { bytes, entries: 0 })?;
+        charge.is_claim = true;
+        self.each(|account| {
+            account.claimed.fetch_add(bytes, Ordering::Relaxed);
+        });
+        Ok(charge)
+    }
+
+    /// Whether responses under way, without `own` bytes of one of them, have claimed their share of a level:
+    /// no entry is evicted for more then.
+    pub(crate) fn is_claimed(&self, level: Level, own: u64) -> bool {
+        let mut is_claimed = false;
+        self.each(|account| {
+            let others = account.claimed.load(Ordering::Relaxed).saturating_sub(own);
+            is_claimed |= account.level == level && others > account.max().bytes / limits::CLAIM_SHARE;
+        });
+        is_claimed
+    }
+
+    fn release_claim(&self, bytes: u64) {
+        self.each(|account| {
+            account.claimed.fetch_sub(bytes, Ordering::Relaxed);
+        });
+    }
+
+    /// Visits this account and all above.
+    fn each(&self, mut visit: impl FnMut(&Self)) {
+        let mut next = Some(self);
+        while let Some(account) = next {
+            visit(account);
+            next = account.parent.as_deref();
+        }
     }
 
     fn add(&self, amount: Usage) -> Result<(), Level> {
@@ -155,6 +203,7 @@ impl Charge {
     /// Adds another charge of the same account.
     pub(crate) fn merge(&mut self, mut other: Self) {
         debug_assert!(Arc::ptr_eq(&self.account, &other.account), "charges of one account");
+        debug_assert_eq!(self.is_claim, other.is_claim, "charges of one kind");
         self.amount.bytes += other.amount.bytes;
         self.amount.entries += other.amount.entries;
         other.amount = Usage::default();
@@ -163,13 +212,24 @@ impl Charge {
     /// Gives back all bytes beyond `bytes`.
     pub(crate) fn shrink(&mut self, bytes: u64) {
         let surplus = self.amount.bytes.saturating_sub(bytes);
+        if self.is_claim {
+            self.account.release_claim(surplus);
+        }
         self.account.subtract(Usage { bytes: surplus, entries: 0 });
         self.amount.bytes -= surplus;
+    }
+
+    /// Turns the claim of a response that is complete into an entry's memory.
+    pub(crate) fn settle(&mut self) {
+        if std::mem::take(&mut self.is_claim) {
+            self.account.release_claim(self.amount.bytes);
+        }
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
+        self.settle();
         self.account.subtract(self.amount);
     }
 }

@@ -54,3 +54,22 @@ fn charges_merge_and_shrink() {
     drop(charge);
     assert_eq!(store.used(), usage(0, 0));
 }
+
+#[test]
+fn claims_are_counted_apart_until_they_are_settled_or_dropped() {
+    let [scope, tenant, store] = accounts();
+    let mut one = scope.claim(4).unwrap();
+    let other = scope.claim(10).unwrap();
+    one.merge(scope.claim(4).unwrap());
+    // 18 bytes: a quarter of the scope is 5, of the tenant 12, of the store 25.
+    assert!(scope.is_claimed(Level::Scope, 8) && scope.is_claimed(Level::Tenant, 0));
+    assert!(!scope.is_claimed(Level::Tenant, 8) && !scope.is_claimed(Level::Store, 0));
+    one.shrink(6);
+    one.settle();
+    assert_eq!((store.used(), tenant.used()), (usage(16, 0), usage(16, 0)));
+    assert!(scope.is_claimed(Level::Scope, 0) && !scope.is_claimed(Level::Scope, 10));
+    drop(other);
+    assert!(!scope.is_claimed(Level::Scope, 0));
+    drop(one);
+    assert_eq!(store.used(), usage(0, 0));
+}

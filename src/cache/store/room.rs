@@ -6,6 +6,9 @@
 //! | a tenant's share | of retired partitions first; then of its scope that uses most |
 //! | the store's | of retired partitions first; then of the scope that uses most, among a few drawn ones |
 //!
+//! Responses under way, which may never be complete, evict for a part of each limit at most:
+//! [`limits::CLAIM_SHARE`].
+//!
 //! A scope that uses less than its share of the store keeps its entries, however much the others ask for.
 
 use std::sync::Arc;
@@ -29,14 +32,41 @@ impl Store {
         partition: &Partition,
         amount: Usage,
     ) -> Result<Charge, Level> {
+        self.with_room(scope, partition, || partition.account.charge(amount), |_| true)
+    }
+
+    /// Charges a partition with bytes of a response under way, which has claimed `own` already. Evicts only
+    /// while the others have not claimed their share.
+    ///
+    /// # Errors
+    /// As those of [`reserve`](Self::reserve).
+    pub(crate) fn claim(
+        &self,
+        scope: &Arc<Scope>,
+        partition: &Partition,
+        bytes: u64,
+        own: u64,
+    ) -> Result<Charge, Level> {
+        let account = &partition.account;
+        self.with_room(scope, partition, || account.claim(bytes), |level| !account.is_claimed(level, own))
+    }
+
+    fn with_room(
+        &self,
+        scope: &Arc<Scope>,
+        partition: &Partition,
+        charge: impl Fn() -> Result<Charge, Level>,
+        may_evict: impl Fn(Level) -> bool,
+    ) -> Result<Charge, Level> {
         let mut evictions = 0;
         loop {
-            let level = match partition.account.charge(amount) {
+            let level = match charge() {
                 Ok(charge) => return Ok(charge),
                 Err(level) => level,
             };
             evictions += 1;
-            if evictions > limits::EVICTIONS_MAX || !self.make_room(level, scope, partition) {
+            let may_go_on = evictions <= limits::EVICTIONS_MAX && may_evict(level);
+            if !may_go_on || !self.make_room(level, scope, partition) {
                 return Err(level);
             }
         }

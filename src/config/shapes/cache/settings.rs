@@ -9,7 +9,7 @@ use serde_json::json;
 use super::key::{IGNORED_PARAMS, PATTERNS_MAX_TEXT, VARY_HEADERS, pattern};
 use crate::draft::CacheFields;
 use crate::limits::{
-    CACHE_BYTES_MAX, CACHE_BYTES_MIN, CACHE_PATTERNS_MAX, CACHE_STALE_MAX, CACHE_STATUSES_MAX,
+    CACHE_BYTES_MAX, CACHE_BYTES_MIN, CACHE_SIZE_MIN, CACHE_PATTERNS_MAX, CACHE_STALE_MAX, CACHE_STATUSES_MAX,
     CACHE_TARGETS_MAX, CACHE_TTL_MAX, COALESCE_MS_MAX, COALESCE_MS_MIN,
 };
 use crate::shapes::matcher::is_token;
@@ -216,11 +216,25 @@ static SORT_QUERY: Field<bool> = boolean(
     "Whether requests whose parameters have another order share a response; false when absent.",
 );
 
-static MAX_SIZE: Field<u64> =
-    bytes("max_size", "Memory of all stored responses of the route; 10MB when absent.");
+static MAX_SIZE: Field<u64> = Field {
+    name: "max_size",
+    doc: "Memory of all stored responses of the route, at least 64KB; 10MB when absent.",
+    schema: size_schema,
+    parse: |given| match byte_size(given)? {
+        size @ CACHE_SIZE_MIN..=CACHE_BYTES_MAX => Ok(size),
+        _ => Err(Fault::range("must be from 64KB to 1TiB; enabled: false stores nothing")),
+    },
+};
 
-static MAX_OBJECT: Field<u64> =
-    bytes("max_object", "Largest body that is stored; a quarter of max_size when absent, and at most 8MiB.");
+static MAX_OBJECT: Field<u64> = Field {
+    name: "max_object",
+    doc: "Largest body that is stored; a quarter of max_size when absent, and at most 8MiB.",
+    schema: size_schema,
+    parse: |given| match byte_size(given)? {
+        size @ CACHE_BYTES_MIN..=CACHE_BYTES_MAX => Ok(size),
+        _ => Err(Fault::range("must be from 1KiB to 1TiB")),
+    },
+};
 
 const fn stale(name: &'static str, doc: &'static str) -> Field<Duration> {
     Field {
@@ -236,17 +250,5 @@ fn whole_seconds(given: Given<'_>, most: Duration) -> Result<Duration, Fault> {
     match time.subsec_millis() {
         0 => Ok(time),
         _ => Err(Fault::range("must be whole seconds, as the lifetimes of HTTP are")),
-    }
-}
-
-const fn bytes(name: &'static str, doc: &'static str) -> Field<u64> {
-    Field {
-        name,
-        doc,
-        schema: size_schema,
-        parse: |given| match byte_size(given)? {
-            size @ CACHE_BYTES_MIN..=CACHE_BYTES_MAX => Ok(size),
-            _ => Err(Fault::range("must be from 1KiB to 1TiB")),
-        },
     }
 }
