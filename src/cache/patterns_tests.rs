@@ -55,6 +55,8 @@ fn paths_with_two_readings_are_not_permitted() {
         "/account%23.css",
         "/account%3f.css",
         "/%2e%2e/x.css",
+        "/account%252Fx.css",
+        "/account%25252fx.css",
     ] {
         assert!(!permits("*.css", path, "text/css"), "{path}");
     }

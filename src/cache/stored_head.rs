@@ -18,6 +18,8 @@ pub struct StoredHead {
     pub(crate) must_confirm: bool,
     /// Whether the response forbids its use past its lifetime (RFC 9111 §4.2.4).
     pub(crate) forbids_stale: bool,
+    /// Whether it answers only requests without `Cookie`: the settings alone gave it its lifetime.
+    pub(crate) is_anonymous: bool,
     /// Freshness lifetime (RFC 9111 §4.2.1), in seconds.
     pub(crate) lifetime: u32,
     /// Age at `received_at` (RFC 9111 §4.2.3: `corrected_initial_age`), in seconds.
@@ -83,6 +85,12 @@ impl StoredHead {
     /// Returns whether the origin can be asked whether it is still valid.
     pub fn has_validator(&self) -> bool {
         !self.etag.is_empty() || !self.last_modified.is_empty()
+    }
+
+    /// Returns whether it may answer requests with `Cookie`. One that lives by `ttl` alone, in the mode `safe`,
+    /// was stored for a request without: a client with a session may have to get another.
+    pub fn is_for_cookies(&self) -> bool {
+        !self.is_anonymous
     }
 
     /// End of the freshness lifetime: fresh before, stale from then on. A purge may move the end of an entry

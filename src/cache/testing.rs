@@ -52,6 +52,7 @@ pub(crate) fn head(tags: &[u64]) -> Arc<StoredHead> {
         status: 200,
         must_confirm: false,
         forbids_stale: false,
+        is_anonymous: false,
         lifetime: 60,
         initial_age: 0,
         received_at: NOW,

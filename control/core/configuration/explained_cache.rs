@@ -265,6 +265,11 @@ fn decision(mode: CacheMode, facts: &RequestFacts, entry: &Entry, now: Timestamp
         Verdict::Revalidate(Revalidation::Request) => {
             ("revalidate", format!("the request wants a newer one; {how}"))
         }
+        Verdict::Personal => {
+            let reason = "what is stored is for requests without Cookie: ttl alone gives it its lifetime \
+                          (vary_headers)";
+            ("miss", reason.to_owned())
+        }
         Verdict::Forward => {
             ("miss", format!("past its lifetime by {} s; HEAD does not refresh it", -entry.ttl(now)))
         }

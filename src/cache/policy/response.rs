@@ -28,6 +28,8 @@ pub struct ResponseFacts {
     pub has_etag: bool,
     /// Whether there is a `Set-Cookie`.
     pub has_set_cookie: bool,
+    /// Whether `Surrogate-Control` has `no-store`, as origins of other reverse proxies say it.
+    pub forbids_surrogates: bool,
     /// `Vary`.
     pub vary: Vary,
     /// `Content-Length`, if it is a number.
@@ -98,6 +100,7 @@ impl ResponseFacts {
             last_modified: single_date("last-modified"),
             has_etag: source.values("etag").next().is_some_and(|tag| !tag.is_empty()),
             has_set_cookie: source.values("set-cookie").next().is_some(),
+            forbids_surrogates: Directives::parse(source.values("surrogate-control")).has(Directive::NoStore),
             vary: Vary::parse(source.values("vary")),
             content_length: source
                 .values("content-length")

@@ -29,6 +29,9 @@ pub enum Verdict {
     },
     /// The origin is asked first.
     Revalidate(Revalidation),
+    /// The request is passed on, and its response not stored: what is stored is for requests without its
+    /// `Cookie`.
+    Personal,
     /// The request is passed on as it is: HEAD does not change what is stored for GET.
     Forward,
     /// Nothing that is stored may answer, and the client wants no other: 504 (RFC 9111 §5.2.1.7).
@@ -55,6 +58,12 @@ pub fn judge(
     fresh_until: Timestamp,
     now: Timestamp,
 ) -> Verdict {
+    if request.has_cookie() && !head.is_for_cookies() {
+        return match request.directives.has(Directive::OnlyIfCached) {
+            true => Verdict::OnlyIfCached,
+            false => Verdict::Personal,
+        };
+    }
     let ttl = ttl(fresh_until, now);
     let is_fresh = now < fresh_until;
     let stale_for = -ttl;

@@ -48,6 +48,10 @@ pub enum NotStored {
     VaryUnusable,
     /// No time of use: neither a lifetime nor a validator.
     NoLifetime,
+    /// Content without an end, without a lifetime of its own.
+    Endless,
+    /// Stored for requests without `Cookie`, which this one has.
+    Cookie,
     /// Longer than the route's `max_object`.
     TooLarge,
 }
@@ -67,6 +71,8 @@ impl NotStored {
             Self::VaryAnything => "vary-any",
             Self::VaryUnusable => "vary-too-many",
             Self::NoLifetime => "no-lifetime",
+            Self::Endless => "endless",
+            Self::Cookie => "cookie",
             Self::TooLarge => "too-large",
         }
     }
@@ -93,7 +99,20 @@ impl<'a> ResponseSource<'a> {
     pub(super) fn content_type(&self) -> Option<&'a [u8]> {
         self.content_type
     }
+
+    /// Whether the type is one of streams, whose content has no end or is one of a call.
+    fn is_endless(&self) -> bool {
+        let value = self.content_type.unwrap_or_default();
+        let kind = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        let begins = |known: &str| {
+            kind.get(..known.len()).is_some_and(|start| start.eq_ignore_ascii_case(known.as_bytes()))
+        };
+        ENDLESS.iter().any(|known| kind.eq_ignore_ascii_case(known.as_bytes())) || begins("application/grpc")
+    }
 }
+
+/// Types of streams, beside those of gRPC.
+const ENDLESS: [&str; 2] = ["text/event-stream", "multipart/x-mixed-replace"];
 
 /// Statuses whose requirements this cache fulfils (RFC 9111 §5.2.2.3).
 const UNDERSTOOD: [u16; 22] = [
@@ -139,7 +158,7 @@ pub fn storable(
         if !UNDERSTOOD.contains(&status) {
             return Err(NotStored::NotUnderstood);
         }
-    } else if response.has(Directive::NoStore) {
+    } else if response.has(Directive::NoStore) || response.forbids_surrogates {
         return Err(NotStored::NoStore);
     }
     if response.has(Directive::Private) {
@@ -161,6 +180,9 @@ pub fn storable(
     let freshness = Freshness::of(settings, request, response, source, times);
     if is_post && freshness.source != LifetimeSource::Explicit {
         return Err(NotStored::NoLifetime);
+    }
+    if freshness.source != LifetimeSource::Explicit && source.is_endless() {
+        return Err(NotStored::Endless);
     }
     let is_status_allowed = settings.statuses.contains(&status)
         || (settings.mode == CacheMode::Rfc9111
@@ -289,6 +311,9 @@ pub fn store<'a, 'b>(
         status: response.status,
         must_confirm: must_confirm(settings, response, freshness),
         forbids_stale: windows.is_forbidden,
+        is_anonymous: settings.mode == CacheMode::Safe
+            && freshness.source == LifetimeSource::Configured
+            && !settings.vary_headers.iter().any(|name| **name == *"cookie"),
         lifetime: freshness.lifetime,
         initial_age: freshness.initial_age,
         received_at: times.received_at,

@@ -64,6 +64,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             }
             Lookup::Ask(question) => self.ask(target, cache, question).await,
             Lookup::Post(question) => self.post(target, cache, &question).await,
+            Lookup::PassOn(forward, reason) => self.pass_on(target, forward, reason).await,
             Lookup::OnlyIfCached => Err(LocalReply::only_if_cached().into()),
             Lookup::Bypass(bypass) => {
                 self.info.cache = Some(Outcome::Bypass(bypass));

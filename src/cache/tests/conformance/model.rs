@@ -5,10 +5,10 @@ use std::collections::{HashMap, HashSet};
 
 use ringway_cache::control::Codings;
 use ringway_cache::policy::{
-    Access, Bypass, CONDITIONAL_FIELDS, EntryChange, Forward, Invalidation, OriginFailure, Outcome, Reply,
-    RequestFacts, RequestTarget, RequestTraits, ResponseFacts, ResponseSource, Revalidation, StaleReason,
-    Storing, Times, Verdict, freshen, is_removed_on_refresh, judge, may_serve_stale, reply, storable, store,
-    write_conditions, write_personal_fields, write_reply_fields, write_variant_conditions,
+    Access, Bypass, CONDITIONAL_FIELDS, EntryChange, Forward, Invalidation, NotStored, OriginFailure,
+    Outcome, Reply, RequestFacts, RequestTarget, RequestTraits, ResponseFacts, ResponseSource, Revalidation,
+    StaleReason, Storing, Times, Verdict, freshen, is_removed_on_refresh, judge, may_serve_stale, reply,
+    storable, store, write_conditions, write_personal_fields, write_reply_fields, write_variant_conditions,
 };
 use ringway_cache::{FieldSource, KeyParts, Lines, Marker, ScopeId, Settings, StoredHead, Vary, write_key};
 use ringway_model::Timestamp;
@@ -145,18 +145,24 @@ impl Model {
                 Ok(response)
             }
             Verdict::OnlyIfCached => Ok(local(504)),
-            Verdict::Forward => {
-                let received = match self.ask(&upstream, origin)? {
-                    Some(received) => received,
-                    None => return Ok(local(502)),
-                };
-                let storing = Storing::Not(ringway_cache::policy::NotStored::Request);
-                Ok(passed(&received, &forwarded(&received, Forward::Stale, storing)))
-            }
+            Verdict::Forward => self.pass_on(&upstream, Forward::Stale, NotStored::Request, origin),
+            Verdict::Personal => self.pass_on(&upstream, Forward::Request, NotStored::Cookie, origin),
             Verdict::Revalidate(why) => {
                 self.revalidate(&upstream, &facts, &key, &primary, &entry, why, origin)
             }
         }
+    }
+
+    /// A request whose response is for its client only.
+    fn pass_on(
+        &mut self,
+        request: &Asked,
+        forward: Forward,
+        reason: NotStored,
+        origin: &mut Origin,
+    ) -> Result<Response, String> {
+        let Some(received) = self.ask(request, origin)? else { return Ok(local(502)) };
+        Ok(passed(&received, &forwarded(&received, forward, Storing::Not(reason))))
     }
 
     /// A request that neither reads nor writes: it may invalidate, and a POST may be stored for GET.
@@ -224,10 +230,10 @@ impl Model {
         }
         let storing = match access {
             Access::ReadWrite => self.insert(request, &facts.without_conditions(), primary, &received),
-            Access::Read => Storing::Not(ringway_cache::policy::NotStored::Request),
+            Access::Read => Storing::Not(NotStored::Request),
         };
         match storing {
-            Storing::Not(ringway_cache::policy::NotStored::Request) => {}
+            Storing::Not(NotStored::Request) => {}
             Storing::Not(_) => drop(self.uncacheable.insert(primary.to_vec())),
             Storing::Stored | Storing::Full => drop(self.uncacheable.remove(primary)),
         }

@@ -9,8 +9,8 @@ use serde_json::json;
 use super::key::{IGNORED_PARAMS, PATTERNS_MAX_TEXT, VARY_HEADERS, pattern};
 use crate::draft::CacheFields;
 use crate::limits::{
-    CACHE_BYTES_MAX, CACHE_BYTES_MIN, CACHE_SIZE_MIN, CACHE_PATTERNS_MAX, CACHE_STALE_MAX, CACHE_STATUSES_MAX,
-    CACHE_TARGETS_MAX, CACHE_TTL_MAX, COALESCE_MS_MAX, COALESCE_MS_MIN,
+    CACHE_BYTES_MAX, CACHE_BYTES_MIN, CACHE_PATTERNS_MAX, CACHE_SIZE_MIN, CACHE_STALE_MAX,
+    CACHE_STATUSES_MAX, CACHE_TARGETS_MAX, CACHE_TTL_MAX, COALESCE_MS_MAX, COALESCE_MS_MIN,
 };
 use crate::shapes::matcher::is_token;
 use crate::values::{boolean, byte_size, list_of, long_duration, size_schema, strings_schema, time_within};

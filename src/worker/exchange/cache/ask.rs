@@ -45,6 +45,8 @@ enum Waited {
     Validated(Arc<Entry>),
     Failed(Failure),
     Alone,
+    /// The response is for requests without `Cookie`, which this one has.
+    Personal,
     LookUpAgain(u8),
     TimedOut(Waiter<Failure>),
     ClientLeft,
@@ -59,10 +61,12 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         mut question: Box<Question>,
     ) -> Result<Disposition, Interrupt<'a>> {
         if question.access == Access::Read && question.entry.is_none() {
-            return self.pass_on(target, question.forward).await;
+            return self.pass_on(target, question.forward, NotStored::Request).await;
         }
         let core = self.core;
-        let Some(state) = &core.cache else { return self.pass_on(target, question.forward).await };
+        let Some(state) = &core.cache else {
+            return self.pass_on(target, question.forward, NotStored::Request).await;
+        };
         let mut successions = 0;
         let mut rounds = 0;
         let mut conditions = Conditions::Stored;
@@ -104,6 +108,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
                     return self.answer(target, answer).await.map_err(Interrupt::Failure);
                 }
                 Waited::Failed(failure) => return self.answer_failure(target, &question, failure).await,
+                Waited::Personal => return self.pass_on(target, question.forward, NotStored::Cookie).await,
                 Waited::Alone => break state.fills.lead_alone(&request),
                 Waited::ClientLeft => return Err(Failure::ClientClosed.into()),
                 Waited::TimedOut(waiter) => match state.fills.time_out(waiter, &request) {
@@ -137,13 +142,21 @@ impl<'a, R: Runtime> Exchange<'a, R> {
                 self.info.cache = Some(Outcome::Bypass(bypass));
                 self.forward(target).await
             }
-            Lookup::Ask(question) | Lookup::Post(question) => self.pass_on(target, question.forward).await,
+            Lookup::PassOn(forward, reason) => self.pass_on(target, forward, reason).await,
+            Lookup::Ask(question) | Lookup::Post(question) => {
+                self.pass_on(target, question.forward, NotStored::Request).await
+            }
         }
     }
 
     /// Passes the request on, and stores nothing.
-    async fn pass_on(&mut self, target: &Target<'a>, forward: Forward) -> Result<Disposition, Interrupt<'a>> {
-        let storing = Storing::Not(NotStored::Request);
+    pub(super) async fn pass_on(
+        &mut self,
+        target: &Target<'a>,
+        forward: Forward,
+        reason: NotStored,
+    ) -> Result<Disposition, Interrupt<'a>> {
+        let storing = Storing::Not(reason);
         // Its status is noted when the response has come.
         self.info.cache = Some(Outcome::Forwarded { forward, status: 0, storing, collapsed: false });
         self.forward(target).await
@@ -181,10 +194,12 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         let timeout = cache.settings.coalesce_timeout;
         let mut wait = state.waits.begin(waiter.id());
         let _counted = self.count_wait();
+        let is_for_others = |head: &StoredHead| question.facts.has_cookie() && !head.is_for_cookies();
         loop {
             waiter = match waiter.poll() {
                 Progress::Pending(waiter) => waiter,
                 Progress::Lead(lead) => return Waited::Lead(lead),
+                Progress::Validated(entry) if is_for_others(entry.head()) => return Waited::Personal,
                 Progress::Validated(entry) => return Waited::Validated(entry),
                 Progress::Alone => return Waited::Alone,
                 Progress::Failed(failure) => return Waited::Failed(failure),
@@ -192,6 +207,9 @@ impl<'a, R: Runtime> Exchange<'a, R> {
                 Progress::Streaming(follower) => {
                     if !self.selects(cache, question, follower.variant_of(), follower.key()) {
                         return Waited::LookUpAgain(0);
+                    }
+                    if is_for_others(follower.head()) {
+                        return Waited::Personal;
                     }
                     return match follower.follow(core.runtime.now()) {
                         Ok(reader) => Waited::Follow(reader),

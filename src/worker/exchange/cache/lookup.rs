@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use ringway_cache::policy::{
-    self, Access, Bypass, Forward, Outcome, RequestFacts, RequestTraits, Revalidation, Verdict, judge,
+    self, Access, Bypass, Forward, NotStored, Outcome, RequestFacts, RequestTraits, Revalidation, Verdict,
+    judge,
 };
 use ringway_cache::{
     Body, Entry, KeyError, KeyParts, Lines, NewEntry, RefreshPermit, Scope, Selected, StoredHead, VariantSet,
@@ -26,6 +27,8 @@ pub(in crate::exchange) enum Lookup {
     Answer(Answer),
     /// Nothing that is stored may answer, and the client wants no other.
     OnlyIfCached,
+    /// The origin is asked for this client only; with the reason not to store its response.
+    PassOn(Forward, NotStored),
     /// The origin is asked.
     Ask(Box<Question>),
     /// The cache has no part in the request, but may store its response.
@@ -179,7 +182,8 @@ impl<R: Runtime> Exchange<'_, R> {
                 answer(Outcome::Stale { ttl, reason }, refresh)
             }
             Verdict::OnlyIfCached => Lookup::OnlyIfCached,
-            Verdict::Forward => question(None, None, Forward::Stale),
+            Verdict::Forward => Lookup::PassOn(Forward::Stale, NotStored::Request),
+            Verdict::Personal => Lookup::PassOn(Forward::Request, NotStored::Cookie),
             Verdict::Revalidate(why) => {
                 let forward = if why == Revalidation::Request { Forward::Request } else { Forward::Stale };
                 let set = entry.variant_of().cloned();
