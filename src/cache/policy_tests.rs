@@ -247,6 +247,12 @@ fn outcomes_have_their_fields() {
             "ringway; fwd=uri-miss; fwd-status=200; detail=private",
         ),
         (forwarded(Storing::Full, false), "MISS", "ringway; fwd=uri-miss; fwd-status=200; detail=cache-full"),
+        (forwarded(Storing::Underway, true), "MISS", "ringway; fwd=uri-miss; fwd-status=200; collapsed"),
+        (
+            forwarded(Storing::Invalidated, false),
+            "MISS",
+            "ringway; fwd=uri-miss; fwd-status=200; detail=invalidated",
+        ),
         (Outcome::Bypass(Bypass::Method), "BYPASS", "ringway; fwd=method"),
         (Outcome::Bypass(Bypass::KeyTooLong), "BYPASS", "ringway; fwd=bypass; detail=key-too-long"),
     ] {

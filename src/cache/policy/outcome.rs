@@ -51,12 +51,28 @@ pub enum Outcome {
 /// Storing of a forwarded response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storing {
-    /// It is stored when it is complete.
+    /// It is stored.
     Stored,
+    /// It is still arriving: whether it is stored shows at its end.
+    Underway,
     /// It is not, for a reason of the exchange.
     Not(NotStored),
     /// It is not, for want of room: memory, or places in a table.
     Full,
+    /// It is not, for it was invalidated since its origin was asked.
+    Invalidated,
+}
+
+impl Storing {
+    /// Reason for which the response is not stored, for logs, metrics and `Cache-Status`.
+    pub fn refusal(self) -> Option<&'static str> {
+        match self {
+            Self::Stored | Self::Underway => None,
+            Self::Not(reason) => Some(reason.name()),
+            Self::Full => Some("cache-full"),
+            Self::Invalidated => Some("invalidated"),
+        }
+    }
 }
 
 /// Reason for which a request went to the origin (RFC 9211 §2.2).
@@ -179,10 +195,12 @@ impl Outcome {
                 if collapsed {
                     out.extend_from_slice(b"; collapsed");
                 }
-                match storing {
-                    Storing::Stored => out.extend_from_slice(b"; stored"),
-                    Storing::Not(reason) => push_parameter(out, "detail", reason.name()),
-                    Storing::Full => push_parameter(out, "detail", "cache-full"),
+                // RFC 9211 §2.5: a statement, and no promise.
+                if storing == Storing::Stored {
+                    out.extend_from_slice(b"; stored");
+                }
+                if let Some(reason) = storing.refusal() {
+                    push_parameter(out, "detail", reason);
                 }
             }
             Self::Bypass(Bypass::Method) => push_parameter(out, "fwd", "method"),

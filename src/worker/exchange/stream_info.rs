@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
-use ringway_cache::policy::{Outcome, Storing};
+use ringway_cache::policy::Outcome;
 use ringway_model::AppId;
 use ringway_telemetry::{
     AttemptFailed, CacheResult, CacheUse, Compression, Exchange, FilterFailure, HedgeOutcome, Protocol,
@@ -289,14 +289,7 @@ impl<'a> StreamInfo<'a> {
 /// An outcome as an event has it.
 fn cache_use(outcome: &Outcome) -> CacheUse {
     let (not_stored, is_coalesced) = match outcome {
-        Outcome::Forwarded { storing, collapsed, .. } => {
-            let reason = match storing {
-                Storing::Stored => None,
-                Storing::Not(reason) => Some(reason.name()),
-                Storing::Full => Some("cache-full"),
-            };
-            (reason, *collapsed)
-        }
+        Outcome::Forwarded { storing, collapsed, .. } => (storing.refusal(), *collapsed),
         _ => (None, false),
     };
     CacheUse {

@@ -235,7 +235,7 @@ impl Model {
         match storing {
             Storing::Not(NotStored::Request) => {}
             Storing::Not(_) => drop(self.uncacheable.insert(primary.to_vec())),
-            Storing::Stored | Storing::Full => drop(self.uncacheable.remove(primary)),
+            _ => drop(self.uncacheable.remove(primary)),
         }
         Ok(self.answer_received(
             facts,
@@ -425,7 +425,7 @@ impl Model {
     fn change(&mut self, key: &[u8], status: u16, storing: Storing) {
         let stored = match storing {
             Storing::Not(reason) => Err(reason),
-            Storing::Stored | Storing::Full => Ok(()),
+            _ => Ok(()),
         };
         if let EntryChange::Drop(_) = EntryChange::of(status, stored) {
             self.primary.remove(key);

@@ -99,7 +99,9 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             match self.wait_for_fill(waiter, cache, &question).await {
                 Waited::Lead(lead) => break lead,
                 Waited::Follow(reader) => {
-                    let outcome = stored_outcome(question.forward, reader.head().status(), true);
+                    let (forward, status) = (question.forward, reader.head().status());
+                    let outcome =
+                        Outcome::Forwarded { forward, status, storing: Storing::Underway, collapsed: true };
                     let followed = self.follow(target, reader, &question.facts, (outcome, &[]));
                     return followed.await.map_err(Interrupt::Failure);
                 }
@@ -320,8 +322,9 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             }
         };
         let (writer, reader) = lead.stream(started);
-        self.fill(target, response, writer);
-        let outcome = stored_outcome(question.forward, status, false);
+        let storing = self.fill(target, response, writer);
+        let forward = question.forward;
+        let outcome = Outcome::Forwarded { forward, status, storing, collapsed: false };
         let followed = self.follow(target, reader, &question.facts, (outcome, &personal));
         followed.await.map_err(Interrupt::Failure)
     }
@@ -554,11 +557,6 @@ impl<R: Runtime> Drop for CountedWait<'_, R> {
     fn drop(&mut self) {
         self.emit(true);
     }
-}
-
-/// Outcome of a request whose response is stored while it is delivered.
-fn stored_outcome(forward: Forward, status: u16, collapsed: bool) -> Outcome {
-    Outcome::Forwarded { forward, status, storing: Storing::Stored, collapsed }
 }
 
 /// The entry with another head.

@@ -4,7 +4,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringway_cache::{NotKept, Room, Writer};
+use ringway_cache::policy::{NotStored, Storing};
+use ringway_cache::{InsertError, NotKept, Room, Writer};
 use ringway_model::InstanceId;
 use ringway_net::Stream;
 use ringway_telemetry::CacheFilled;
@@ -67,13 +68,13 @@ enum Taken {
 
 impl<'a, R: Runtime> Exchange<'a, R> {
     /// Reads the response whose head stands in the buffers into `writer`: what has come at once, and the rest
-    /// in a task of its own.
+    /// in a task of its own. Returns whether it is stored, as far as that is known.
     pub(super) fn fill(
         &mut self,
         target: &Target<'a>,
         response: UpstreamResponse<'a, R>,
         writer: Writer<Failure>,
-    ) {
+    ) -> Storing {
         let core = self.core;
         let ConnBuffers { response: head, upstream_in, .. } = &mut *self.buffers;
         let picked = &response.picked;
@@ -95,12 +96,18 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         let mut fill = Fill { core: core.handle(), rule, source, conn, head, bytes, rest, writer };
         match fill.take() {
             Taken::More => {
+                let storing = fill.writer.not_kept().map_or(Storing::Underway, storing_of);
                 let id = core.id;
                 core.runtime.spawn(fill.run(), move |panic| {
                     tracing::error!(core = id.0, %panic, "task of a cache fill panicked; its readers are cut");
                 });
+                storing
             }
-            taken => *upstream_in = fill.end(taken),
+            taken => {
+                let (buffer, stored) = fill.end(taken);
+                *upstream_in = buffer;
+                stored.map_or_else(storing_of, |()| Storing::Stored)
+            }
         }
     }
 }
@@ -224,8 +231,8 @@ impl<R: Runtime> Fill<R> {
         }
     }
 
-    /// Ends the response: it is stored, and its connection kept. Returns the buffer.
-    fn end(self, taken: Taken) -> Vec<u8> {
+    /// Ends the response: it is stored, and its connection kept. Returns the buffer, and whether it is stored.
+    fn end(self, taken: Taken) -> (Vec<u8>, Result<(), NotKept>) {
         let Self { core, rule, source, conn, head, mut bytes, rest, writer } = self;
         let now = core.runtime.now();
         let report = |failure| {
@@ -237,9 +244,10 @@ impl<R: Runtime> Fill<R> {
             drop(writer);
             core.telemetry.emit(CacheFilled { outcome: NotKept::Cut.name() });
             report(Some(Failure::ResponseBodyMalformed(error)));
-            return bytes;
+            return (bytes, Err(NotKept::Cut));
         }
-        let outcome = writer.finish(now).map_or_else(NotKept::name, |_| "stored");
+        let stored = writer.finish(now).map(drop);
+        let outcome = stored.map_or_else(NotKept::name, |()| "stored");
         core.telemetry.emit(CacheFilled { outcome });
         report(None);
         let is_reusable = bytes.is_empty() && head.keep_alive() && !matches!(rest, Rest::UntilClose);
@@ -249,7 +257,7 @@ impl<R: Runtime> Fill<R> {
             core.upstreams.borrow_mut().give(conn, now, is_in_use);
         }
         bytes.clear();
-        bytes
+        (bytes, stored)
     }
 
     fn give_up(self, failure: Option<Failure>) {
@@ -292,6 +300,16 @@ impl Rest {
             Framing::Chunked => Self::Chunked(ChunkedBody::new(ChunkMode::Separate)),
             Framing::UntilClose => Self::UntilClose,
         }
+    }
+}
+
+/// Storing of a response that is not kept. One that broke off has no end, and needs no reason.
+fn storing_of(reason: NotKept) -> Storing {
+    match reason {
+        NotKept::TooLarge => Storing::Not(NotStored::TooLarge),
+        NotKept::Cut => Storing::Underway,
+        NotKept::Refused(InsertError::Full(_)) => Storing::Full,
+        NotKept::Refused(InsertError::Invalidated | InsertError::VariantsDropped) => Storing::Invalidated,
     }
 }
 
