@@ -49,7 +49,7 @@ impl CacheOperation {
                 "Remove stored responses, or make them stale; in force on all cores with the response. What was requested from an endpoint before is not stored afterwards.",
                 describe(shape::purge),
                 json(schema_of::<PurgedView>()),
-                &[CacheOff, ForeignTenant, Conflicting],
+                &[CacheOff, ForeignTenant, UnknownRoute, Conflicting],
             ),
             Self::PurgePattern => (
                 "purgeCachePattern",

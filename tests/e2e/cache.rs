@@ -268,4 +268,106 @@ on_both_drivers! {
         assert!(part.body == pattern(300_000)[100..=70_000]);
         assert_eq!(origin.request_count(), 1);
     }
+
+    fn slow_responses_push_out_no_stored_ones(driver) {
+        let gate = Gate::new();
+        let held = gate.clone();
+        let origin = Origin::http(move |request, connection| {
+            let body = pattern(60_000);
+            connection.send("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n");
+            if request.target().starts_with("/slow") {
+                held.pass();
+            }
+            connection.send(format!("{:x}\r\n", body.len()));
+            connection.send(body);
+            connection.send("\r\n0\r\n\r\n");
+            After::Keep
+        });
+        let proxy = start(driver, &document(&origin, "{max_size: 1MB}"));
+        for number in 0..10 {
+            let stored = get(&proxy, &format!("/{number}"), "");
+            assert_eq!((stored.body.len(), stored.field("x-cache-status")), (60_001, Some("MISS")));
+        }
+        let mut slow: Vec<_> = (0..60).map(|_| proxy.client()).collect();
+        for (number, client) in slow.iter_mut().enumerate() {
+            client.send(format!("GET /slow/{number} HTTP/1.1\r\nHost: app.test\r\n\r\n"));
+        }
+        eventually("the origin is asked", || (origin.request_count() == 70).then_some(()));
+        for number in 0..10 {
+            assert_eq!(get(&proxy, &format!("/{number}"), "").field("x-cache-status"), Some("HIT"), "{number}");
+        }
+        gate.open();
+        for client in &mut slow {
+            assert_eq!(client.response("GET").body.len(), 60_001);
+        }
+    }
+
+    fn a_small_cache_stores_chunked_responses(driver) {
+        let origin = Origin::http(|_, connection| {
+            connection.send("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+            connection.send("0\r\n\r\n");
+            After::Keep
+        });
+        let proxy = start(driver, &document(&origin, "{max_size: 64KB}"));
+        for status in ["MISS", "HIT"] {
+            let answer = get(&proxy, "/a", "");
+            assert_eq!((answer.text().as_str(), answer.field("x-cache-status")), ("hello", Some(status)));
+        }
+    }
+
+    fn only_what_is_stored_is_said_to_be(driver) {
+        let gate = Gate::new();
+        let held = gate.clone();
+        let origin = Origin::http(move |request, connection| {
+            if request.target() == "/whole" {
+                connection.send("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 4\r\n\r\nbody");
+                return After::Keep;
+            }
+            connection.send("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 8\r\n\r\nbody");
+            held.pass();
+            After::Close
+        });
+        let proxy = start(driver, &document(&origin, "{}"));
+        let stored = get(&proxy, "/whole", "");
+        assert_eq!(stored.field("cache-status"), Some("ringway; fwd=uri-miss; fwd-status=200; stored"));
+        let mut client = proxy.client();
+        client.send("GET /cut HTTP/1.1\r\nHost: app.test\r\n\r\n");
+        let head = client.response_head("GET");
+        assert_eq!(head.field("cache-status"), Some("ringway; fwd=uri-miss; fwd-status=200"));
+        gate.open();
+    }
+
+    fn visitors_with_a_cookie_share_no_miss_of_those_without(driver) {
+        let gate = Gate::new();
+        let held = gate.clone();
+        let origin = Origin::http(move |request, connection| {
+            let text = match request.field("cookie") {
+                Some(cookie) => cookie.to_owned(),
+                None => {
+                    held.pass();
+                    "anyone".to_owned()
+                }
+            };
+            connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len()));
+            After::Keep
+        });
+        let proxy = start(driver, &document(&origin, "{ttl: 60s, coalesce_timeout: 60s}"));
+        let (mut anyone, mut alice) = (proxy.client(), proxy.client());
+        anyone.send("GET /a HTTP/1.1\r\nHost: app.test\r\n\r\n");
+        eventually("the origin is asked", || (origin.request_count() == 1).then_some(()));
+        alice.send("GET /a HTTP/1.1\r\nHost: app.test\r\nCookie: alice\r\n\r\n");
+        eventually("the other one waits", || {
+            let metrics = proxy.api().get("/metrics").message.text();
+            metrics.lines().any(|line| line == "proxy_cache_coalesce_waiters{route=\"all\"} 1").then_some(())
+        });
+        gate.open();
+        assert_eq!(anyone.response("GET").text(), "anyone");
+        let own = alice.response("GET");
+        assert_eq!((own.text().as_str(), own.field("x-cache-status")), ("alice", Some("MISS")));
+        assert!(own.field("cache-status").unwrap().ends_with("; detail=cookie"));
+        let again = get(&proxy, "/a", "Cookie: bob\r\n");
+        assert_eq!((again.text().as_str(), again.field("x-cache-status")), ("bob", Some("MISS")));
+        let hit = get(&proxy, "/a", "");
+        assert_eq!((hit.text().as_str(), hit.field("x-cache-status")), ("anyone", Some("HIT")));
+    }
 }

@@ -168,6 +168,11 @@ on_both_drivers! {
             assert_eq!((verdict(&hit).as_str(), &hit["cache"]["response"]["etag"]), ("hit", &json!("\"v1\"")), "{url}");
         }
         assert_eq!(verdict(&explain("https://acme.test/a", json!([]))), "miss", "another scheme");
+        let mut client = proxy.client();
+        client.send("GET /port HTTP/1.1\r\nHost: acme.test:8443\r\n\r\n").response("GET");
+        for (url, expected) in [("acme.test/port", "hit"), ("http://acme.test/port", "hit"), ("acme.test:8443/port", "hit"), ("acme.test:80/port", "miss")] {
+            assert_eq!(verdict(&explain(url, json!([]))), expected, "{url}");
+        }
         let keyed = explain("acme.test/a", json!([["X-Group", "one"]]));
         assert_eq!((verdict(&keyed).as_str(), &keyed["cache"]["key_fields"]), ("miss", &json!(["x-group"])));
         let bypass = explain("acme.test/a", json!([["Authorization", "Bearer hush"]]));
@@ -288,6 +293,20 @@ on_both_drivers! {
         let wrong = proxy.command(&["cache", "purge", "ftp://a.test/"]);
         assert!(!wrong.status.success());
         assert!(String::from_utf8(wrong.stderr).unwrap().contains("another scheme than http and https"));
+        for (arguments, message) in [
+            (["purge", "--route", "nosuch"], "there is no route nosuch"),
+            (["purge", "--tenant", "nosuch"], "no route is one of tenant nosuch"),
+            (["purge", "--prefix", "user@a.test"], "has a user name (user@)"),
+            (["explain", "ftp://a.test/", "--json"], "another scheme than http and https"),
+            (["explain", "", "--json"], "has no host"),
+            (["explain", "http://user@a.test/", "--json"], "has a user name (user@)"),
+        ] {
+            let wrong = proxy.command(&[&["cache"][..], &arguments].concat());
+            assert!(!wrong.status.success(), "{arguments:?}");
+            let text = String::from_utf8(wrong.stderr).unwrap();
+            assert!(text.contains(message) && !text.contains("configuration has mistakes"), "{text}");
+        }
+        assert!(run(&["explain", "HTTP://site.test/a"]).starts_with("hit: "));
     }
 
     fn a_process_without_a_cache_says_so(driver) {

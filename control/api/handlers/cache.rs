@@ -1,7 +1,7 @@
 //! Purges, readings and explanations of the cache.
 
 use ringway_config::Input;
-use ringway_control::{CacheScopeStatus, CachedFilter, ExplainRequest, PurgeEffect};
+use ringway_control::{CacheScopeStatus, CachedFilter, ExplainRequest, Purge, PurgeEffect, PurgeSelector};
 use ringway_model::{TenantId, limits};
 
 use super::take;
@@ -56,6 +56,9 @@ fn purge<P: Plane>(
     trail.objects = vec![("cache", subject)];
     // No revision changes.
     trail.configuration = Some(ConfigurationTrail::default());
+    if tenant.is_none() {
+        check_names(plane, &purge)?;
+    }
     purge.tenant = own_tenant(tenant, purge.tenant)?;
     trail.outcome = Some(match purge.effect {
         PurgeEffect::Remove => "purged",
@@ -64,6 +67,30 @@ fn purge<P: Plane>(
     });
     let purged = plane.purge_cache(&purge).ok_or_else(off)?;
     Ok(Response::json(200, &PurgedView::from(purged)))
+}
+
+/// Refuses a route or a tenant that there is not: a purge of a wrong name would look like one of nothing.
+/// Those of a tenant's token learn nothing about others.
+fn check_names<P: Plane>(plane: &P, purge: &Purge) -> Result<(), Problem> {
+    let scopes = plane.cache_scopes().ok_or_else(off)?;
+    let desired = plane.desired();
+    if let PurgeSelector::Route { route, .. } = &purge.selector
+        && desired.route(route).is_none()
+        && !scopes.iter().any(|scope| scope.route == *route)
+    {
+        let detail =
+            format!("there is no route {route}; `ringway cache --by route` lists those with responses");
+        return Err(Problem::new(Kind::UnknownRoute, detail));
+    }
+    let of_routes = desired.routes().filter_map(|route| route.spec.tenant.as_ref());
+    let mut tenants = of_routes.chain(desired.domains().filter_map(|domain| domain.tenant.as_ref()));
+    if let Some(tenant) = &purge.tenant
+        && !tenants.any(|of| of.as_str() == &**tenant)
+        && !scopes.iter().any(|scope| scope.tenant.as_ref() == Some(tenant))
+    {
+        return Err(Problem::new(Kind::UnknownRoute, format!("no route is one of tenant {tenant}")));
+    }
+    Ok(())
 }
 
 /// The tenant to which a request is limited: that of the token, or the one that it names.

@@ -47,6 +47,9 @@ fn other_selections_are_refused_with_the_mistake() {
         (r#"{"pattern":"*","all":true}"#.to_owned(), "url stands beside another selection"),
         (r#"{"url":"ftp://a.test/"}"#.to_owned(), "url has another scheme"),
         (r#"{"url":"/x"}"#.to_owned(), "url has no host"),
+        (r#"{"url":"http://user@a.test/"}"#.to_owned(), "url has a user name (user@)"),
+        (r#"{"prefix":"user:word@a.test/"}"#.to_owned(), "prefix has a user name (user@)"),
+        (r#"{"pattern":"user@*/"}"#.to_owned(), "pattern has a user name (user@)"),
         (r#"{"url":"a.test:x/"}"#.to_owned(), "url has a port"),
         (r#"{"pattern":"*********"}"#.to_owned(), "pattern has more than 8 asterisks"),
         (r#"{"tags":[]}"#.to_owned(), "tags must have 1 to 64 tags"),
@@ -58,5 +61,33 @@ fn other_selections_are_refused_with_the_mistake() {
     ] {
         let error = parse(&body).unwrap_err();
         assert!(error.starts_with(part) && !error.contains('\n'), "{body}: {error}");
+    }
+}
+
+#[test]
+fn a_url_to_explain_is_one_of_http() {
+    let parse = |url: &str| {
+        let mut bytes = serde_json::json!({ "url": url }).to_string().into_bytes();
+        let body = Some(json::parse(&mut bytes).unwrap());
+        read(&Input { body, ..Input::default() }, explain)
+            .map(|request| request.url.to_string())
+            .map_err(|findings| findings[0].message.clone())
+    };
+    for (url, expected) in [
+        ("HTTP://a.test/X", "http://a.test/X"),
+        ("HttpS://a.test:8443/", "https://a.test:8443/"),
+        ("a.test/?u=ftp://x", "a.test/?u=ftp://x"),
+    ] {
+        assert_eq!(parse(url).as_deref(), Ok(expected));
+    }
+    for (url, expected) in [
+        ("ftp://a.test/", "has another scheme than http and https"),
+        ("", "has no host: write host/path, or a URL"),
+        ("http://", "has no host: write host/path, or a URL"),
+        ("http://user@a.test/", "has a user name (user@), which no request sends: leave it out"),
+        ("a.test:99999/", "has a port that is no number from 0 to 65535"),
+        ("a.test/x y", "has blanks or control characters: write them as %20 and the like"),
+    ] {
+        assert_eq!(parse(url).unwrap_err(), expected, "{url}");
     }
 }

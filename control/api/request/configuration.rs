@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ringway_config::values::{at_most, duration, duration_schema};
 use ringway_config::{Fault, Field, Given, Reader, Source, Value};
-use ringway_control::{ApplyContent, DiffRequest, ExplainRequest, Mode, Proposal};
+use ringway_control::{ApplyContent, DiffRequest, ExplainRequest, Mode, Proposal, PurgeSelector};
 use ringway_model::Owner;
 use serde_json::json;
 
@@ -254,10 +254,22 @@ static URL: Field<Arc<str>> = Field {
     doc: "URL of the request to explain; the scheme may be left out.",
     schema: || json!({ "type": "string", "maxLength": 8192, "examples": ["https://api.example.com/v1/users"] }),
     parse: |given| match given.text()? {
-        text if text.len() <= 8192 => Ok(text.into()),
+        text if text.len() <= 8192 => explained_url(text),
         _ => Err(Fault::range("must have at most 8192 bytes")),
     },
 };
+
+/// URL of a request, with its scheme in lower case.
+fn explained_url(text: &str) -> Result<Arc<str>, Fault> {
+    PurgeSelector::url(text).map_err(Fault::invalid)?;
+    if text.contains(|letter: char| letter.is_whitespace() || letter.is_control()) {
+        return Err(Fault::invalid("has blanks or control characters: write them as %20 and the like"));
+    }
+    Ok(["http://", "https://"]
+        .into_iter()
+        .find(|scheme| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
+        .map_or_else(|| text.into(), |scheme| [scheme, &text[scheme.len()..]].concat().into()))
+}
 
 static METHOD: Field<Arc<str>> = Field {
     name: "method",

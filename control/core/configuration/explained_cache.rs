@@ -205,8 +205,9 @@ fn lines(question: &CacheQuestion<'_>) -> Vec<u8> {
     lines
 }
 
-/// Looks up a request under its scheme; under http too, where none is named. Makes no scope: a rule that has
-/// not served a request has none.
+/// Looks up a request under its scheme, or under both where none is named, and under its port; where none is
+/// named, under the usual one first and then under those that responses of the host are stored for, as a purge
+/// does. Makes no scope: a rule that has not served a request has none.
 fn look_up(
     cache: &CacheRule,
     question: &CacheQuestion<'_>,
@@ -221,14 +222,17 @@ fn look_up(
     };
     let Some(scope) = store.find_scope(&cache.name) else { return Ok(Looked::Nothing(None)) };
     let mut others = None;
-    for is_https in [true, false] {
-        if question.has_scheme && is_https != question.is_https {
-            continue;
-        }
+    let usual = [(true, head.port().unwrap_or(443)), (false, head.port().unwrap_or(80))];
+    let stored = match head.port() {
+        Some(_) => Vec::new(),
+        None => stored_ports(store, &scope, head.host()),
+    };
+    let authorities = usual.into_iter().chain(stored);
+    for (is_https, port) in authorities.filter(|(of, _)| !question.has_scheme || *of == question.is_https) {
         let parts = KeyParts {
             scope: scope.id(),
             is_https,
-            port: head.port().unwrap_or(if is_https { 443 } else { 80 }),
+            port,
             host: head.host(),
             target: question.target.as_bytes(),
             pool,
@@ -243,6 +247,24 @@ fn look_up(
     }
     Ok(Looked::Nothing(others))
 }
+
+/// Schemes and ports for which responses of a host are stored. Compares all entries.
+fn stored_ports(store: &Store, scope: &Scope, host: &str) -> Vec<(bool, u16)> {
+    let mut found = Vec::new();
+    store.entries(1, |of, entry| {
+        if of.id() == scope.id()
+            && let Some(parts) = entry.parts().filter(|parts| parts.host == host)
+            && !found.contains(&(parts.is_https, parts.port))
+        {
+            found.push((parts.is_https, parts.port));
+        }
+        found.len() >= PORTS_MAX
+    });
+    found
+}
+
+/// Ports of one host that are tried.
+const PORTS_MAX: usize = 16;
 
 /// Decision about a stored response, and the reason in words.
 fn decision(mode: CacheMode, facts: &RequestFacts, entry: &Entry, now: Timestamp) -> (&'static str, String) {

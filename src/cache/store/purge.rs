@@ -159,6 +159,8 @@ pub enum SelectorError {
     Scheme,
     /// Its port is no number below 65,536.
     Port,
+    /// It has a user name.
+    UserInfo,
 }
 
 impl fmt::Display for SelectorError {
@@ -170,6 +172,7 @@ impl fmt::Display for SelectorError {
             }
             Self::NoHost => f.write_str("has no host: write host/path, or a URL"),
             Self::Scheme => f.write_str("has another scheme than http and https"),
+            Self::UserInfo => f.write_str("has a user name (user@), which no request sends: leave it out"),
             Self::Port => f.write_str("has a port that is no number from 0 to 65535"),
         }
     }
@@ -230,6 +233,9 @@ impl Selector {
         };
         if host.is_empty() {
             return Err(SelectorError::NoHost);
+        }
+        if host.contains('@') {
+            return Err(SelectorError::UserInfo);
         }
         Ok(Self::Pattern(Pattern { host: normalized(host), path: path.map(Into::into) }))
     }
@@ -307,6 +313,9 @@ impl Url {
         let rest = without_scheme(text)?;
         let rest = rest.split('#').next().unwrap_or_default();
         let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        if authority.contains('@') {
+            return Err(SelectorError::UserInfo);
+        }
         let (host, port) = match authority.rsplit_once(':') {
             // The colons of an IPv6 address stand within brackets.
             Some((host, port)) if !port.contains(']') => {
