@@ -132,7 +132,7 @@ pub const CACHE_NAMES_MAX: usize = 32;
 pub const CACHE_NAME_BYTES_MAX: usize = 256;
 /// Patterns of one cache: each is tried for a response without a lifetime.
 pub const CACHE_PATTERNS_MAX: usize = 64;
-/// Least memory of a route's cache, and of an entry: a small response with its head.
+/// Least maximum of one body that is stored.
 pub const CACHE_BYTES_MIN: u64 = 1024;
 /// 64 KB: least memory of a route's stored responses; below, hardly a page has room beside its overhead.
 pub const CACHE_SIZE_MIN: u64 = 64_000;
