@@ -181,6 +181,12 @@ impl Entry {
     pub(crate) fn is_retired(&self) -> bool {
         self.is_retired.load(Ordering::Acquire)
     }
+
+    /// Whether it was purged, or removed for another reason. What its origin confirms then is not stored again:
+    /// its body was requested before the purge.
+    pub fn is_removed(&self) -> bool {
+        self.is_retired() || self.partition.is_retired()
+    }
 }
 
 impl fmt::Debug for Entry {

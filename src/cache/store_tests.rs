@@ -687,3 +687,22 @@ fn a_storm_of_purges_beside_insertions_leaves_the_store_consistent() {
     assert_eq!(store.stats().used, Usage::default());
     assert_eq!(store.index.len(), 0);
 }
+
+#[test]
+fn an_entry_knows_that_it_was_purged() {
+    let store = store(u64::MAX, u64::MAX);
+    let scope = scope(&store, "acme", "r");
+    for selector in [
+        Selector::url("a.test/x").unwrap(),
+        Selector::All,
+        Selector::Tenant("acme".into()),
+        Selector::Route { tenant: None, route: "r".into() },
+    ] {
+        let entry = insert(&store, &scope, "/x", 10).unwrap();
+        let purge = |effect| Purge { selector: selector.clone(), tenant: None, effect };
+        store.purge(&purge(Effect::Expire), NOW);
+        assert!(!entry.is_removed(), "it is stale only");
+        store.purge(&purge(Effect::Remove), NOW);
+        assert!(entry.is_removed(), "{selector:?}");
+    }
+}

@@ -394,6 +394,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         self.give_up_response(target, response);
         let head = Arc::new(head);
         let stored = match change {
+            EntryChange::Replace if entry.is_removed() => None,
             EntryChange::Replace => {
                 let new = entry_with(entry, head.clone(), cache.epoch);
                 state.store.insert(lead.ticket(), question.selected(new)).ok()

@@ -110,7 +110,7 @@ impl<R: Runtime> Refresh<R> {
         if head.status() == 304 {
             let Freshened { head: updated, change } =
                 freshen(&cache.settings, entry.head(), &facts, lines, &path, source, times);
-            let is_stored = change == EntryChange::Replace;
+            let is_stored = change == EntryChange::Replace && !entry.is_removed();
             let new = is_stored.then(|| entry_with(&entry, Arc::new(updated), cache.epoch));
             let inserted = new.is_some_and(|new| state.store.insert(lead.ticket(), new).is_ok());
             DetachedResponse { conn, head, bytes }.discard(&core, core.runtime.now(), 0).await;
