@@ -47,7 +47,8 @@ impl Schedule {
     /// Brings the next load forward for a request. `false` where requests have had one lately: the answer is
     /// what is known.
     pub(crate) fn hurry(&mut self, now: Tick) -> bool {
-        if self.is_loading {
+        // One that is due begins as soon as there is a place, and is not what the request brought forward.
+        if self.is_loading || self.due <= now {
             return true;
         }
         let is_recent = self.hurried_at.is_some_and(|at| now < at.after(UNKNOWN_KEY_INTERVAL));
@@ -125,6 +126,16 @@ mod tests {
         assert!(schedule.fail(at(86_400)), "a day old");
         schedule.begin();
         assert!(!schedule.fail(at(86_700)), "it has ended already");
+    }
+
+    #[test]
+    fn a_request_that_waits_for_the_first_load_may_hurry_the_next() {
+        let mut schedule = Schedule::new(false, at(0));
+        assert!(schedule.hurry(at(0)), "due, but not begun: all places are taken");
+        schedule.begin();
+        schedule.succeed(None, at(1));
+        assert!(schedule.hurry(at(1)));
+        assert_eq!(schedule.due(), Some(at(1)));
     }
 
     #[test]
