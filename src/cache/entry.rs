@@ -182,8 +182,8 @@ impl Entry {
         self.is_retired.load(Ordering::Acquire)
     }
 
-    /// Whether it was purged, or removed for another reason. What its origin confirms then is not stored again:
-    /// its body was requested before the purge.
+    /// Whether it was purged, or removed for another reason. What its origin confirms then is not stored
+    /// again: its body was requested before the purge.
     pub fn is_removed(&self) -> bool {
         self.is_retired() || self.partition.is_retired()
     }

@@ -22,8 +22,8 @@ fn is_unambiguous(path: &[u8]) -> bool {
         && !AMBIGUOUS.into_iter().any(has_escape)
 }
 
-/// Escapes that one reading takes for a delimiter, and another for a part of a name; `%25` is the percent sign
-/// of such an escape where a path is decoded twice.
+/// Escapes that one reading takes for a delimiter, and another for a part of a name; `%25` is the percent
+/// sign of such an escape where a path is decoded twice.
 const AMBIGUOUS: [&[u8]; 9] = [b"%25", b"%2f", b"%5c", b"%2e", b"%3b", b"%00", b"%0a", b"%23", b"%3f"];
 
 /// Compares in linear time for each `*`: on a mismatch, the last one takes one byte more.

@@ -87,8 +87,8 @@ impl StoredHead {
         !self.etag.is_empty() || !self.last_modified.is_empty()
     }
 
-    /// Returns whether it may answer requests with `Cookie`. One that lives by `ttl` alone, in the mode `safe`,
-    /// was stored for a request without: a client with a session may have to get another.
+    /// Returns whether it may answer requests with `Cookie`. One that lives by `ttl` alone, in the mode
+    /// `safe`, was stored for a request without: a client with a session may have to get another.
     pub fn is_for_cookies(&self) -> bool {
         !self.is_anonymous
     }

@@ -206,8 +206,8 @@ fn lines(question: &CacheQuestion<'_>) -> Vec<u8> {
 }
 
 /// Looks up a request under its scheme, or under both where none is named, and under its port; where none is
-/// named, under the usual one first and then under those that responses of the host are stored for, as a purge
-/// does. Makes no scope: a rule that has not served a request has none.
+/// named, under the usual one first and then under those that responses of the host are stored for, as a
+/// purge does. Makes no scope: a rule that has not served a request has none.
 fn look_up(
     cache: &CacheRule,
     question: &CacheQuestion<'_>,

@@ -231,7 +231,8 @@ impl<R: Runtime> Fill<R> {
         }
     }
 
-    /// Ends the response: it is stored, and its connection kept. Returns the buffer, and whether it is stored.
+    /// Ends the response: it is stored, and its connection kept. Returns the buffer, and whether it is
+    /// stored.
     fn end(self, taken: Taken) -> (Vec<u8>, Result<(), NotKept>) {
         let Self { core, rule, source, conn, head, mut bytes, rest, writer } = self;
         let now = core.runtime.now();
