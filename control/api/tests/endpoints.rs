@@ -590,6 +590,7 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
         assert_eq!(reply.code(), "no_trial");
     }
 
+    survey.check(Post, "/api/cache/purge", r#"{"route":"nosuch"}"#, UnknownRoute);
     let acme = [("Authorization", "Bearer secret-to-acme")];
     for (method, path, body, kind) in [
         (Post, "/api/cache/purge", r#"{"tenant":"other"}"#, ForeignTenant),

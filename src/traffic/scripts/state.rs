@@ -46,7 +46,7 @@ impl ScriptState {
         }
     }
 
-    /// Adds to a counter; beyond [`COUNTERS_MAX`] names, new ones are not counted.
+    /// Adds to a counter; beyond `COUNTERS_MAX` names, new ones are not counted.
     pub fn count(&self, name: &str, by: f64) {
         let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counters.len();
