@@ -231,7 +231,7 @@ fn a_tenants_purge_reaches_its_own_entries_alone() {
         assert_eq!((purged.invalidated, purged.remaining), (1, 0), "{purge:?}");
         let found = [&own, &foreign, &operators].map(|scope| find(&store, scope, "/x").is_some());
         assert_eq!(found, [false, true, true], "{purge:?}");
-        // What was asked for before: the tenant's alone is not stored.
+        // Responses under way: the one of the tenant alone is not stored.
         for ((scope, ticket), is_stored) in
             [&own, &foreign, &operators].into_iter().zip(&tickets).zip([false, true, true])
         {

@@ -147,7 +147,7 @@ impl Bundle {
         &self.sha256
     }
 
-    /// What its scripts declare.
+    /// Routes and hooks that its scripts declare.
     pub fn declarations(&self) -> &Declarations {
         &self.declarations
     }

@@ -19,7 +19,7 @@ use crate::route_table::Parameters;
 #[derive(Clone)]
 pub struct ScriptRequest(pub(crate) Rc<RequestState>);
 
-/// What scripts may decide about a request.
+/// Decisions about a request that scripts may make.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rights {
     /// Pools that it may be sent to; all that the namespace may use, where `None`.

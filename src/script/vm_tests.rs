@@ -104,7 +104,7 @@ fn hooks_edit_the_request() {
     assert_eq!((effects.pool.as_deref(), effects.path.as_deref()), (Some("auth"), Some("/new?x=1")));
 }
 
-/// What a call did that fails in the end does not apply.
+/// Effects of a call that fails in the end do not apply.
 #[test]
 fn a_failed_hook_changes_nothing() {
     let script = Script::new(

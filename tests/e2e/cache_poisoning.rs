@@ -310,7 +310,7 @@ on_both_drivers! {
         }
     }
 
-    /// What is stored for a key is the response to that very request, also while many of them are under way.
+    /// The response stored for a key is that of this very request, also while many of them are under way.
     fn responses_under_way_are_not_mixed_up(driver) {
         let origin = mirror();
         let proxy = start(Proxy::on(driver), &document(&["a.test", "b.test"], &origin, "{}"));
