@@ -1,14 +1,13 @@
 //! State of scripts that all cores share, and that outlives bundles.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ringway_script::{Dictionaries, Dictionary, RateLimit};
 
 use super::ScriptBreaker;
-use crate::rate_limit::{Decision, Gcra, Key, Limit, RateLimitTable};
+use crate::rate_limit::{Decision, Gcra, Limit, RateLimitTable};
 
 /// State of scripts by name: dictionaries, debts of rate limits, circuit breakers.
 #[derive(Debug, Default)]
@@ -34,13 +33,9 @@ impl ScriptState {
     /// # Errors
     /// It is beyond the limit: the time until it would be admitted.
     pub fn take(&self, limit: &RateLimit, key: &[u8], now_us: u64) -> Result<(), Duration> {
-        let mut hasher = self.limits.hash().build_hasher();
-        hasher.write(b"script\0");
-        hasher.write(limit.name.as_bytes());
-        hasher.write_usize(limit.name.len());
-        hasher.write(key);
+        let key = self.limits.text_key(("script", &limit.name), key);
         let gcra = Limit { rate: Gcra::new(limit.requests, limit.per, limit.burst), bans: None };
-        match gcra.decide(&self.limits, Key(hasher.finish()), now_us) {
+        match gcra.decide(&self.limits, key, now_us) {
             Decision::Admitted { .. } => Ok(()),
             Decision::Limited { retry_after } | Decision::Banned { retry_after } => Err(retry_after),
         }
